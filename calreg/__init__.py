@@ -1,0 +1,25 @@
+"""calreg: a registry of photometric offsets between detectors, across calibration contexts.
+
+>>> from calreg import Registry  # doctest: +SKIP
+>>> registry = Registry("sqlite:///calreg.sqlite")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from calreg.registry import Registry
+
+__version__ = "0.1.0"
+__all__ = ["Registry", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    """Import `Registry` on first use, so that ``calreg --help`` stays fast."""
+    if name == "Registry":
+        from calreg.registry import Registry
+
+        return Registry
+    msg = f"module 'calreg' has no attribute {name!r}"
+    raise AttributeError(msg)

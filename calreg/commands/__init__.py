@@ -1,0 +1,1 @@
+"""Commands: parse, call one method of the registry, print."""

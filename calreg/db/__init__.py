@@ -1,0 +1,1 @@
+"""The database: schema, engines, bulk transfer and queries. The only room that imports sqlalchemy."""

@@ -1,0 +1,102 @@
+"""Catalogs and their detections."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from calreg.db.bulk import insert_columns, insert_rows
+from calreg.db.schema import CatalogRow, DetectionRow, ExposureRow
+
+if TYPE_CHECKING:
+    from calreg.domain import Catalog, Detections
+
+
+@dataclass(frozen=True)
+class StoredCatalog:
+    """A catalog in the registry, as far as a new file is held against it."""
+
+    id: int
+    exposure_id: int
+    flux_kind: str
+    aperture: str
+    file_name: str
+    file_sha256: str
+    image_name: str
+
+
+def find_catalogs_by_digest(connection: sa.Connection, file_sha256: str) -> list[StoredCatalog]:
+    """Return the catalogs that were read from a file with this content."""
+    return _find(connection, CatalogRow.file_sha256 == file_sha256)
+
+
+def find_catalogs_of_image(connection: sa.Connection, exposure_id: int) -> list[StoredCatalog]:
+    """Return the catalogs of one image."""
+    return _find(connection, CatalogRow.exposure_id == exposure_id)
+
+
+def _find(
+    connection: sa.Connection, condition: sa.ColumnElement[bool]
+) -> list[StoredCatalog]:
+    """Return the catalogs that fulfil a condition."""
+    statement = (
+        sa.select(
+            CatalogRow.id,
+            CatalogRow.exposure_id,
+            CatalogRow.flux_kind,
+            CatalogRow.aperture,
+            CatalogRow.file_name,
+            CatalogRow.file_sha256,
+            ExposureRow.file_name,
+        )
+        .join(ExposureRow, ExposureRow.id == CatalogRow.exposure_id)
+        .where(condition)
+        .order_by(CatalogRow.id)
+    )
+    return [StoredCatalog(*row) for row in connection.execute(statement)]
+
+
+def insert_catalog(
+    connection: sa.Connection,
+    catalog: Catalog,
+    detections: Detections,
+    *,
+    exposure_id: int,
+    ingest_id: int,
+    mag_origin: str,
+    mag_disagreement: float | None,
+) -> int:
+    """Insert a catalog with all its detections; return its id."""
+    catalog_id = insert_rows(
+        connection,
+        CatalogRow.__table__,
+        [
+            {
+                "exposure_id": exposure_id,
+                "ingest_id": ingest_id,
+                "flux_kind": str(catalog.flux_kind),
+                "aperture": catalog.aperture,
+                "software": catalog.software,
+                "detection_image": catalog.detection_image_name,
+                "mag_origin": mag_origin,
+                "mag_disagreement": mag_disagreement,
+                "settings": json.dumps(catalog.settings, sort_keys=True),
+                "n_rows": int(detections.number.size),
+                "n_dropped_nonfinite": catalog.n_dropped_nonfinite,
+                "n_negative_flux": catalog.n_negative_flux,
+                "file_name": catalog.file_name,
+                "directory": catalog.directory,
+                "file_size_bytes": catalog.file_size_bytes,
+                "file_sha256": catalog.file_sha256,
+            }
+        ],
+    )[0]
+    insert_columns(
+        connection,
+        DetectionRow.__table__,
+        {"catalog_id": catalog_id, **vars(detections)},
+    )
+    return catalog_id

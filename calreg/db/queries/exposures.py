@@ -1,0 +1,383 @@
+"""Contexts, fields, epochs and exposures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from calreg.db.bulk import insert_rows
+from calreg.db.schema import (
+    EpochRow,
+    ExposureRow,
+    FieldRow,
+    IngestRow,
+    PairGroupRow,
+    PmapRow,
+    SourceRow,
+    ZeroPointRow,
+)
+from calreg.domain import Exposure, Pmap
+from calreg.errors import UnknownKeyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from calreg.instruments import Instrument
+
+IDENTITY_COLUMNS = (
+    "kind",
+    "program",
+    "observation",
+    "visit",
+    "visit_group",
+    "sequence",
+    "activity",
+    "exposure",
+    "array",
+    "filter",
+    "pupil",
+    "subarray",
+    "cal_ver",
+    "expstart_mjd_utc",
+)
+
+Identity = tuple[str | float | int, ...]
+
+
+@dataclass(frozen=True)
+class StoredExposure:
+    """What the registry knows of an exposure that files and catalogs are held against."""
+
+    id: int
+    epoch_id: int
+    pmap: Pmap
+    array: str
+    band: str
+    kind: str
+    bunit: str
+    pixar_sr: float | None
+    file_name: str
+    directory: str
+    header_sha256: str
+    file_sha256: str | None
+
+
+@dataclass(frozen=True)
+class StoredEpoch:
+    """An epoch with what follows from its exposures.
+
+    Attributes
+    ----------
+    id, field_id : int
+    label : str or None
+        Name given with ``--epoch``.
+    start_mjd_utc, end_mjd_utc : float
+    rolls_deg : tuple of float
+        Distinct rolls of its exposures, sorted.
+    n_exposures : int
+    """
+
+    id: int
+    field_id: int
+    field_name: str
+    label: str | None
+    start_mjd_utc: float
+    end_mjd_utc: float
+    rolls_deg: tuple[float, ...]
+    n_exposures: int
+
+
+@dataclass(frozen=True)
+class StoredFootprint:
+    """A distinct footprint with the field and visit that it belongs to."""
+
+    field_id: int
+    program: str
+    observation: str
+    visit: str
+    s_region: str
+
+
+def identity_of(exposure: Exposure) -> Identity:
+    """Return what makes an exposure the same one: the columns of the unique constraint."""
+    return (exposure.pmap.number, *(getattr(exposure, name) for name in IDENTITY_COLUMNS))
+
+
+def add_ingest(connection: sa.Connection, started_utc: datetime, code_version: str) -> int:
+    """Record a call of ingest and return its id."""
+    return insert_rows(
+        connection,
+        IngestRow.__table__,
+        [{"started_utc": started_utc, "code_version": code_version}],
+    )[0]
+
+
+def ensure_pmaps(connection: sa.Connection, pmaps: Iterable[Pmap]) -> dict[int, int]:
+    """Insert the contexts that are new; return ids by number."""
+    numbers = sorted({pmap.number for pmap in pmaps})
+    known = {
+        row.number: row.id for row in connection.execute(sa.select(PmapRow.id, PmapRow.number))
+    }
+    new = [number for number in numbers if number not in known]
+    if new:
+        rows = [{"name": Pmap(number).name, "number": number} for number in new]
+        known.update(zip(new, insert_rows(connection, PmapRow.__table__, rows), strict=True))
+    return known
+
+
+def find_identities(
+    connection: sa.Connection, exposures: Sequence[Exposure]
+) -> dict[Identity, StoredExposure]:
+    """Return the stored exposures that share programme and time span with the given ones."""
+    if not exposures:
+        return {}
+    starts = [exposure.expstart_mjd_utc for exposure in exposures]
+    statement = sa.select(
+        ExposureRow.__table__, PmapRow.number.label("pmap_number")
+    ).join(PmapRow, PmapRow.id == ExposureRow.pmap_id)
+    statement = statement.where(
+        ExposureRow.expstart_mjd_utc.between(min(starts), max(starts)),
+        ExposureRow.program.in_(sorted({exposure.program for exposure in exposures})),
+    )
+    return {
+        (row.pmap_number, *(getattr(row, name) for name in IDENTITY_COLUMNS)): _stored(row)
+        for row in connection.execute(statement)
+    }
+
+
+def find_images(connection: sa.Connection, file_names: Sequence[str]) -> list[StoredExposure]:
+    """Return the stored exposures with one of a few file names."""
+    statement = (
+        sa.select(ExposureRow.__table__, PmapRow.number.label("pmap_number"))
+        .join(PmapRow, PmapRow.id == ExposureRow.pmap_id)
+        .where(ExposureRow.file_name.in_(list(file_names)))
+        .order_by(PmapRow.number, ExposureRow.id)
+    )
+    return [_stored(row) for row in connection.execute(statement)]
+
+
+def _stored(row: sa.Row[tuple[object, ...]]) -> StoredExposure:
+    """Build a `StoredExposure` from a row of exposures with its pmap's number."""
+    values = row._mapping  # noqa: SLF001 - SQLAlchemy's documented accessor
+    return StoredExposure(
+        id=values["id"],
+        epoch_id=values["epoch_id"],
+        pmap=Pmap(values["pmap_number"]),
+        array=values["array"],
+        band=values["band"],
+        kind=values["kind"],
+        bunit=values["bunit"],
+        pixar_sr=values["pixar_sr"],
+        file_name=values["file_name"],
+        directory=values["directory"],
+        header_sha256=values["header_sha256"],
+        file_sha256=values["file_sha256"],
+    )
+
+
+def load_epochs(connection: sa.Connection) -> list[StoredEpoch]:
+    """Return every epoch with its times and rolls, ordered by field and time."""
+    statement = (
+        sa.select(
+            EpochRow.id,
+            EpochRow.field_id,
+            FieldRow.name,
+            EpochRow.label,
+            ExposureRow.roll_deg,
+            sa.func.min(ExposureRow.expstart_mjd_utc).label("start"),
+            sa.func.max(ExposureRow.expend_mjd_utc).label("end"),
+            sa.func.count().label("n"),
+        )
+        .join(ExposureRow, ExposureRow.epoch_id == EpochRow.id)
+        .join(FieldRow, FieldRow.id == EpochRow.field_id)
+        .group_by(EpochRow.id, EpochRow.field_id, FieldRow.name, EpochRow.label, ExposureRow.roll_deg)
+    )
+    gathered: dict[int, list[sa.Row[tuple[object, ...]]]] = {}
+    for row in connection.execute(statement):
+        gathered.setdefault(row.id, []).append(row)  # type: ignore[arg-type]
+    epochs = [
+        StoredEpoch(
+            id=epoch_id,
+            field_id=rows[0].field_id,
+            field_name=rows[0].name,
+            label=rows[0].label,
+            start_mjd_utc=min(row.start for row in rows),
+            end_mjd_utc=max(row.end for row in rows),
+            rolls_deg=tuple(sorted(row.roll_deg for row in rows)),
+            n_exposures=sum(row.n for row in rows),
+        )
+        for epoch_id, rows in gathered.items()
+    ]
+    return sorted(epochs, key=lambda epoch: (epoch.field_name, epoch.start_mjd_utc, epoch.id))
+
+
+def load_footprints(connection: sa.Connection) -> list[StoredFootprint]:
+    """Return the distinct footprints of all exposures with field and visit."""
+    statement = (
+        sa.select(
+            EpochRow.field_id,
+            ExposureRow.program,
+            ExposureRow.observation,
+            ExposureRow.visit,
+            ExposureRow.s_region,
+        )
+        .join(EpochRow, EpochRow.id == ExposureRow.epoch_id)
+        .distinct()
+    )
+    return [StoredFootprint(*row) for row in connection.execute(statement)]
+
+
+def find_field(connection: sa.Connection, name: str) -> int | None:
+    """Return the id of a field by name, or None; a merged field answers with the one that took it over."""
+    row = connection.execute(
+        sa.select(FieldRow.id, FieldRow.merged_into_id).where(FieldRow.name == name)
+    ).one_or_none()
+    while row is not None and row.merged_into_id is not None:
+        row = connection.execute(
+            sa.select(FieldRow.id, FieldRow.merged_into_id).where(FieldRow.id == row.merged_into_id)
+        ).one()
+    return None if row is None else int(row.id)
+
+
+def require_field(connection: sa.Connection, name: str) -> int:
+    """Return the id of a field by name.
+
+    Raises
+    ------
+    UnknownKeyError
+        If there is none; the message lists the fields.
+    """
+    field_id = find_field(connection, name)
+    if field_id is None:
+        names = sorted(connection.scalars(sa.select(FieldRow.name)))
+        known = ", ".join(repr(known) for known in names) or "none yet"
+        msg = f"unknown field {name!r}: the registry has {known}"
+        raise UnknownKeyError(msg)
+    return field_id
+
+
+def add_field(connection: sa.Connection, name: str, created_utc: datetime) -> int:
+    """Insert a field under a free name (``name``, ``name (2)``, ...) and return its id."""
+    taken = set(connection.scalars(sa.select(FieldRow.name)))
+    free, count = name, 1
+    while free in taken:
+        count += 1
+        free = f"{name} ({count})"
+    row = {"name": free, "created_utc": created_utc}
+    return insert_rows(connection, FieldRow.__table__, [row])[0]
+
+
+def merge_fields(
+    connection: sa.Connection, kept_id: int, merged_id: int, merged_utc: datetime
+) -> None:
+    """Hand a field's epochs, sources and pair groups over to another.
+
+    The merged field stays as a name; coefficient sets that were fitted for it stay as they are and
+    count as superseded from then on.
+    """
+    for row in (EpochRow, SourceRow, PairGroupRow):
+        connection.execute(
+            sa.update(row).where(row.field_id == merged_id).values(field_id=kept_id)
+        )
+    connection.execute(
+        sa.update(FieldRow)
+        .where(FieldRow.id == merged_id)
+        .values(merged_into_id=kept_id, merged_utc=merged_utc)
+    )
+
+
+def add_epoch(connection: sa.Connection, field_id: int, label: str | None) -> int:
+    """Insert an epoch and return its id."""
+    return insert_rows(
+        connection, EpochRow.__table__, [{"field_id": field_id, "label": label}]
+    )[0]
+
+
+def insert_exposures(
+    connection: sa.Connection,
+    exposures: Sequence[Exposure],
+    epoch_ids: Sequence[int],
+    *,
+    instrument: Instrument,
+    ingest_id: int,
+) -> list[int]:
+    """Insert exposures with their zero points; return ids in order."""
+    pmap_ids = ensure_pmaps(connection, [exposure.pmap for exposure in exposures])
+    skipped = {"pmap", "footprint"}
+    rows = []
+    for exposure, epoch_id in zip(exposures, epoch_ids, strict=True):
+        row = {name: value for name, value in vars(exposure).items() if name not in skipped}
+        array = instrument.arrays[exposure.array]
+        row |= {
+            "kind": str(exposure.kind),
+            "epoch_id": epoch_id,
+            "pmap_id": pmap_ids[exposure.pmap.number],
+            "ingest_id": ingest_id,
+            "array_id": array.array_id,
+            "module": array.module,
+        }
+        rows.append(row)
+    ids = insert_rows(connection, ExposureRow.__table__, rows)
+    _add_zero_points(connection, exposures, pmap_ids, ingest_id)
+    return ids
+
+
+def _add_zero_points(
+    connection: sa.Connection,
+    exposures: Sequence[Exposure],
+    pmap_ids: dict[int, int],
+    ingest_id: int,
+) -> None:
+    """Insert the PHOTMJSR values that were not seen before for their key and source."""
+    seen = {
+        tuple(row)
+        for row in connection.execute(
+            sa.select(
+                ZeroPointRow.pmap_id,
+                ZeroPointRow.array,
+                ZeroPointRow.filter,
+                ZeroPointRow.pupil,
+                ZeroPointRow.subarray,
+                ZeroPointRow.photmjsr,
+                ZeroPointRow.source,
+            ).where(ZeroPointRow.pmap_id.in_(sorted(set(pmap_ids.values()))))
+        )
+    }
+    rows = []
+    for exposure in exposures:
+        if exposure.photmjsr is None:
+            continue
+        pmap_id = pmap_ids[exposure.pmap.number]
+        source = f"{exposure.kind} header"
+        key = (
+            pmap_id,
+            exposure.array,
+            exposure.filter,
+            exposure.pupil,
+            exposure.subarray,
+            exposure.photmjsr,
+            source,
+        )
+        if key in seen:
+            continue
+        seen.add(key)
+        rows.append(
+            {
+                "pmap_id": pmap_id,
+                "ingest_id": ingest_id,
+                "array": exposure.array,
+                "filter": exposure.filter,
+                "pupil": exposure.pupil,
+                "band": exposure.band,
+                "subarray": exposure.subarray,
+                "photmjsr": exposure.photmjsr,
+                "pixar_sr": None if exposure.kind == "i2d" else exposure.pixar_sr,
+                "r_photom": exposure.r_photom,
+                "source": source,
+            }
+        )
+    if rows:
+        insert_rows(connection, ZeroPointRow.__table__, rows)

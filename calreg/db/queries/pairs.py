@@ -1,0 +1,240 @@
+"""Pair groups, pairs, sources and variable sources: what refit reads and writes besides the sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import sqlalchemy as sa
+
+from calreg.db.bulk import fetch_columns, insert_columns, insert_rows
+from calreg.db.schema import (
+    CatalogRow,
+    DetectionRow,
+    EpochRow,
+    ExposureRow,
+    FieldRow,
+    PairGroupRow,
+    PairRow,
+    PmapRow,
+    SourceRow,
+    VariableSourceRow,
+)
+from calreg.domain import Pmap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from calreg.domain import IntArray
+    from calreg.units import FloatArray
+
+
+@dataclass(frozen=True)
+class CatalogImage:
+    """A catalog with what refit needs to know of its image."""
+
+    catalog_id: int
+    file_sha256: str
+    flux_kind: str
+    aperture: str
+    image_kind: str
+    cal_ver: str
+    field_id: int
+    field_name: str
+    epoch_id: int
+    pmap: Pmap
+    pmap_id: int
+    filter: str
+    pupil: str
+    band: str
+    array: str
+    array_id: str
+    module: str
+    roll_deg: float
+    expmid_mjd_utc: float
+    s_region: str
+
+
+@dataclass(frozen=True)
+class StoredGroup:
+    """A pair group as refit and the offsets table use it."""
+
+    id: int
+    catalog_i_id: int
+    catalog_j_id: int
+    epoch_i_id: int
+    epoch_j_id: int
+    array_i: str
+    array_j: str
+    relation: str
+    roll_i_deg: float
+    max_sep_arcsec: float
+    match_version: int
+    n_matched: int
+
+
+def load_catalog_images(connection: sa.Connection) -> list[CatalogImage]:
+    """Return every catalog with its image, ordered by time and digest."""
+    statement = (
+        sa.select(
+            CatalogRow.id,
+            CatalogRow.file_sha256,
+            CatalogRow.flux_kind,
+            CatalogRow.aperture,
+            ExposureRow.kind,
+            ExposureRow.cal_ver,
+            EpochRow.field_id,
+            FieldRow.name,
+            ExposureRow.epoch_id,
+            PmapRow.number,
+            ExposureRow.pmap_id,
+            ExposureRow.filter,
+            ExposureRow.pupil,
+            ExposureRow.band,
+            ExposureRow.array,
+            ExposureRow.array_id,
+            ExposureRow.module,
+            ExposureRow.roll_deg,
+            ExposureRow.expmid_mjd_utc,
+            ExposureRow.s_region,
+        )
+        .join(ExposureRow, ExposureRow.id == CatalogRow.exposure_id)
+        .join(PmapRow, PmapRow.id == ExposureRow.pmap_id)
+        .join(EpochRow, EpochRow.id == ExposureRow.epoch_id)
+        .join(FieldRow, FieldRow.id == EpochRow.field_id)
+        .order_by(ExposureRow.expmid_mjd_utc, CatalogRow.file_sha256, CatalogRow.id)
+    )
+    return [
+        CatalogImage(*row[:9], Pmap(row[9]), *row[10:]) for row in connection.execute(statement)
+    ]
+
+
+def load_groups(connection: sa.Connection) -> list[StoredGroup]:
+    """Return every pair group."""
+    statement = sa.select(
+        PairGroupRow.id,
+        PairGroupRow.catalog_i_id,
+        PairGroupRow.catalog_j_id,
+        PairGroupRow.epoch_i_id,
+        PairGroupRow.epoch_j_id,
+        PairGroupRow.array_i,
+        PairGroupRow.array_j,
+        PairGroupRow.relation,
+        PairGroupRow.roll_i_deg,
+        PairGroupRow.max_sep_arcsec,
+        PairGroupRow.match_version,
+        PairGroupRow.n_matched,
+    )
+    return [StoredGroup(*row) for row in connection.execute(statement)]
+
+
+def fetch_detections(
+    connection: sa.Connection, catalog_ids: Iterable[int]
+) -> dict[int, dict[str, NDArray[np.generic]]]:
+    """Read the detections of a few catalogs, by catalog, in the order of their numbers."""
+    wanted = sorted(catalog_ids)
+    columns = (
+        DetectionRow.catalog_id,
+        DetectionRow.number,
+        DetectionRow.ra_deg,
+        DetectionRow.dec_deg,
+        DetectionRow.mag_ab,
+        DetectionRow.mag_err,
+        DetectionRow.flags,
+    )
+    statement = (
+        sa.select(*columns)
+        .where(DetectionRow.catalog_id.in_(wanted))
+        .order_by(DetectionRow.catalog_id, DetectionRow.number)
+    )
+    table = fetch_columns(connection, statement)
+    ids = table["catalog_id"]
+    starts = np.searchsorted(ids, wanted, side="left")
+    ends = np.searchsorted(ids, wanted, side="right")
+    return {
+        catalog_id: {name: values[start:end] for name, values in table.items()}
+        for catalog_id, start, end in zip(wanted, starts, ends, strict=True)
+    }
+
+
+def load_sources(connection: sa.Connection, field_id: int) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Return ids and positions [deg] of a field's sources."""
+    statement = (
+        sa.select(SourceRow.id, SourceRow.ra_deg, SourceRow.dec_deg)
+        .where(SourceRow.field_id == field_id)
+        .order_by(SourceRow.id)
+    )
+    table = fetch_columns(connection, statement)
+    return table["id"], table["ra_deg"], table["dec_deg"]
+
+
+def insert_sources(
+    connection: sa.Connection, field_id: int, ra_deg: FloatArray, dec_deg: FloatArray
+) -> IntArray:
+    """Insert sources and return their ids in order."""
+    next_id = (connection.scalar(sa.select(sa.func.max(SourceRow.id))) or 0) + 1
+    ids = np.arange(next_id, next_id + ra_deg.size, dtype=np.int64)
+    insert_columns(
+        connection,
+        SourceRow.__table__,
+        {"id": ids, "field_id": field_id, "ra_deg": ra_deg, "dec_deg": dec_deg},
+    )
+    return ids
+
+
+def insert_groups(connection: sa.Connection, rows: Sequence[dict[str, object]]) -> list[int]:
+    """Insert pair groups and return their ids in order."""
+    return insert_rows(connection, PairGroupRow.__table__, list(rows))
+
+
+def insert_pairs(connection: sa.Connection, columns: dict[str, NDArray[np.generic]]) -> None:
+    """Insert pairs."""
+    insert_columns(connection, PairRow.__table__, columns)
+
+
+def insert_variable_sources(
+    connection: sa.Connection, columns: dict[str, NDArray[np.generic]]
+) -> None:
+    """Insert variable sources."""
+    insert_columns(connection, VariableSourceRow.__table__, columns)
+
+
+def load_variable_pairs(connection: sa.Connection) -> dict[int, list[tuple[int, int]]]:
+    """Return, by group, the (number_i, number_j) of pairs whose source is known as variable."""
+    variable = sa.select(VariableSourceRow.source_id).distinct().subquery()
+    statement = (
+        sa.select(PairRow.group_id, PairRow.number_i, PairRow.number_j)
+        .join(variable, variable.c.source_id == PairRow.source_id)
+        .order_by(PairRow.group_id, PairRow.number_i, PairRow.number_j)
+    )
+    found: dict[int, list[tuple[int, int]]] = {}
+    for group_id, number_i, number_j in connection.execute(statement):
+        found.setdefault(group_id, []).append((number_i, number_j))
+    return found
+
+
+def fetch_pairs(
+    connection: sa.Connection,
+    group_ids: Sequence[int],
+    *,
+    mag_limit: float,
+    mag_err_limit: float,
+) -> dict[str, NDArray[np.generic]]:
+    """Read the clean pairs of some groups whose mean magnitude and mean error are within limits.
+
+    The means are symmetric in the two epochs, so that the selection does not favour either.
+    """
+    statement = (
+        sa.select(PairRow.__table__)
+        .where(
+            PairRow.group_id.in_(list(group_ids)),
+            PairRow.flags == 0,
+            PairRow.mag_i + PairRow.mag_j < 2.0 * mag_limit,
+            PairRow.mag_err_i + PairRow.mag_err_j <= 2.0 * mag_err_limit,
+        )
+        .order_by(PairRow.group_id, PairRow.number_i, PairRow.number_j)
+    )
+    return fetch_columns(connection, statement)

@@ -1,0 +1,321 @@
+"""Coefficient sets: what is current, writing new ones, and refusals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from calreg.db.bulk import insert_rows
+from calreg.db.schema import (
+    CoefficientRow,
+    CoefficientSetRow,
+    CovarianceRow,
+    FieldRow,
+    FitRunRow,
+    PmapRow,
+    RefusalRow,
+    SetInputRow,
+)
+from calreg.domain import Pmap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+
+@dataclass(frozen=True)
+class StoredSet:
+    """A coefficient set with its coefficients, as the questions ask for it.
+
+    Errors are standard errors; `slope` and `time` are zero with zero error where held fixed.
+    """
+
+    pk: int
+    set_id: str
+    field: str
+    pmap: Pmap
+    filter: str
+    pupil: str
+    band: str
+    array_id: str
+    image_kind: str
+    flux_kind: str
+    aperture: str
+    model: str
+    model_version: int
+    version: int
+    status: str
+    datum: str
+    settings: str
+    input_digest: str
+    axis_pa_deg: float
+    origin_ra_deg: float
+    origin_dec_deg: float
+    n_epochs: int
+    n_pairs: int
+    n_sources: int
+    n_clipped: int
+    floor_mag: float
+    scatter_mag: float
+    chi2: float
+    n_dof: int
+    corr_offset_slope: float | None
+    pivot_arcmin: float | None
+    offset_pivot_mag: float | None
+    offset_pivot_err_mag: float | None
+    offset_bootstrap_err_mag: float
+    check_time_mag: float | None
+    check_time_err_mag: float | None
+    created_utc: datetime
+    coefficients: dict[str, tuple[float, float]]
+
+    def value(self, name: str) -> float:
+        """Return a coefficient, zero where the model holds it fixed."""
+        return self.coefficients.get(name, (0.0, 0.0))[0]
+
+    def err(self, name: str) -> float:
+        """Return a coefficient's standard error, zero where the model holds it fixed."""
+        return self.coefficients.get(name, (0.0, 0.0))[1]
+
+
+@dataclass(frozen=True)
+class SetFilter:
+    """Which sets a question asks for; None means any."""
+
+    pmap: Pmap | None = None
+    pmap_from: Pmap | None = None
+    pmap_to: Pmap | None = None
+    band: str | None = None
+    array_id: str | None = None
+    field: str | None = None
+    flux_kind: str | None = None
+    as_of_utc: datetime | None = None
+    all_versions: bool = False
+
+
+_SET = CoefficientSetRow
+_KEY = (
+    _SET.field_id,
+    _SET.pmap_id,
+    _SET.band,
+    _SET.array_id,
+    _SET.image_kind,
+    _SET.flux_kind,
+    _SET.aperture,
+    _SET.model,
+)
+_PLAIN = (
+    "filter",
+    "pupil",
+    "band",
+    "array_id",
+    "image_kind",
+    "flux_kind",
+    "aperture",
+    "model",
+    "model_version",
+    "version",
+    "datum",
+    "settings",
+    "input_digest",
+    "axis_pa_deg",
+    "origin_ra_deg",
+    "origin_dec_deg",
+    "n_epochs",
+    "n_pairs",
+    "n_sources",
+    "n_clipped",
+    "floor_mag",
+    "scatter_mag",
+    "chi2",
+    "n_dof",
+    "corr_offset_slope",
+    "pivot_arcmin",
+    "offset_pivot_mag",
+    "offset_pivot_err_mag",
+    "offset_bootstrap_err_mag",
+    "check_time_mag",
+    "check_time_err_mag",
+    "created_utc",
+)
+
+
+def load_sets(connection: sa.Connection, wanted: SetFilter) -> list[StoredSet]:
+    """Return sets in the order of field, band, array id, pmap and version.
+
+    A set is ``current`` when it is the highest version of its key among those created by
+    `SetFilter.as_of_utc` (now, if None) and its field was not merged into another by then; older
+    versions are ``superseded`` and returned with `SetFilter.all_versions` only.
+    """
+    conditions = _conditions(wanted)
+    newer = _SET.__table__.alias("newer")
+    is_newer = [
+        newer.c[column.key] == getattr(_SET, column.key) for column in _KEY
+    ] + [newer.c.version > _SET.version]
+    if wanted.as_of_utc is not None:
+        is_newer.append(newer.c.created_utc <= wanted.as_of_utc)
+    superseded = sa.exists(sa.select(sa.literal(1)).select_from(newer).where(*is_newer))
+    merged = FieldRow.merged_utc.is_not(None)
+    if wanted.as_of_utc is not None:
+        merged = FieldRow.merged_utc <= wanted.as_of_utc
+    superseded = sa.or_(superseded, sa.and_(FieldRow.merged_utc.is_not(None), merged))
+    columns = [getattr(_SET, name) for name in _PLAIN]
+    statement = (
+        sa.select(
+            _SET.id,
+            _SET.set_id,
+            FieldRow.name,
+            PmapRow.number,
+            superseded.label("is_superseded"),
+            *columns,
+        )
+        .join(FieldRow, FieldRow.id == _SET.field_id)
+        .join(PmapRow, PmapRow.id == _SET.pmap_id)
+        .where(*conditions)
+        .order_by(
+            FieldRow.name,
+            _SET.band,
+            _SET.array_id,
+            PmapRow.number,
+            _SET.image_kind,
+            _SET.flux_kind,
+            _SET.aperture,
+            _SET.version,
+        )
+    )
+    if not wanted.all_versions:
+        statement = statement.where(sa.not_(superseded))
+    rows = connection.execute(statement).all()
+    coefficients = _load_coefficients(connection, [row[0] for row in rows])
+    return [
+        StoredSet(
+            pk=row[0],
+            set_id=row[1],
+            field=row[2],
+            pmap=Pmap(row[3]),
+            status="superseded" if row[4] else "current",
+            **dict(zip(_PLAIN, row[5:], strict=True)),
+            coefficients=coefficients.get(row[0], {}),
+        )
+        for row in rows
+    ]
+
+
+def _conditions(wanted: SetFilter) -> list[sa.ColumnElement[bool]]:
+    """Turn a filter into WHERE conditions."""
+    conditions: list[sa.ColumnElement[bool]] = []
+    if wanted.pmap is not None:
+        conditions.append(PmapRow.number == wanted.pmap.number)
+    if wanted.pmap_from is not None:
+        conditions.append(PmapRow.number >= wanted.pmap_from.number)
+    if wanted.pmap_to is not None:
+        conditions.append(PmapRow.number <= wanted.pmap_to.number)
+    if wanted.band is not None:
+        conditions.append(_SET.band == wanted.band)
+    if wanted.array_id is not None:
+        conditions.append(_SET.array_id == wanted.array_id)
+    if wanted.field is not None:
+        conditions.append(FieldRow.name == wanted.field)
+    if wanted.flux_kind is not None:
+        conditions.append(_SET.flux_kind == wanted.flux_kind)
+    if wanted.as_of_utc is not None:
+        conditions.append(_SET.created_utc <= wanted.as_of_utc)
+    return conditions
+
+
+def _load_coefficients(
+    connection: sa.Connection, set_pks: Sequence[int]
+) -> dict[int, dict[str, tuple[float, float]]]:
+    """Return (value, error) by set and name, a few hundred sets a query."""
+    found: dict[int, dict[str, tuple[float, float]]] = {}
+    chunk = 500
+    for start in range(0, len(set_pks), chunk):
+        statement = sa.select(
+            CoefficientRow.set_pk, CoefficientRow.name, CoefficientRow.value, CoefficientRow.err
+        ).where(CoefficientRow.set_pk.in_(set_pks[start : start + chunk]))
+        for set_pk, name, value, err in connection.execute(statement):
+            found.setdefault(set_pk, {})[name] = (value, err)
+    return found
+
+
+def load_covariance(connection: sa.Connection, set_pk: int) -> dict[tuple[str, str], float]:
+    """Return a set's covariance by pair of names (upper triangle with the diagonal)."""
+    statement = sa.select(CovarianceRow.name_1, CovarianceRow.name_2, CovarianceRow.value).where(
+        CovarianceRow.set_pk == set_pk
+    )
+    return {(row.name_1, row.name_2): row.value for row in connection.execute(statement)}
+
+
+FitKey = tuple[int, int, str, str, str, str, str]
+"""(field_id, pmap_id, band, array_id, image_kind, flux_kind, aperture)."""
+
+
+def load_latest_digests(connection: sa.Connection) -> dict[FitKey, tuple[int, str, str]]:
+    """Return, by key, version, input digest and set id of the latest set."""
+    latest = (
+        sa.select(*_KEY[:7], sa.func.max(_SET.version).label("version"))
+        .group_by(*_KEY[:7])
+        .subquery()
+    )
+    is_latest = [latest.c[column.key] == column for column in _KEY[:7]]
+    statement = sa.select(*_KEY[:7], _SET.version, _SET.input_digest, _SET.set_id).join(
+        latest, sa.and_(*is_latest, latest.c.version == _SET.version)
+    )
+    return {
+        tuple(row[:7]): (row.version, row.input_digest, row.set_id)
+        for row in connection.execute(statement)
+    }
+
+
+def load_refusals(connection: sa.Connection) -> dict[tuple[FitKey, str], str]:
+    """Return the reason of every refusal by key and input digest."""
+    statement = sa.select(
+        RefusalRow.field_id,
+        RefusalRow.pmap_id,
+        RefusalRow.band,
+        RefusalRow.array_id,
+        RefusalRow.image_kind,
+        RefusalRow.flux_kind,
+        RefusalRow.aperture,
+        RefusalRow.input_digest,
+        RefusalRow.reason,
+    )
+    return {
+        (tuple(row[:7]), row.input_digest): row.reason for row in connection.execute(statement)
+    }
+
+
+def add_fit_run(
+    connection: sa.Connection, started_utc: datetime, settings: str, code_version: str
+) -> int:
+    """Record a refit and return its id."""
+    row = {"started_utc": started_utc, "settings": settings, "code_version": code_version}
+    return insert_rows(connection, FitRunRow.__table__, [row])[0]
+
+
+def insert_set(
+    connection: sa.Connection,
+    row: dict[str, object],
+    *,
+    coefficients: Iterable[dict[str, object]],
+    covariances: Iterable[dict[str, object]],
+    inputs: Iterable[dict[str, object]],
+) -> int:
+    """Insert a set with its coefficients, covariance and inputs; return its primary key."""
+    set_pk = insert_rows(connection, CoefficientSetRow.__table__, [row])[0]
+    for table, rows in (
+        (CoefficientRow, coefficients),
+        (CovarianceRow, covariances),
+        (SetInputRow, inputs),
+    ):
+        prepared = [{"set_pk": set_pk, **values} for values in rows]
+        if prepared:
+            connection.execute(sa.insert(table), prepared)
+    return set_pk
+
+
+def insert_refusal(connection: sa.Connection, row: dict[str, object]) -> None:
+    """Insert a refusal."""
+    insert_rows(connection, RefusalRow.__table__, [row])

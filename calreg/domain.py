@@ -1,0 +1,307 @@
+"""The words of calreg as types: contexts, bands, arrays, and the records that files and tables share."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calreg.errors import InvalidValueError
+from calreg.units import FloatArray
+
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+_PMAP_PATTERN = re.compile(r"(?:jwst_)?(\d{1,6})(?:\.pmap)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, order=True)
+class Pmap:
+    """A CRDS context, ordered by its integer.
+
+    Attributes
+    ----------
+    number : int
+        1130 for ``jwst_1130.pmap``.
+    """
+
+    number: int
+
+    @classmethod
+    def parse(cls, text: str) -> Pmap:
+        """Read ``jwst_1130.pmap``, ``jwst_1130`` or ``1130``.
+
+        Raises
+        ------
+        InvalidValueError
+            For anything else: ``latest``, ``build`` and ``jwst-edit`` move, and private names do not
+            order.
+        """
+        matched = _PMAP_PATTERN.fullmatch(text.strip())
+        if matched is None:
+            msg = (
+                f"context {text!r} cannot be a key: expected a numbered context such as "
+                "jwst_1130.pmap (labels such as latest, build and jwst-edit move with time)"
+            )
+            raise InvalidValueError(msg)
+        return cls(int(matched[1]))
+
+    @property
+    def name(self) -> str:
+        """The context's file name, ``jwst_1130.pmap``."""
+        return f"jwst_{self.number:04d}.pmap"
+
+    def __str__(self) -> str:
+        """Return `name`."""
+        return self.name
+
+
+class ExposureKind(StrEnum):
+    """What sort of image a header describes."""
+
+    CAL = "cal"
+    CRF = "crf"
+    I2D = "i2d"
+
+
+class FluxKind(StrEnum):
+    """How the flux of a detection was summed; never mixed within a pair."""
+
+    ISO = "iso"
+    AUTO = "auto"
+    APER = "aper"
+    PSF = "psf"
+
+
+class RollRelation(StrEnum):
+    """How the rolls of two epochs compare."""
+
+    EQUAL = "equal"
+    OPPOSITE = "opposite"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """One detector image with a header: a `cal` or `crf` exposure, or an `i2d` mosaic of one array.
+
+    Text is empty, and numbers are None, where the header does not say. Times are MJD UTC, angles
+    degrees, sky ICRS.
+
+    Attributes
+    ----------
+    kind : ExposureKind
+    program, observation, visit, visit_group, sequence, activity, exposure : str
+        The JWST identifiers as in the header (``01176``, ``241``, ``001``, ``02``, ``1``, ``01``, ``1``).
+        Empty from `visit` on for mosaics.
+    array : str
+        ``nrca1`` ... ``nrcblong``.
+    pmap : Pmap
+    cal_ver : str
+        Version of the jwst pipeline.
+    filter, pupil, band : str
+        Upper case; `band` is what shapes the passband.
+    subarray : str
+    expstart_mjd_utc, expmid_mjd_utc, expend_mjd_utc : float
+    exposure_time_s : float or None
+    n_members : int
+        Raw exposures in the image, one for an exposure.
+    ra_v1_deg, dec_v1_deg, pa_v3_deg : float or None
+    ra_ref_deg, dec_ref_deg, roll_ref_deg : float or None
+    v2_ref_arcsec, v3_ref_arcsec : float or None
+    roll_deg : float
+        PA_V3, or ROLL_REF where PA_V3 is missing: the roll that epochs are told apart by.
+    s_region : str
+        As in the header.
+    footprint : ndarray of float64, shape (n_vertices, 2)
+        ICRS (ra, dec) [deg] of `s_region`.
+    bunit : str
+    photmjsr, pixar_sr : float or None
+        Conversion [MJy/sr per DN/s] and pixel area [sr].
+    r_photom, r_flat, r_area : str
+        Reference files without ``crds://``.
+    target : str
+        Proposer's name of the target (TARGPROP).
+    file_name, directory : str
+        Where the file was when it was ingested.
+    file_size_bytes : int
+    header_sha256 : str
+        SHA-256 over all header blocks and the file's size.
+    file_sha256 : str or None
+        SHA-256 of the whole file, with ``--hash full``.
+    """
+
+    kind: ExposureKind
+    program: str
+    observation: str
+    visit: str
+    visit_group: str
+    sequence: str
+    activity: str
+    exposure: str
+    array: str
+    pmap: Pmap
+    cal_ver: str
+    filter: str
+    pupil: str
+    band: str
+    subarray: str
+    expstart_mjd_utc: float
+    expmid_mjd_utc: float
+    expend_mjd_utc: float
+    exposure_time_s: float | None
+    n_members: int
+    ra_v1_deg: float | None
+    dec_v1_deg: float | None
+    pa_v3_deg: float | None
+    ra_ref_deg: float | None
+    dec_ref_deg: float | None
+    roll_ref_deg: float | None
+    v2_ref_arcsec: float | None
+    v3_ref_arcsec: float | None
+    roll_deg: float
+    s_region: str
+    footprint: FloatArray
+    bunit: str
+    photmjsr: float | None
+    pixar_sr: float | None
+    r_photom: str
+    r_flat: str
+    r_area: str
+    target: str
+    file_name: str
+    directory: str
+    file_size_bytes: int
+    header_sha256: str
+    file_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """One catalog as read from its file, before its image is known.
+
+    Rows with a non-finite position, or a non-finite magnitude beside a positive flux, are already
+    dropped and counted. All arrays have shape (n_rows,).
+
+    Attributes
+    ----------
+    file_name, directory : str
+    file_sha256 : str
+        SHA-256 of the whole file.
+    file_size_bytes : int
+    image_name : str
+        Name of the measured image that the file states or its own name implies; empty if neither.
+    detection_image_name : str
+        Name of the detection image where stated, else empty.
+    software : str
+        ``SExtractor 2.25.0``, ``jwst 1.12.0``, or empty.
+    flux_kind : FluxKind
+    aperture : str
+        Which aperture, for `FluxKind.APER` (``2`` for MAG_APER_2, ``r=0.1 arcsec``), else empty.
+    settings : dict of str to str
+        Settings that the file states.
+    number : ndarray of int64
+        Row identifier, unique in the file.
+    ra_deg, dec_deg : ndarray of float64
+        ICRS [deg].
+    x, y : ndarray of float64
+        0-based pixel position in the measured image; NaN where not given.
+    flux, flux_err : ndarray of float64
+        In `flux_unit`; NaN where the catalog has magnitudes only.
+    flux_unit : str
+        ``image`` (sum of pixel values), ``uJy``, or empty when there is no flux.
+    mag, mag_err : ndarray of float64
+        Magnitudes as the catalog states them (AB where the catalog's zero point is); NaN where not given.
+    flags : ndarray of int64
+        `calreg.flags.DetectionFlag` bits.
+    n_dropped_nonfinite : int
+        Rows dropped for NaN or infinite position, flux or magnitude.
+    n_negative_flux : int
+        Rows kept without magnitude because their flux is not positive.
+    """
+
+    file_name: str
+    directory: str
+    file_sha256: str
+    file_size_bytes: int
+    image_name: str
+    detection_image_name: str
+    software: str
+    flux_kind: FluxKind
+    aperture: str
+    settings: dict[str, str] = field(repr=False)
+    number: IntArray = field(repr=False)
+    ra_deg: FloatArray = field(repr=False)
+    dec_deg: FloatArray = field(repr=False)
+    x: FloatArray = field(repr=False)
+    y: FloatArray = field(repr=False)
+    flux: FloatArray = field(repr=False)
+    flux_err: FloatArray = field(repr=False)
+    flux_unit: str = ""
+    mag: FloatArray = field(repr=False, default_factory=lambda: np.empty(0))
+    mag_err: FloatArray = field(repr=False, default_factory=lambda: np.empty(0))
+    flags: IntArray = field(repr=False, default_factory=lambda: np.empty(0, dtype=np.int64))
+    n_dropped_nonfinite: int = 0
+    n_negative_flux: int = 0
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Measurements of one catalog in calreg's units; all arrays have shape (n_rows,).
+
+    Attributes
+    ----------
+    number : ndarray of int64
+    ra_deg, dec_deg : ndarray of float64
+        ICRS [deg].
+    x, y : ndarray of float64
+        0-based pixel position in the measured image; NaN where unknown.
+    flux_ujy, flux_err_ujy : ndarray of float64
+        Flux density [uJy]; NaN where unknown.
+    mag_ab, mag_err : ndarray of float64
+        AB magnitude and error [mag]; NaN where the flux is not positive.
+    flags : ndarray of int64
+        `calreg.flags.DetectionFlag` bits.
+    """
+
+    number: IntArray
+    ra_deg: FloatArray
+    dec_deg: FloatArray
+    x: FloatArray
+    y: FloatArray
+    flux_ujy: FloatArray
+    flux_err_ujy: FloatArray
+    mag_ab: FloatArray
+    mag_err: FloatArray
+    flags: IntArray
+
+
+@dataclass(frozen=True)
+class RecipeRow:
+    """One line of a table of published or exported corrections, in calreg's sign.
+
+    Attributes
+    ----------
+    band : str
+        Upper case.
+    array_id : str
+        ``1`` ... ``4`` or ``long``.
+    offset_ab_mag, offset_ab_err_mag : float
+        m_A - m_B [mag].
+    offset_a_mag, offset_b_mag : float
+        How the offset is shared between the modules (the datum).
+    slope_mag_arcmin, slope_err_mag_arcmin : float
+        Gradient k along the field's axis [mag / arcmin].
+    """
+
+    band: str
+    array_id: str
+    offset_ab_mag: float
+    offset_ab_err_mag: float
+    offset_a_mag: float
+    offset_b_mag: float
+    slope_mag_arcmin: float
+    slope_err_mag_arcmin: float

@@ -1,0 +1,1 @@
+"""Readers and writers of files. The only room that imports astropy.io."""

@@ -1,0 +1,1 @@
+"""Arrays in, dataclasses out: no SQL, no files, no clock."""

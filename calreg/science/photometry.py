@@ -1,0 +1,133 @@
+"""From a catalog's fluxes to AB magnitudes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from calreg.domain import Catalog, Detections
+from calreg.errors import CatalogColumnError
+from calreg.units import (
+    MAG_PER_RELATIVE_FLUX,
+    FloatArray,
+    ab_flux_ujy,
+    ab_mag,
+    surface_brightness_to_ujy,
+)
+
+MAG_DISAGREEMENT_LIMIT = 0.001
+"""Difference between computed and stated magnitudes that is worth a report [mag]."""
+
+_SURFACE_BRIGHTNESS_UNIT = "MJy/sr"
+
+
+@dataclass(frozen=True)
+class CalibratedCatalog:
+    """Detections in calreg's units, and where their magnitudes came from.
+
+    Attributes
+    ----------
+    detections : Detections
+    mag_origin : str
+        ``flux``: computed from fluxes; ``catalog``: as the catalog states them.
+    mag_disagreement : float or None
+        Median (computed - stated) [mag]; None when one of the two is missing.
+    n_disagreeing : int
+        Rows that differ by more than `MAG_DISAGREEMENT_LIMIT`.
+    """
+
+    detections: Detections
+    mag_origin: str
+    mag_disagreement: float | None
+    n_disagreeing: int
+
+
+def calibrate_catalog(
+    catalog: Catalog, *, bunit: str, pixar_sr: float | None
+) -> CalibratedCatalog:
+    """Compute AB magnitudes from fluxes where the image allows it, else take the catalog's.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    bunit : str
+        BUNIT of the measured image.
+    pixar_sr : float or None
+        Its pixel area [sr].
+
+    Returns
+    -------
+    CalibratedCatalog
+
+    Raises
+    ------
+    CatalogColumnError
+        If neither fluxes with a known unit nor magnitudes are there.
+
+    Notes
+    -----
+    For an image in MJy/sr, AB = -2.5 log10(sum * PIXAR_SR * 1e6) + 8.90, whatever zero point the
+    catalog was made with.
+    """
+    scale_ujy = _flux_scale_ujy(catalog, bunit, pixar_sr)
+    has_stated = bool(np.isfinite(catalog.mag).any())
+    if scale_ujy is None:
+        if not has_stated:
+            msg = (
+                f"{catalog.file_name}: fluxes are sums of an image in {bunit or 'an unknown unit'} and "
+                "there are no magnitudes; expected BUNIT MJy/sr with PIXAR_SR, or a magnitude column"
+            )
+            raise CatalogColumnError(msg)
+        flux_ujy = ab_flux_ujy(catalog.mag)
+        flux_err_ujy = flux_ujy * catalog.mag_err / MAG_PER_RELATIVE_FLUX
+        return CalibratedCatalog(
+            _detections(catalog, flux_ujy, flux_err_ujy, catalog.mag, catalog.mag_err),
+            "catalog",
+            None,
+            0,
+        )
+    flux_ujy = catalog.flux * scale_ujy
+    flux_err_ujy = catalog.flux_err * scale_ujy
+    mag = ab_mag(flux_ujy)
+    has_mag = np.isfinite(mag)
+    mag_err = np.full(mag.shape, np.nan)
+    np.divide(MAG_PER_RELATIVE_FLUX * flux_err_ujy, flux_ujy, out=mag_err, where=has_mag)
+    difference = (mag - catalog.mag)[has_mag & np.isfinite(catalog.mag)]
+    return CalibratedCatalog(
+        _detections(catalog, flux_ujy, flux_err_ujy, mag, mag_err),
+        "flux",
+        float(np.median(difference)) if difference.size else None,
+        int((np.abs(difference) > MAG_DISAGREEMENT_LIMIT).sum()),
+    )
+
+
+def _flux_scale_ujy(catalog: Catalog, bunit: str, pixar_sr: float | None) -> float | None:
+    """Return microjansky per unit of the catalog's flux, or None if that is not known."""
+    if catalog.flux_unit == "uJy":
+        return 1.0
+    if catalog.flux_unit == "image" and bunit == _SURFACE_BRIGHTNESS_UNIT and pixar_sr is not None:
+        return surface_brightness_to_ujy(pixar_sr)
+    return None
+
+
+def _detections(
+    catalog: Catalog,
+    flux_ujy: FloatArray,
+    flux_err_ujy: FloatArray,
+    mag_ab: FloatArray,
+    mag_err: FloatArray,
+) -> Detections:
+    """Put the pieces together."""
+    return Detections(
+        number=catalog.number,
+        ra_deg=catalog.ra_deg,
+        dec_deg=catalog.dec_deg,
+        x=catalog.x,
+        y=catalog.y,
+        flux_ujy=flux_ujy,
+        flux_err_ujy=flux_err_ujy,
+        mag_ab=mag_ab,
+        mag_err=mag_err,
+        flags=catalog.flags,
+    )
