@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -305,3 +306,15 @@ class RecipeRow:
     offset_b_mag: float
     slope_mag_arcmin: float
     slope_err_mag_arcmin: float
+
+
+class Progress(Protocol):
+    """Called as long work goes on; commands draw a bar from it."""
+
+    def __call__(self, task: str, n_done: int, n_all: int) -> None:
+        """Report that `n_done` of `n_all` steps of `task` are done."""
+
+
+def no_progress(task: str, n_done: int, n_all: int) -> None:
+    """Report nothing; the default of library calls."""
+    del task, n_done, n_all

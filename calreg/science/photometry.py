@@ -43,9 +43,7 @@ class CalibratedCatalog:
     n_disagreeing: int
 
 
-def calibrate_catalog(
-    catalog: Catalog, *, bunit: str, pixar_sr: float | None
-) -> CalibratedCatalog:
+def calibrate_catalog(catalog: Catalog, *, bunit: str, pixar_sr: float | None) -> CalibratedCatalog:
     """Compute AB magnitudes from fluxes where the image allows it, else take the catalog's.
 
     Parameters

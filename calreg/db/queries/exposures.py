@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -46,6 +47,8 @@ IDENTITY_COLUMNS = (
 
 Identity = tuple[str | float | int, ...]
 
+_MJD_ZERO = datetime(1858, 11, 17, tzinfo=UTC)
+
 
 @dataclass(frozen=True)
 class StoredExposure:
@@ -72,6 +75,9 @@ class StoredEpoch:
     Attributes
     ----------
     id, field_id : int
+    field_name : str
+    name : str
+        `label`, else the UTC date of its first exposure, with the roll where the date is not enough.
     label : str or None
         Name given with ``--epoch``.
     start_mjd_utc, end_mjd_utc : float
@@ -83,6 +89,7 @@ class StoredEpoch:
     id: int
     field_id: int
     field_name: str
+    name: str
     label: str | None
     start_mjd_utc: float
     end_mjd_utc: float
@@ -203,6 +210,7 @@ def load_epochs(connection: sa.Connection) -> list[StoredEpoch]:
             id=epoch_id,
             field_id=rows[0].field_id,
             field_name=rows[0].name,
+            name=rows[0].label or _utc_date(min(row.start for row in rows)),
             label=rows[0].label,
             start_mjd_utc=min(row.start for row in rows),
             end_mjd_utc=max(row.end for row in rows),
@@ -211,7 +219,19 @@ def load_epochs(connection: sa.Connection) -> list[StoredEpoch]:
         )
         for epoch_id, rows in gathered.items()
     ]
+    count = Counter((epoch.field_id, epoch.name) for epoch in epochs)
+    epochs = [
+        epoch
+        if count[epoch.field_id, epoch.name] == 1
+        else replace(epoch, name=f"{epoch.name}@{epoch.rolls_deg[0]:.0f}deg")
+        for epoch in epochs
+    ]
     return sorted(epochs, key=lambda epoch: (epoch.field_name, epoch.start_mjd_utc, epoch.id))
+
+
+def _utc_date(mjd_utc: float) -> str:
+    """Return the calendar date of an MJD."""
+    return (_MJD_ZERO + timedelta(days=mjd_utc)).date().isoformat()
 
 
 def load_footprints(connection: sa.Connection) -> list[StoredFootprint]:

@@ -252,21 +252,28 @@ FitKey = tuple[int, int, str, str, str, str, str]
 """(field_id, pmap_id, band, array_id, image_kind, flux_kind, aperture)."""
 
 
-def load_latest_digests(connection: sa.Connection) -> dict[FitKey, tuple[int, str, str]]:
-    """Return, by key, version, input digest and set id of the latest set."""
+@dataclass(frozen=True)
+class LatestSet:
+    """The newest set of a key, as far as refit needs it to tell what is stale."""
+
+    version: int
+    input_digest: str
+    settings: str
+    model_version: int
+
+
+def load_latest_sets(connection: sa.Connection) -> dict[FitKey, LatestSet]:
+    """Return the newest set of every key."""
     latest = (
         sa.select(*_KEY[:7], sa.func.max(_SET.version).label("version"))
         .group_by(*_KEY[:7])
         .subquery()
     )
     is_latest = [latest.c[column.key] == column for column in _KEY[:7]]
-    statement = sa.select(*_KEY[:7], _SET.version, _SET.input_digest, _SET.set_id).join(
-        latest, sa.and_(*is_latest, latest.c.version == _SET.version)
-    )
-    return {
-        tuple(row[:7]): (row.version, row.input_digest, row.set_id)
-        for row in connection.execute(statement)
-    }
+    statement = sa.select(
+        *_KEY[:7], _SET.version, _SET.input_digest, _SET.settings, _SET.model_version
+    ).join(latest, sa.and_(*is_latest, latest.c.version == _SET.version))
+    return {tuple(row[:7]): LatestSet(*row[7:]) for row in connection.execute(statement)}
 
 
 def load_refusals(connection: sa.Connection) -> dict[tuple[FitKey, str], str]:

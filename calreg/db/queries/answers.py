@@ -1,0 +1,302 @@
+"""What the questions read besides coefficient sets: patches, zero points, external solutions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from calreg.db.bulk import insert_rows
+from calreg.db.queries.exposures import ensure_pmaps
+from calreg.db.schema import (
+    DeliveryRow,
+    DeliverySetRow,
+    ExposureRow,
+    ExternalSolutionRow,
+    FieldRow,
+    IngestRow,
+    PairGroupRow,
+    PmapRow,
+    ZeroPointRow,
+)
+from calreg.domain import Pmap
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from calreg.domain import RecipeRow
+
+
+@dataclass(frozen=True)
+class PatchGroup:
+    """A pair group as the offsets table shows it."""
+
+    group_id: int
+    field: str
+    pmap: Pmap
+    band: str
+    array_id: str
+    image_kind: str
+    flux_kind: str
+    aperture: str
+    epoch_i_id: int
+    epoch_j_id: int
+    array_i: str
+    array_j: str
+    relation: str
+    n_matched: int
+    n_ambiguous: int
+    ra_median_mas: float | None
+    ra_mad_mas: float | None
+    dec_median_mas: float | None
+    dec_mad_mas: float | None
+
+
+def load_patch_groups(
+    connection: sa.Connection,
+    *,
+    max_sep_arcsec: float,
+    match_version: int,
+    pmap: Pmap | None = None,
+    band: str | None = None,
+    array_id: str | None = None,
+    field: str | None = None,
+) -> list[PatchGroup]:
+    """Return the pair groups of one search radius, in the order of the offsets table."""
+    statement = (
+        sa.select(
+            PairGroupRow.id,
+            FieldRow.name,
+            PmapRow.number,
+            PairGroupRow.band,
+            PairGroupRow.array_id,
+            PairGroupRow.image_kind,
+            PairGroupRow.flux_kind,
+            PairGroupRow.aperture,
+            PairGroupRow.epoch_i_id,
+            PairGroupRow.epoch_j_id,
+            PairGroupRow.array_i,
+            PairGroupRow.array_j,
+            PairGroupRow.relation,
+            PairGroupRow.n_matched,
+            PairGroupRow.n_ambiguous,
+            PairGroupRow.ra_median_mas,
+            PairGroupRow.ra_mad_mas,
+            PairGroupRow.dec_median_mas,
+            PairGroupRow.dec_mad_mas,
+        )
+        .join(FieldRow, FieldRow.id == PairGroupRow.field_id)
+        .join(PmapRow, PmapRow.id == PairGroupRow.pmap_id)
+        .where(
+            PairGroupRow.max_sep_arcsec == max_sep_arcsec,
+            PairGroupRow.match_version == match_version,
+        )
+        .order_by(
+            FieldRow.name, PmapRow.number, PairGroupRow.band, PairGroupRow.array_id, PairGroupRow.id
+        )
+    )
+    if pmap is not None:
+        statement = statement.where(PmapRow.number == pmap.number)
+    if band is not None:
+        statement = statement.where(PairGroupRow.band == band)
+    if array_id is not None:
+        statement = statement.where(PairGroupRow.array_id == array_id)
+    if field is not None:
+        statement = statement.where(FieldRow.name == field)
+    return [
+        PatchGroup(*row[:2], Pmap(row[2]), *row[3:]) for row in connection.execute(statement)
+    ]
+
+
+@dataclass(frozen=True)
+class RawCount:
+    """Raw exposures of one array, band and epoch (the paper's Table 2)."""
+
+    epoch_id: int
+    pmap: Pmap
+    band: str
+    array: str
+    n_raw: int
+
+
+def count_raw_exposures(connection: sa.Connection) -> list[RawCount]:
+    """Count the raw exposures: those ingested, or where there are none, the members of mosaics."""
+    statement = (
+        sa.select(
+            ExposureRow.epoch_id,
+            PmapRow.number,
+            ExposureRow.band,
+            ExposureRow.array,
+            ExposureRow.kind,
+            sa.func.sum(ExposureRow.n_members),
+        )
+        .join(PmapRow, PmapRow.id == ExposureRow.pmap_id)
+        .group_by(
+            ExposureRow.epoch_id,
+            PmapRow.number,
+            ExposureRow.band,
+            ExposureRow.array,
+            ExposureRow.kind,
+        )
+    )
+    counts: dict[tuple[int, int, str, str], dict[str, int]] = {}
+    for epoch_id, number, band, array, kind, n_raw in connection.execute(statement):
+        counts.setdefault((epoch_id, number, band, array), {})[kind] = int(n_raw)
+    return [
+        RawCount(
+            epoch_id, Pmap(number), band, array, by_kind.get("cal", max(by_kind.values()))
+        )
+        for (epoch_id, number, band, array), by_kind in sorted(counts.items())
+    ]
+
+
+@dataclass(frozen=True)
+class StoredZeroPoint:
+    """A PHOTMJSR of one array under one context."""
+
+    pmap: Pmap
+    array: str
+    filter: str
+    pupil: str
+    subarray: str
+    photmjsr: float
+    pixar_sr: float | None
+    r_photom: str
+    source: str
+
+
+def load_zero_points(
+    connection: sa.Connection,
+    band: str,
+    arrays: Sequence[str],
+    as_of_utc: datetime | None = None,
+) -> list[StoredZeroPoint]:
+    """Return the zero points of a band for some arrays, in the order of pmap."""
+    statement = (
+        sa.select(
+            PmapRow.number,
+            ZeroPointRow.array,
+            ZeroPointRow.filter,
+            ZeroPointRow.pupil,
+            ZeroPointRow.subarray,
+            ZeroPointRow.photmjsr,
+            ZeroPointRow.pixar_sr,
+            ZeroPointRow.r_photom,
+            ZeroPointRow.source,
+        )
+        .join(PmapRow, PmapRow.id == ZeroPointRow.pmap_id)
+        .where(ZeroPointRow.band == band, ZeroPointRow.array.in_(list(arrays)))
+        .order_by(PmapRow.number, ZeroPointRow.array, ZeroPointRow.subarray, ZeroPointRow.id)
+    )
+    if as_of_utc is not None:
+        statement = statement.join(IngestRow, IngestRow.id == ZeroPointRow.ingest_id).where(
+            IngestRow.started_utc <= as_of_utc
+        )
+    return [StoredZeroPoint(Pmap(row[0]), *row[1:]) for row in connection.execute(statement)]
+
+
+@dataclass(frozen=True)
+class StoredSolution:
+    """An external solution for one key."""
+
+    source: str
+    pmap: Pmap
+    band: str
+    array_id: str
+    offset_ab_mag: float
+    offset_ab_err_mag: float
+    slope_mag_arcmin: float
+    slope_err_mag_arcmin: float
+    offset_a_mag: float
+    offset_b_mag: float
+    file_name: str
+    file_sha256: str
+
+
+def load_solutions(
+    connection: sa.Connection,
+    *,
+    pmap: Pmap | None = None,
+    band: str | None = None,
+    array_id: str | None = None,
+    source: str | None = None,
+) -> list[StoredSolution]:
+    """Return external solutions in the order of source, pmap, band and array id."""
+    row = ExternalSolutionRow
+    statement = (
+        sa.select(
+            row.source,
+            PmapRow.number,
+            row.band,
+            row.array_id,
+            row.offset_ab_mag,
+            row.offset_ab_err_mag,
+            row.slope_mag_arcmin,
+            row.slope_err_mag_arcmin,
+            row.offset_a_mag,
+            row.offset_b_mag,
+            row.file_name,
+            row.file_sha256,
+        )
+        .join(PmapRow, PmapRow.id == row.pmap_id)
+        .order_by(row.source, PmapRow.number, row.band, row.array_id)
+    )
+    if pmap is not None:
+        statement = statement.where(PmapRow.number == pmap.number)
+    if band is not None:
+        statement = statement.where(row.band == band)
+    if array_id is not None:
+        statement = statement.where(row.array_id == array_id)
+    if source is not None:
+        statement = statement.where(row.source == source)
+    return [
+        StoredSolution(found[0], Pmap(found[1]), *found[2:])
+        for found in connection.execute(statement)
+    ]
+
+
+def insert_solutions(
+    connection: sa.Connection,
+    rows: Sequence[RecipeRow],
+    as_given: Sequence[dict[str, str | float]],
+    *,
+    pmap: Pmap,
+    source: str,
+    file_name: str,
+    file_sha256: str,
+    ingest_id: int,
+) -> None:
+    """Insert external solutions."""
+    pmap_id = ensure_pmaps(connection, [pmap])[pmap.number]
+    insert_rows(
+        connection,
+        ExternalSolutionRow.__table__,
+        [
+            {
+                **vars(row),
+                "ingest_id": ingest_id,
+                "source": source,
+                "pmap_id": pmap_id,
+                "as_given": json.dumps(given, sort_keys=True),
+                "file_name": file_name,
+                "file_sha256": file_sha256,
+            }
+            for row, given in zip(rows, as_given, strict=True)
+        ],
+    )
+
+
+def insert_delivery(
+    connection: sa.Connection, row: dict[str, object], set_pks: Sequence[int]
+) -> int:
+    """Record an exported file with the sets in it; return the delivery's id."""
+    delivery_id = insert_rows(connection, DeliveryRow.__table__, [row])[0]
+    if set_pks:
+        connection.execute(
+            sa.insert(DeliverySetRow),
+            [{"delivery_id": delivery_id, "set_pk": set_pk} for set_pk in sorted(set(set_pks))],
+        )
+    return delivery_id

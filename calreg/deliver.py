@@ -1,0 +1,301 @@
+"""Deliveries: export the current sets, record what was handed out; bring published offsets in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+
+from calreg import __version__
+from calreg.db.queries.answers import insert_delivery, insert_solutions, load_solutions
+from calreg.db.queries.exposures import add_ingest
+from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
+from calreg.domain import Pmap, RecipeRow
+from calreg.errors import ConflictError, InvalidValueError, NoCalibrationError
+from calreg.files.atomic import sha256_of
+from calreg.files.grizli import GrizliEntry, GrizliGradient, write_grizli
+from calreg.files.parquet import ParquetTable, write_parquet
+from calreg.files.recipe import (
+    RecipeMeta,
+    RecipeProvenance,
+    provenance_key,
+    read_recipe,
+    write_recipe,
+)
+from calreg.parquettables import registry_tables
+
+if TYPE_CHECKING:
+    from calreg.db.engine import Connection, Database
+    from calreg.instruments import Instrument
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A file that was exported.
+
+    Attributes
+    ----------
+    path : Path
+    file_sha256 : str
+    n_sets : int
+    """
+
+    path: Path
+    file_sha256: str
+    n_sets: int
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did.
+
+    Attributes
+    ----------
+    n_solutions : int
+        Keys in the file.
+    is_new : bool
+        False when the same content was imported before.
+    """
+
+    n_solutions: int
+    is_new: bool
+
+
+def export_recipe(
+    database: Database,
+    path: Path,
+    *,
+    pmap: Pmap,
+    field: str | None = None,
+    flux_kind: str | None = None,
+    as_of_utc: datetime | None = None,
+    overwrite: bool = False,
+) -> Delivery:
+    """Write the published table's form: columns, sense, with units and provenance."""
+    with database.write() as connection:
+        sets = _one_set_per_key(
+            connection,
+            SetFilter(pmap=pmap, field=field, flux_kind=flux_kind, as_of_utc=as_of_utc),
+        )
+        created_utc = datetime.now(UTC)
+        meta = RecipeMeta(
+            pmap=pmap,
+            code_version=__version__,
+            created_utc=created_utc,
+            provenance={
+                provenance_key(stored.array_id, stored.band): _provenance(stored)
+                for stored in sets
+            },
+        )
+        rows = [recipe_row(stored) for stored in sets]
+        paths = write_recipe(path, rows, meta, overwrite=overwrite)
+        return _record(connection, "recipe", paths, sets, created_utc)[0]
+
+
+def recipe_row(stored: StoredSet) -> RecipeRow:
+    """Lay a set out as a line of the recipe: module B is the datum (Ma et al., Eq. 11 and 12)."""
+    offset_mag = stored.value("offset_ab")
+    return RecipeRow(
+        band=stored.band,
+        array_id=stored.array_id,
+        offset_ab_mag=offset_mag,
+        offset_ab_err_mag=stored.err("offset_ab"),
+        offset_a_mag=offset_mag,
+        offset_b_mag=0.0,
+        slope_mag_arcmin=stored.value("slope"),
+        slope_err_mag_arcmin=stored.err("slope"),
+    )
+
+
+def _provenance(stored: StoredSet) -> RecipeProvenance:
+    """Say where a line of the recipe comes from."""
+    names = RecipeProvenance.__dataclass_fields__
+    return RecipeProvenance(**{name: getattr(stored, name) for name in names})
+
+
+def export_grizli(
+    database: Database,
+    path: Path,
+    *,
+    instrument: Instrument,
+    pmap: Pmap,
+    field: str | None = None,
+    flux_kind: str | None = None,
+    as_of_utc: datetime | None = None,
+    overwrite: bool = False,
+) -> Delivery:
+    """Write grizli's table of divisors, one number per detector and band.
+
+    A band with a gradient gets the offset at the pivot, which is what a single number per detector
+    should take out; the file says so beside the number, with the offset at d = 0.
+    """
+    with database.write() as connection:
+        sets = _one_set_per_key(
+            connection,
+            SetFilter(pmap=pmap, field=field, flux_kind=flux_kind, as_of_utc=as_of_utc),
+        )
+        created_utc = datetime.now(UTC)
+        entries = [entry for stored in sets for entry in _grizli_entries(stored, instrument)]
+        paths = write_grizli(
+            path,
+            entries,
+            pmap=pmap,
+            code_version=__version__,
+            created_utc=created_utc,
+            overwrite=overwrite,
+        )
+        return _record(connection, "grizli", paths, sets, created_utc)[0]
+
+
+def _grizli_entries(stored: StoredSet, instrument: Instrument) -> list[GrizliEntry]:
+    """Return the entries of both modules; B is the datum."""
+    offset_mag, offset_err_mag = stored.value("offset_ab"), stored.err("offset_ab")
+    gradient = None
+    if stored.offset_pivot_mag is not None:
+        gradient = GrizliGradient(
+            offset_origin_mag=offset_mag,
+            slope_mag_arcmin=stored.value("slope"),
+            pivot_arcmin=stored.pivot_arcmin or 0.0,
+        )
+        offset_mag, offset_err_mag = stored.offset_pivot_mag, stored.offset_pivot_err_mag or 0.0
+    detectors = {
+        array.module: array.detector
+        for array in instrument.arrays.values()
+        if array.array_id == stored.array_id
+    }
+    datum = GrizliEntry(
+        detector=detectors["B"],
+        filter=stored.filter,
+        pupil=stored.pupil,
+        offset_mag=0.0,
+        offset_err_mag=0.0,
+        set_id=stored.set_id,
+        datum=stored.datum,
+    )
+    corrected = replace(
+        datum,
+        detector=detectors["A"],
+        offset_mag=offset_mag,
+        offset_err_mag=offset_err_mag,
+        gradient=gradient,
+    )
+    return [corrected, datum]
+
+
+def export_parquet(
+    database: Database, directory: Path, *, overwrite: bool = False
+) -> list[Delivery]:
+    """Write the registry's tables as Parquet, one file a table."""
+    with database.write() as connection:
+        created_utc = datetime.now(UTC)
+        tables: dict[str, ParquetTable] = registry_tables(connection)
+        paths = write_parquet(
+            directory,
+            tables,
+            code_version=__version__,
+            created_utc=created_utc,
+            overwrite=overwrite,
+        )
+        sets = load_sets(connection, SetFilter(all_versions=True))
+        return _record(connection, "parquet", paths, sets, created_utc)
+
+
+def _one_set_per_key(connection: Connection, wanted: SetFilter) -> list[StoredSet]:
+    """Return the current sets of one context, one for each band and array id.
+
+    Raises
+    ------
+    NoCalibrationError
+        If there is none.
+    InvalidValueError
+        If a key has several, from different fields or fluxes.
+    """
+    sets = load_sets(connection, wanted)
+    if not sets:
+        known = sorted({stored.pmap for stored in load_sets(connection, SetFilter())})
+        names = ", ".join(pmap.name for pmap in known) or "none yet"
+        msg = (
+            f"no coefficient set for {wanted.pmap}"
+            f"{f' in field {wanted.field!r}' if wanted.field else ''}: there are sets for {names}; "
+            "run calreg refit after ingesting two epochs with opposite rolls"
+        )
+        raise NoCalibrationError(msg)
+    seen: dict[tuple[str, str], StoredSet] = {}
+    for stored in sets:
+        other = seen.setdefault((stored.band, stored.array_id), stored)
+        if other is not stored:
+            msg = (
+                f"{stored.band} array {stored.array_id} has two current sets: field {other.field!r} "
+                f"({other.image_kind}, {other.flux_kind}) and field {stored.field!r} "
+                f"({stored.image_kind}, {stored.flux_kind}); choose with --field or --flux"
+            )
+            raise InvalidValueError(msg)
+    return sets
+
+
+def _record(
+    connection: Connection,
+    kind: str,
+    paths: list[Path],
+    sets: list[StoredSet],
+    created_utc: datetime,
+) -> list[Delivery]:
+    """Write a delivery row for every file."""
+    deliveries = []
+    for path in paths:
+        delivery = Delivery(path, sha256_of(path), len(sets))
+        row = {
+            "kind": kind,
+            "file_name": path.name,
+            "directory": str(path.resolve().parent),
+            "file_size_bytes": path.stat().st_size,
+            "file_sha256": delivery.file_sha256,
+            "created_utc": created_utc,
+            "code_version": __version__,
+        }
+        insert_delivery(connection, row, [stored.pk for stored in sets])
+        deliveries.append(delivery)
+    return deliveries
+
+
+def import_recipe(database: Database, path: Path, *, pmap: Pmap, source: str) -> ImportReport:
+    """Bring a published recipe in as an external solution.
+
+    Raises
+    ------
+    ConflictError
+        If the same source already gave other numbers for the context.
+    InvalidValueError
+        If `source` is empty.
+    """
+    if not source.strip():
+        msg = "an external solution needs --source: a citation that tells it from others"
+        raise InvalidValueError(msg)
+    recipe = read_recipe(path)
+    with database.write() as connection:
+        known = load_solutions(connection, pmap=pmap, source=source)
+        if known and all(solution.file_sha256 == recipe.file_sha256 for solution in known):
+            return ImportReport(len(recipe.rows), is_new=False)
+        taken = {(solution.band, solution.array_id) for solution in known}
+        clash = [row for row in recipe.rows if (row.band, row.array_id) in taken]
+        if clash:
+            msg = (
+                f"{path.name}: source {source!r} already has {clash[0].band} array "
+                f"{clash[0].array_id} under {pmap.name} from {known[0].file_name} with other "
+                "content; give the new table a --source of its own"
+            )
+            raise ConflictError(msg)
+        ingest_id = add_ingest(connection, datetime.now(UTC), __version__)
+        insert_solutions(
+            connection,
+            recipe.rows,
+            recipe.as_given,
+            pmap=pmap,
+            source=source,
+            file_name=path.name,
+            file_sha256=recipe.file_sha256,
+            ingest_id=ingest_id,
+        )
+        return ImportReport(len(recipe.rows), is_new=True)

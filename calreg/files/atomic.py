@@ -1,0 +1,189 @@
+"""What every writer needs: replace a file as a whole, its digest, a time stamp."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+from contextlib import contextmanager, suppress
+from datetime import UTC
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from calreg.errors import CalregError, FileFormatError, InvalidValueError, OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+TEMPORARY_PREFIX = ".calreg-"
+"""Temporary files are hidden: a folder with one that a killed process left reads as before."""
+
+
+@contextmanager
+def replace_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Write a file under a temporary name in its own folder, then give it its name.
+
+    The target either keeps its former content or has all of the new one; a killed process leaves at
+    most the hidden temporary file. On any exception the temporary file is removed.
+
+    Parameters
+    ----------
+    path : Path
+        Target. A symbolic link is followed.
+    overwrite : bool
+        Whether an existing file may be replaced; its permissions are kept.
+
+    Yields
+    ------
+    Path
+        Empty file for the caller to fill and close.
+
+    Raises
+    ------
+    OutputError
+        If the target exists and `overwrite` is false, is not a regular file, or the system refuses
+        (missing folder, permission, full disk).
+
+    Notes
+    -----
+    The file is flushed to disk before it gets its name, and its folder afterwards. Without
+    `overwrite` the name is given by a hard link, which fails if another process took it meanwhile.
+    """
+    target = Path(os.path.realpath(path))
+    _require_free(target, path, overwrite=overwrite)
+    temporary = target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.tmp")
+    try:
+        # 0o666 less the umask, as any new file; tempfile would make it private to its owner.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        yield temporary
+        _flush(temporary)
+        if overwrite:
+            if target.exists():
+                shutil.copymode(target, temporary)
+            temporary.replace(target)
+        else:
+            _take_name(temporary, target, path)
+        _flush_folder(target.parent)
+    except CalregError:
+        raise
+    except OSError as error:
+        msg = f"cannot write {path}: {_reason(error, target)}"
+        raise OutputError(msg) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Raises
+    ------
+    FileFormatError
+        If the file cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        msg = f"cannot read {path}: {error.strerror or error}"
+        raise FileFormatError(msg) from error
+
+
+def format_utc(moment: datetime) -> str:
+    """Return a time as ISO 8601 in UTC, ``2026-11-22T11:35:00Z``.
+
+    Parameters
+    ----------
+    moment : datetime
+        Aware time in any zone.
+
+    Returns
+    -------
+    str
+        With microseconds where they are not zero.
+
+    Raises
+    ------
+    InvalidValueError
+        If the time has no zone.
+    """
+    if moment.tzinfo is None:
+        msg = f"time {moment.isoformat()} has no zone: expected an aware time, for instance in UTC"
+        raise InvalidValueError(msg)
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+
+
+def _require_free(target: Path, path: Path, *, overwrite: bool) -> None:
+    """Refuse a target that exists, unless it is a file that may be replaced."""
+    try:
+        if not target.parent.is_dir():
+            msg = f"cannot write {path}: there is no folder {target.parent}; make it first"
+            raise OutputError(msg)
+        exists, is_file = target.exists(), target.is_file()
+    except OSError as error:
+        if isinstance(error, CalregError):
+            raise
+        msg = f"cannot write {path}: {_reason(error, target)}"
+        raise OutputError(msg) from error
+    if exists and not is_file:
+        msg = f"cannot write {path}: it is not a regular file; give another name"
+        raise OutputError(msg)
+    if exists and not overwrite:
+        raise OutputError(_exists_message(path))
+
+
+def _take_name(temporary: Path, target: Path, path: Path) -> None:
+    """Give the file its name without replacing another."""
+    try:
+        os.link(temporary, target)
+    except FileExistsError as error:
+        raise OutputError(_exists_message(path)) from error
+    except OSError:
+        # FAT, exFAT and some network file systems have no hard links.
+        if target.exists():
+            raise OutputError(_exists_message(path)) from None
+        temporary.replace(target)
+
+
+def _exists_message(path: Path) -> str:
+    """Say that a target exists and what to do."""
+    return f"cannot write {path}: it exists; give another name or --overwrite"
+
+
+def _reason(error: OSError, target: Path) -> str:
+    """Return the system's reason in one line, with the folder that it concerns."""
+    reason = error.strerror or (str(error).splitlines() or [type(error).__name__])[0]
+    return f"{reason} (in {target.parent})"
+
+
+def _flush(path: Path) -> None:
+    """Have the system write a file's content to disk."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Have the system write a folder's entries to disk where it can."""
+    # Windows cannot open a folder and some network file systems refuse fsync on one; the file has
+    # its name and content by now, so that is no failure.
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,227 @@
+"""What one key is fitted from: its groups, its digest, and the nodes of the model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from calreg.domain import BoolArray, IntArray, RollRelation
+from calreg.errors import FitRefusedError
+from calreg.science.geometry import along_axis, module_side
+from calreg.science.model import MODEL_VERSION, FitSettings, Nodes
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from calreg.db.queries.pairs import CatalogImage, StoredGroup
+    from calreg.db.queries.sets import FitKey
+    from calreg.instruments import Instrument
+    from calreg.science.geometry import FieldAxis
+
+Columns = dict[str, "npt.NDArray[np.generic]"]
+
+
+@dataclass(frozen=True)
+class KeyInputs:
+    """All that decides the answer for one key, before any pair is read.
+
+    Attributes
+    ----------
+    key : FitKey
+    images : list of CatalogImage
+        Catalogs of the key in the order of time.
+    groups : list of StoredGroup
+    axis : FieldAxis
+    fit_slope : bool
+    settings : FitSettings
+    variable : dict of int to list of (int, int)
+        Pairs left out as variable, by group.
+    epoch_names : dict of int to str
+        Of all epochs, by id.
+    """
+
+    key: FitKey
+    images: list[CatalogImage]
+    groups: list[StoredGroup]
+    axis: FieldAxis
+    fit_slope: bool
+    settings: FitSettings
+    variable: dict[int, list[tuple[int, int]]]
+    epoch_names: dict[int, str]
+
+    @cached_property
+    def images_by_catalog(self) -> dict[int, CatalogImage]:
+        """The key's catalogs by id."""
+        return {image.catalog_id: image for image in self.images}
+
+    @cached_property
+    def epoch_ids(self) -> list[int]:
+        """Epochs of the key in the order of time."""
+        first_seen: dict[int, float] = {}
+        for image in self.images:
+            known = first_seen.get(image.epoch_id, np.inf)
+            first_seen[image.epoch_id] = min(known, image.expmid_mjd_utc)
+        return sorted(first_seen, key=lambda epoch_id: (first_seen[epoch_id], epoch_id))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over everything that the fit depends on, the same in any registry and order."""
+        order = {epoch_id: n for n, epoch_id in enumerate(self.epoch_ids)}
+        groups = sorted(
+            (
+                self.images_by_catalog[group.catalog_i_id].file_sha256,
+                self.images_by_catalog[group.catalog_j_id].file_sha256,
+                group.array_i,
+                group.array_j,
+                order[group.epoch_i_id],
+                order[group.epoch_j_id],
+                group.n_matched,
+                self.variable.get(group.id, []),
+            )
+            for group in self.groups
+        )
+        first = self.images[0]
+        axis = self.axis
+        content = {
+            "key": [first.pmap.name, *self.key[2:]],
+            "groups": groups,
+            "axis": [axis.pa_deg, axis.origin_ra_deg, axis.origin_dec_deg] if self.fit_slope else [],
+            "settings": self.settings.canonical_json(),
+            "model_version": MODEL_VERSION,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class SelectedPairs:
+    """The pairs within the selection, with what follows from their groups.
+
+    Attributes
+    ----------
+    columns : dict of str to ndarray
+        Columns of the table pairs, all shape (n_pairs,).
+    group_index : ndarray of int64, shape (n_pairs,)
+        Into `KeyInputs.groups`.
+    is_variable : ndarray of bool, shape (n_pairs,)
+    is_opposite : ndarray of bool, shape (n_pairs,)
+        Rolls of the two epochs are opposite.
+    """
+
+    columns: Columns
+    group_index: IntArray
+    is_variable: BoolArray
+    is_opposite: BoolArray
+
+    @property
+    def is_used(self) -> BoolArray:
+        """Pairs that enter the fit."""
+        return self.is_opposite & ~self.is_variable
+
+    @property
+    def dmag(self) -> npt.NDArray[np.float64]:
+        """Later - earlier magnitude [mag]."""
+        return np.asarray(self.columns["mag_j"] - self.columns["mag_i"])
+
+
+def check_one_reduction(inputs: KeyInputs) -> None:
+    """Refuse mosaics of one array and epoch that were made by different pipeline versions.
+
+    Raises
+    ------
+    FitRefusedError
+    """
+    versions: dict[tuple[int, str], set[str]] = {}
+    for image in inputs.images:
+        versions.setdefault((image.epoch_id, image.array), set()).add(image.cal_ver)
+    for (_, array), found in sorted(versions.items()):
+        if len(found) > 1:
+            msg = (
+                f"{array} has images of one epoch made by CAL_VER {' and '.join(sorted(found))}: "
+                "the same photons would count twice; keep one reduction per registry"
+            )
+            raise FitRefusedError(msg)
+
+
+def select_pairs(inputs: KeyInputs, columns: Columns) -> SelectedPairs:
+    """Relate the pairs read for a key to its groups and mark the variable ones."""
+    group_ids = np.array([group.id for group in inputs.groups], dtype=np.int64)
+    order = np.argsort(group_ids)
+    group_index = order[np.searchsorted(group_ids[order], columns["group_id"])]
+    is_opposite = np.array(
+        [group.relation == RollRelation.OPPOSITE for group in inputs.groups], dtype=np.bool_
+    )[group_index]
+    variable = {
+        (group_id, *numbers) for group_id in group_ids for numbers in inputs.variable.get(group_id, ())
+    }
+    keys = zip(columns["group_id"], columns["number_i"], columns["number_j"], strict=True)
+    if variable:
+        is_variable = np.array([key in variable for key in keys], dtype=np.bool_)
+    else:
+        is_variable = np.zeros(group_index.size, dtype=np.bool_)
+    return SelectedPairs(columns, group_index, is_variable, is_opposite)
+
+
+def build_nodes(inputs: KeyInputs, selected: SelectedPairs, instrument: Instrument) -> Nodes:
+    """Turn pairs into the distinct detections that the model is fitted to.
+
+    A detection that several pairs share becomes one node. Patch p is the sky that module B sees at
+    epochs where it lies toward +d.
+    """
+    is_used = selected.is_used
+    columns = {name: values[is_used] for name, values in selected.columns.items()}
+    group_index = selected.group_index[is_used]
+    epoch_order = {epoch_id: n for n, epoch_id in enumerate(inputs.epoch_ids)}
+    side = {
+        image.catalog_id: module_side(image.roll_deg, inputs.axis, instrument, image.array_id)
+        for image in inputs.images
+    }
+    parts: dict[str, list[npt.NDArray[np.generic]]] = {}
+    detections: list[IntArray] = []
+    for end in ("i", "j"):
+        catalog_ids = np.array(
+            [getattr(group, f"catalog_{end}_id") for group in inputs.groups], dtype=np.int64
+        )
+        images = [inputs.images_by_catalog[catalog_id] for catalog_id in catalog_ids]
+        is_module_a = np.array([image.module == "A" for image in images], dtype=np.bool_)
+        orientation = np.array([side[catalog_id] for catalog_id in catalog_ids], dtype=np.int64)
+        epoch = np.array([epoch_order[image.epoch_id] for image in images], dtype=np.int64)
+        part = {
+            "source_id": columns["source_id"],
+            "is_patch_p": (is_module_a == (orientation < 0))[group_index],
+            "epoch": epoch[group_index],
+            "is_module_a": is_module_a[group_index],
+            "mag": columns[f"mag_{end}"],
+            "mag_err": columns[f"mag_err_{end}"],
+        }
+        detection = np.column_stack([catalog_ids[group_index], columns[f"number_{end}"]])
+        detections.append(detection)
+        for name, values in part.items():
+            parts.setdefault(name, []).append(values)
+    joined = {name: np.concatenate(values) for name, values in parts.items()}
+    identity = np.column_stack(
+        [joined["source_id"], joined["is_patch_p"], np.concatenate(detections)]
+    )
+    _, first = np.unique(identity, axis=0, return_index=True)
+    nodes = {name: values[first] for name, values in joined.items()}
+    return Nodes(
+        **nodes,
+        d_arcmin=_source_coordinates(columns, nodes["source_id"], inputs.axis),
+        epoch_labels=tuple(inputs.epoch_names[epoch_id] for epoch_id in inputs.epoch_ids),
+    )
+
+
+def _source_coordinates(
+    columns: Columns, source_id: IntArray, axis: FieldAxis
+) -> npt.NDArray[np.float64]:
+    """Return the coordinate d [arcmin] of each node's source, from the mean of its pairs."""
+    d_arcmin = along_axis(columns["ra_deg"], columns["dec_deg"], axis)
+    distinct, index = np.unique(columns["source_id"], return_inverse=True)
+    mean = np.bincount(index, d_arcmin, minlength=distinct.size) / np.maximum(
+        np.bincount(index, minlength=distinct.size), 1
+    )
+    return np.asarray(mean[np.searchsorted(distinct, source_id)])

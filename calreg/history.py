@@ -1,0 +1,354 @@
+"""Answers: coefficients, their history across contexts, and the comparison with others."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from calreg.db.queries.answers import StoredZeroPoint, load_solutions, load_zero_points
+from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
+from calreg.domain import Pmap
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from calreg.db.engine import Connection
+    from calreg.instruments import Instrument
+
+
+# --- coefficients -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CoefficientsRow:
+    """One coefficient set as the users see it (DESIGN: the JSON of ``calreg coefficients``).
+
+    Attributes
+    ----------
+    pmap, band, filter, pupil, array_id : str
+    model : str
+    model_version, version : int
+    status : str
+        ``current`` or ``superseded``.
+    datum : str
+        What is held at zero.
+    offset_ab_mag, offset_ab_err_mag : float
+        m_A - m_B at d = 0 [mag].
+    slope_mag_arcmin, slope_err_mag_arcmin : float
+        Gradient k [mag / arcmin]; zero with zero error where held fixed.
+    time_mag, time_err_mag : float
+        Time term of the last epoch against the first [mag]; zero with zero error where held fixed.
+    n_pairs, n_sources, n_epochs, n_clipped : int
+    floor_mag, scatter_mag : float
+    offset_bootstrap_err_mag : float
+    corr_offset_slope, pivot_arcmin, offset_pivot_mag, offset_pivot_err_mag : float or None
+    check_time_mag, check_time_err_mag : float or None
+        Median of the pairs with equal rolls [mag].
+    axis_pa_deg, origin_ra_deg, origin_dec_deg : float
+    field, image_kind, flux_kind, aperture : str
+    created_utc : datetime
+    set_id : str
+    time_by_epoch_mag : dict of str to float
+        Time term of every epoch but the first [mag].
+    settings : str
+        JSON.
+    """
+
+    pmap: str
+    band: str
+    filter: str
+    pupil: str
+    array_id: str
+    model: str
+    model_version: int
+    version: int
+    status: str
+    datum: str
+    offset_ab_mag: float
+    offset_ab_err_mag: float
+    slope_mag_arcmin: float
+    slope_err_mag_arcmin: float
+    time_mag: float
+    time_err_mag: float
+    n_pairs: int
+    n_sources: int
+    n_epochs: int
+    n_clipped: int
+    floor_mag: float
+    scatter_mag: float
+    offset_bootstrap_err_mag: float
+    corr_offset_slope: float | None
+    pivot_arcmin: float | None
+    offset_pivot_mag: float | None
+    offset_pivot_err_mag: float | None
+    check_time_mag: float | None
+    check_time_err_mag: float | None
+    axis_pa_deg: float
+    origin_ra_deg: float
+    origin_dec_deg: float
+    field: str
+    image_kind: str
+    flux_kind: str
+    aperture: str
+    created_utc: datetime
+    set_id: str
+    time_by_epoch_mag: dict[str, float]
+    settings: str
+
+
+_TIME_PREFIX = "time:"
+
+
+def coefficients_row(stored: StoredSet) -> CoefficientsRow:
+    """Lay a stored set out for the users."""
+    time_terms = sorted(name for name in stored.coefficients if name.startswith(_TIME_PREFIX))
+    time_mag, time_err_mag = stored.coefficients[time_terms[-1]] if time_terms else (0.0, 0.0)
+    shared = {
+        name: getattr(stored, name)
+        for name in CoefficientsRow.__dataclass_fields__
+        if hasattr(stored, name)
+    }
+    return CoefficientsRow(
+        **shared
+        | {
+            "pmap": stored.pmap.name,
+            "offset_ab_mag": stored.value("offset_ab"),
+            "offset_ab_err_mag": stored.err("offset_ab"),
+            "slope_mag_arcmin": stored.value("slope"),
+            "slope_err_mag_arcmin": stored.err("slope"),
+            "time_mag": time_mag,
+            "time_err_mag": time_err_mag,
+            "time_by_epoch_mag": {
+                name.removeprefix(_TIME_PREFIX): stored.value(name) for name in time_terms
+            },
+        }
+    )
+
+
+# --- history ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HistoryRow:
+    """One context in the history of a band and array id.
+
+    Attributes
+    ----------
+    pmap, band, array_id : str
+    field : str or None
+        None where nothing was measured under this context.
+    offset_ab_mag, offset_ab_err_mag : float or None
+        Measured m_A - m_B at d = 0 [mag].
+    slope_mag_arcmin, slope_err_mag_arcmin : float or None
+    photmjsr_a, photmjsr_b : float or None
+        PHOTMJSR of the two arrays [MJy/sr per DN/s]; None where unknown or where sources disagree.
+    change_mag, change_err_mag, change_sigma : float or None
+        Measured offset minus that of the previous measured context, its error with both errors taken
+        as independent, and their ratio. The same exposures reduced twice share their noise, so the
+        ratio is a lower limit to the significance.
+    n_pairs, version : int or None
+    set_id : str or None
+    note : str
+        Values of PHOTMJSR that disagree.
+    """
+
+    pmap: str
+    band: str
+    array_id: str
+    field: str | None
+    offset_ab_mag: float | None
+    offset_ab_err_mag: float | None
+    slope_mag_arcmin: float | None
+    slope_err_mag_arcmin: float | None
+    photmjsr_a: float | None
+    photmjsr_b: float | None
+    change_mag: float | None
+    change_err_mag: float | None
+    change_sigma: float | None
+    n_pairs: int | None
+    version: int | None
+    set_id: str | None
+    image_kind: str | None
+    flux_kind: str | None
+    note: str
+
+
+def load_history(
+    connection: Connection, wanted: SetFilter, instrument: Instrument
+) -> list[HistoryRow]:
+    """Return one row per context in integer order, for every series of sets that there is."""
+    band, array_id = wanted.band or "", wanted.array_id or ""
+    arrays = {a.module: a.name for a in instrument.arrays.values() if a.array_id == array_id}
+    zero_points = [
+        point
+        for point in load_zero_points(
+            connection, band, list(arrays.values()), wanted.as_of_utc
+        )
+        if _is_within(point.pmap, wanted)
+    ]
+    series: dict[tuple[str, str, str, str], dict[Pmap, StoredSet]] = defaultdict(dict)
+    for stored in load_sets(connection, wanted):
+        key = (stored.field, stored.image_kind, stored.flux_kind, stored.aperture)
+        series[key][stored.pmap] = stored
+    known = {point.pmap for point in zero_points}
+    rows = []
+    for sets in series.values() or [{}]:
+        previous: StoredSet | None = None
+        for pmap in sorted(known | set(sets)):
+            stored = sets.get(pmap)
+            photmjsr_a, note_a = _photmjsr(zero_points, pmap, arrays["A"])
+            photmjsr_b, note_b = _photmjsr(zero_points, pmap, arrays["B"])
+            change = _change(previous, stored)
+            rows.append(
+                HistoryRow(
+                    pmap=pmap.name,
+                    band=band,
+                    array_id=array_id,
+                    field=stored and stored.field,
+                    offset_ab_mag=stored and stored.value("offset_ab"),
+                    offset_ab_err_mag=stored and stored.err("offset_ab"),
+                    slope_mag_arcmin=stored and stored.value("slope"),
+                    slope_err_mag_arcmin=stored and stored.err("slope"),
+                    photmjsr_a=photmjsr_a,
+                    photmjsr_b=photmjsr_b,
+                    change_mag=change and change[0],
+                    change_err_mag=change and change[1],
+                    change_sigma=change and change[0] / change[1],
+                    n_pairs=stored and stored.n_pairs,
+                    version=stored and stored.version,
+                    set_id=stored and stored.set_id,
+                    image_kind=stored and stored.image_kind,
+                    flux_kind=stored and stored.flux_kind,
+                    note="; ".join(note for note in (note_a, note_b) if note),
+                )
+            )
+            previous = stored or previous
+    return rows
+
+
+def _is_within(pmap: Pmap, wanted: SetFilter) -> bool:
+    """Tell whether a context lies in the range that is asked for."""
+    is_late_enough = wanted.pmap_from is None or wanted.pmap_from <= pmap
+    is_early_enough = wanted.pmap_to is None or pmap <= wanted.pmap_to
+    return is_late_enough and is_early_enough
+
+
+def _photmjsr(
+    zero_points: list[StoredZeroPoint], pmap: Pmap, array: str
+) -> tuple[float | None, str]:
+    """Return the PHOTMJSR of full frames, or None with a note where values disagree."""
+    values = sorted(
+        {
+            point.photmjsr
+            for point in zero_points
+            if point.pmap == pmap and point.array == array and point.subarray == "FULL"
+        }
+    )
+    if len(values) > 1:
+        return None, f"{array}: PHOTMJSR disagree: {', '.join(f'{value:.6g}' for value in values)}"
+    return (values[0] if values else None), ""
+
+
+def _change(previous: StoredSet | None, stored: StoredSet | None) -> tuple[float, float] | None:
+    """Return (change, error) of the offset between two measured contexts [mag]."""
+    if previous is None or stored is None:
+        return None
+    change_mag = stored.value("offset_ab") - previous.value("offset_ab")
+    return change_mag, math.hypot(stored.err("offset_ab"), previous.err("offset_ab"))
+
+
+# --- comparison ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CompareRow:
+    """Our solution beside an external one.
+
+    Attributes
+    ----------
+    pmap, band, array_id, source : str
+    offset_ab_mag, offset_ab_err_mag : float or None
+        Ours; None where we have none.
+    their_offset_ab_mag, their_offset_ab_err_mag : float
+    difference_mag, difference_err_mag, difference_sigma : float or None
+        Ours minus theirs, errors taken as independent.
+    slope_mag_arcmin, their_slope_mag_arcmin, slope_difference_sigma : float or None
+    field, set_id : str or None
+    """
+
+    pmap: str
+    band: str
+    array_id: str
+    source: str
+    offset_ab_mag: float | None
+    offset_ab_err_mag: float | None
+    their_offset_ab_mag: float
+    their_offset_ab_err_mag: float
+    difference_mag: float | None
+    difference_err_mag: float | None
+    difference_sigma: float | None
+    slope_mag_arcmin: float | None
+    their_slope_mag_arcmin: float
+    slope_difference_sigma: float | None
+    field: str | None
+    set_id: str | None
+
+
+def compare_solutions(
+    connection: Connection, wanted: SetFilter, source: str | None = None
+) -> list[CompareRow]:
+    """Set external solutions beside our current sets."""
+    ours: dict[tuple[Pmap, str, str], list[StoredSet]] = defaultdict(list)
+    for stored in load_sets(connection, wanted):
+        ours[stored.pmap, stored.band, stored.array_id].append(stored)
+    rows = []
+    for theirs in load_solutions(
+        connection,
+        pmap=wanted.pmap,
+        band=wanted.band,
+        array_id=wanted.array_id,
+        source=source,
+    ):
+        for stored in ours.get((theirs.pmap, theirs.band, theirs.array_id)) or [None]:
+            difference = slope_sigma = None
+            if stored is not None:
+                difference = _difference(
+                    (stored.value("offset_ab"), stored.err("offset_ab")),
+                    (theirs.offset_ab_mag, theirs.offset_ab_err_mag),
+                )
+                slopes = _difference(
+                    (stored.value("slope"), stored.err("slope")),
+                    (theirs.slope_mag_arcmin, theirs.slope_err_mag_arcmin),
+                )
+                slope_sigma = slopes[2]
+            rows.append(
+                CompareRow(
+                    pmap=theirs.pmap.name,
+                    band=theirs.band,
+                    array_id=theirs.array_id,
+                    source=theirs.source,
+                    offset_ab_mag=stored and stored.value("offset_ab"),
+                    offset_ab_err_mag=stored and stored.err("offset_ab"),
+                    their_offset_ab_mag=theirs.offset_ab_mag,
+                    their_offset_ab_err_mag=theirs.offset_ab_err_mag,
+                    difference_mag=difference and difference[0],
+                    difference_err_mag=difference and difference[1],
+                    difference_sigma=difference and difference[2],
+                    slope_mag_arcmin=stored and stored.value("slope"),
+                    their_slope_mag_arcmin=theirs.slope_mag_arcmin,
+                    slope_difference_sigma=slope_sigma,
+                    field=stored and stored.field,
+                    set_id=stored and stored.set_id,
+                )
+            )
+    return rows
+
+
+def _difference(
+    ours: tuple[float, float], theirs: tuple[float, float]
+) -> tuple[float, float, float | None]:
+    """Return difference, error and significance (None without any error)."""
+    err = math.hypot(ours[1], theirs[1])
+    return ours[0] - theirs[0], err, (ours[0] - theirs[0]) / err if err > 0.0 else None

@@ -1,0 +1,358 @@
+"""Ingest: recognise files, load what is new, refuse what is bad, in one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from calreg import __version__
+from calreg.catalogdoor import CatalogDoor
+from calreg.db.queries.exposures import (
+    Identity,
+    StoredEpoch,
+    StoredExposure,
+    add_ingest,
+    find_identities,
+    identity_of,
+    insert_exposures,
+    load_epochs,
+)
+from calreg.domain import Exposure, FluxKind, Progress, no_progress
+from calreg.errors import CalregError, ConflictError, InvalidValueError
+from calreg.files.exposures import read_exposure
+from calreg.files.recognise import FileKind, inspect
+from calreg.instruments import Instrument, load_instrument
+from calreg.placing import place_exposures
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from calreg.db.engine import Connection, Database
+
+_DATA_SUFFIXES = frozenset(
+    {".fits", ".fit", ".cat", ".ldac", ".ecsv", ".csv", ".xml", ".vot", ".votable", ".parquet"}
+)
+"""In a folder, a file that is not recognised is an error with one of these endings, else passed over."""
+
+
+@dataclass(frozen=True)
+class IngestOptions:
+    """How files are read.
+
+    Attributes
+    ----------
+    field_name, epoch_label : str or None
+        Put the exposures into this field and epoch instead of finding them.
+    image : Path or None
+        The image that the catalogs of the call were measured on.
+    flux : FluxKind or None
+        Which flux; None is ISO for SExtractor, and the only one elsewhere.
+    aperture : str
+        Which aperture for `FluxKind.APER`; empty is the first.
+    columns : mapping of str to str
+        Canonical name -> column of the catalogs.
+    is_strict : bool
+        Load nothing if any file is refused.
+    full_hash : bool
+        Digest whole files, not headers only.
+    """
+
+    field_name: str | None = None
+    epoch_label: str | None = None
+    image: Path | None = None
+    flux: FluxKind | None = None
+    aperture: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    is_strict: bool = False
+    full_hash: bool = False
+
+
+@dataclass(frozen=True)
+class FileOutcome:
+    """What became of one file.
+
+    Attributes
+    ----------
+    path : Path
+    kind : str
+        ``cal``, ``crf``, ``i2d``, ``catalog``, or empty when refused early.
+    message : str
+        What was loaded, or why not.
+    warnings : tuple of str
+    """
+
+    path: Path
+    kind: str
+    message: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass
+class IngestReport:
+    """What an ingest did.
+
+    Attributes
+    ----------
+    loaded, unchanged, refused : list of FileOutcome
+        Written; known before with the same content; not taken, with the reason.
+    skipped : list of Path
+        Files of folders that are no data.
+    epochs : list of StoredEpoch
+        Epochs that gained exposures.
+    is_committed : bool
+        False when nothing was written: nothing new, or refused under ``--strict``.
+    """
+
+    loaded: list[FileOutcome] = field(default_factory=list)
+    unchanged: list[FileOutcome] = field(default_factory=list)
+    refused: list[FileOutcome] = field(default_factory=list)
+    skipped: list[Path] = field(default_factory=list)
+    epochs: list[StoredEpoch] = field(default_factory=list)
+    is_committed: bool = False
+
+
+class _NothingLoadedError(Exception):
+    """Carries a strict call out of its transaction."""
+
+
+def ingest(
+    database: Database,
+    paths: Sequence[Path],
+    options: IngestOptions | None = None,
+    *,
+    instrument: Instrument | None = None,
+    progress: Progress = no_progress,
+) -> IngestReport:
+    """Load exposures, mosaics and catalogs, recognised by content, in any order.
+
+    Parameters
+    ----------
+    database : Database
+    paths : sequence of Path
+        Files and folders.
+    options : IngestOptions, optional
+    instrument : Instrument, optional
+        NIRCam if not given.
+    progress : Progress
+        Called as work goes on.
+
+    Returns
+    -------
+    IngestReport
+        Refused files do not stop the good ones, unless `IngestOptions.is_strict`.
+    """
+    options = options or IngestOptions()
+    instrument = instrument or load_instrument()
+    report = IngestReport()
+    exposures, catalogs = _read_images(
+        _expand(paths, report), options, instrument, report, progress
+    )
+    try:
+        with database.write() as connection:
+            loader = _Loader(connection, options, instrument, report)
+            loader.load_exposures(exposures)
+            loader.load_catalogs(catalogs, progress)
+            if options.is_strict and report.refused:
+                raise _NothingLoadedError
+            report.is_committed = bool(report.loaded)
+    except _NothingLoadedError:
+        report.loaded.clear()
+        report.epochs.clear()
+    return report
+
+
+def _expand(paths: Iterable[Path], report: IngestReport) -> list[tuple[Path, bool]]:
+    """List files, folders opened; the flag tells what was named outright."""
+    files: dict[Path, bool] = {}
+    for path in paths:
+        if path.is_dir():
+            for inner in sorted(path.rglob("*")):
+                is_hidden = any(
+                    part.startswith(".") for part in inner.relative_to(path).parts
+                )
+                if inner.is_file() and not is_hidden:
+                    files.setdefault(inner, False)
+        elif path.is_file():
+            files[path] = True
+        else:
+            message = f"{path}: no such file or folder"
+            report.refused.append(FileOutcome(path, "", message))
+    return list(files.items())
+
+
+def _read_images(
+    files: list[tuple[Path, bool]],
+    options: IngestOptions,
+    instrument: Instrument,
+    report: IngestReport,
+    progress: Progress,
+) -> tuple[list[tuple[Path, Exposure]], list[tuple[Path, FileKind]]]:
+    """Recognise every file; read the headers of images; refuse what cannot be read."""
+    exposures: list[tuple[Path, Exposure]] = []
+    catalogs: list[tuple[Path, FileKind]] = []
+    for n_done, (path, is_named) in enumerate(files):
+        progress("reading headers", n_done, len(files))
+        try:
+            recognised = inspect(path)
+        except CalregError as error:
+            if is_named or path.suffix.lower() in _DATA_SUFFIXES:
+                report.refused.append(FileOutcome(path, "", str(error)))
+            else:
+                report.skipped.append(path)
+            continue
+        if recognised.kind.is_catalog:
+            catalogs.append((path, recognised.kind))
+            continue
+        try:
+            exposure = read_exposure(
+                path,
+                instrument=instrument,
+                full_hash=options.full_hash,
+                headers=recognised.headers,
+            )
+        except CalregError as error:
+            report.refused.append(FileOutcome(path, "", str(error)))
+        else:
+            exposures.append((path, exposure))
+    progress("reading headers", len(files), len(files))
+    return exposures, catalogs
+
+
+class _Loader:
+    """One ingest inside its transaction."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        options: IngestOptions,
+        instrument: Instrument,
+        report: IngestReport,
+    ) -> None:
+        self.connection = connection
+        self.options = options
+        self.instrument = instrument
+        self.report = report
+        self.started_utc = datetime.now(UTC)
+        self._ingest_id: int | None = None
+
+    @property
+    def ingest_id(self) -> int:
+        """The id of this call, recorded when something is written."""
+        if self._ingest_id is None:
+            self._ingest_id = add_ingest(self.connection, self.started_utc, __version__)
+        return self._ingest_id
+
+    def load_exposures(self, exposures: list[tuple[Path, Exposure]]) -> None:
+        """Place new exposures in fields and epochs and write them."""
+        new = self._sort_out(exposures)
+        if not new:
+            return
+        placed = place_exposures(
+            self.connection,
+            [exposure for _, exposure in new],
+            field_name=self.options.field_name,
+            epoch_label=self.options.epoch_label,
+            now_utc=self.started_utc,
+        )
+        kept = []
+        for (path, exposure), placement in zip(new, placed, strict=True):
+            if placement.refusal:
+                message = f"{path}: {placement.refusal}"
+                self.report.refused.append(FileOutcome(path, str(exposure.kind), message))
+            else:
+                kept.append((path, exposure, placement.epoch_id))
+        if not kept:
+            return
+        epoch_ids = [epoch_id for _, _, epoch_id in kept]
+        insert_exposures(
+            self.connection,
+            [exposure for _, exposure, _ in kept],
+            epoch_ids,
+            instrument=self.instrument,
+            ingest_id=self.ingest_id,
+        )
+        for path, exposure, _ in kept:
+            message = f"{exposure.array} {exposure.band} {exposure.pmap}"
+            self.report.loaded.append(FileOutcome(path, str(exposure.kind), message))
+        touched = set(epoch_ids)
+        self.report.epochs = [
+            epoch for epoch in load_epochs(self.connection) if epoch.id in touched
+        ]
+
+    def _sort_out(self, exposures: list[tuple[Path, Exposure]]) -> list[tuple[Path, Exposure]]:
+        """Tell new exposures from known ones and from conflicts."""
+        stored: dict[Identity, StoredExposure | Exposure] = dict(
+            find_identities(self.connection, [exposure for _, exposure in exposures])
+        )
+        new = []
+        for path, exposure in sorted(exposures, key=lambda item: str(item[0])):
+            known = stored.get(identity_of(exposure))
+            if known is None:
+                stored[identity_of(exposure)] = exposure
+                new.append((path, exposure))
+            elif _is_same_content(exposure, known):
+                message = f"same content as {known.file_name}, which is in the registry"
+                if isinstance(known, Exposure):
+                    message = f"same content as {known.file_name} of this call"
+                self.report.unchanged.append(FileOutcome(path, str(exposure.kind), message))
+            else:
+                error = ConflictError(
+                    f"{path}: {exposure.kind} of {exposure.array} {exposure.band} under "
+                    f"{exposure.pmap}, CAL_VER {exposure.cal_ver or 'unknown'}, is known from "
+                    f"{Path(known.directory) / known.file_name} with other content; nothing of this "
+                    "file was loaded. Reprocessed data need another CRDS_CTX or CAL_VER, or a new "
+                    "registry"
+                )
+                self.report.refused.append(FileOutcome(path, str(exposure.kind), str(error)))
+        return new
+
+    def load_catalogs(self, catalogs: list[tuple[Path, FileKind]], progress: Progress) -> None:
+        """Read catalogs one by one, find their images, and write their detections."""
+        door = CatalogDoor(self.connection, self.options, self.instrument)
+        for n_done, (path, kind) in enumerate(catalogs):
+            progress("loading catalogs", n_done, len(catalogs))
+            try:
+                entry = door.read(path, kind)
+                if entry.known_as is not None:
+                    message = f"same content as {entry.known_as}, which is in the registry"
+                    self.report.unchanged.append(FileOutcome(path, "catalog", message))
+                    continue
+            except CalregError as error:
+                message = str(error)
+                if path.name not in message:
+                    message = f"{path}: {message}"
+                self.report.refused.append(FileOutcome(path, "catalog", message))
+                continue
+            door.write(entry, self.ingest_id)
+            self.report.loaded.append(
+                FileOutcome(path, "catalog", entry.summary, entry.warnings)
+            )
+        progress("loading catalogs", len(catalogs), len(catalogs))
+
+
+def _is_same_content(exposure: Exposure, known: StoredExposure | Exposure) -> bool:
+    """Compare digests: of the headers, and of whole files where both are known."""
+    has_both = exposure.file_sha256 is not None and known.file_sha256 is not None
+    if has_both and exposure.file_sha256 != known.file_sha256:
+        return False
+    return exposure.header_sha256 == known.header_sha256
+
+
+def parse_columns(text: str) -> dict[str, str]:
+    """Read ``--columns ra=RAJ2000,dec=DEJ2000``.
+
+    Raises
+    ------
+    InvalidValueError
+        If an entry is not of the form canonical=column.
+    """
+    columns: dict[str, str] = {}
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        canonical, equals, column = entry.partition("=")
+        if not equals or not canonical.strip() or not column.strip():
+            msg = f"--columns {entry!r}: expected NAME=COLUMN, such as ra=RAJ2000"
+            raise InvalidValueError(msg)
+        columns[canonical.strip()] = column.strip()
+    return columns

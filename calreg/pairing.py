@@ -1,0 +1,439 @@
+"""Match new catalogs against the other epochs of their field, and store what was found."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from calreg.db.queries.pairs import (
+    CatalogImage,
+    fetch_detections,
+    insert_groups,
+    insert_pairs,
+    insert_sources,
+    insert_variable_sources,
+    load_sources,
+)
+from calreg.domain import Progress, RollRelation
+from calreg.flags import PairFlag
+from calreg.science.geometry import roll_relation
+from calreg.science.association import assign_sources
+from calreg.science.matching import MATCH_VERSION, EpochMatch, match_epochs
+from calreg.science.offsets import patch_statistics
+from calreg.science.variability import find_variables, measure_residuals
+from calreg.units import MAG_PER_RELATIVE_FLUX, MAS_PER_DEG, FloatArray
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import numpy.typing as npt
+    from calreg.db.engine import Connection
+    from calreg.db.queries.pairs import StoredGroup
+    from calreg.db.queries.sets import FitKey
+    from calreg.domain import IntArray
+    from calreg.science.model import FitSettings
+
+Columns = dict[str, "npt.NDArray[np.generic]"]
+
+ASTROMETRY_WARNING_MAS = 5.0
+"""A median offset between epochs above this is worth a warning [mas]."""
+
+_VARIABILITY_MAG_ERR = MAG_PER_RELATIVE_FLUX / 30.0
+"""Pairs with S/N below 30 are not judged: their scatter hides what is worth a flag [mag]."""
+
+_VARIABILITY_MIN_PAIRS = 8
+"""Smaller groups have no scatter to hold a source against."""
+
+
+@dataclass(frozen=True)
+class AstrometryRow:
+    """Position offsets, later - earlier, of bright clean sources in one band and epoch pair.
+
+    Attributes
+    ----------
+    field, pmap, band : str
+    epoch_i_id, epoch_j_id : int
+    n_sources : int
+    ra_median_mas, ra_mad_mas, dec_median_mas, dec_mad_mas : float
+        Median and median absolute deviation of dRA cosDec and dDec [mas], before their removal
+        (Ma et al., Table 1).
+    """
+
+    field: str
+    pmap: str
+    band: str
+    epoch_i_id: int
+    epoch_j_id: int
+    n_sources: int
+    ra_median_mas: float
+    ra_mad_mas: float
+    dec_median_mas: float
+    dec_mad_mas: float
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the images should be aligned better before matched-aperture photometry."""
+        return max(abs(self.ra_median_mas), abs(self.dec_median_mas)) > ASTROMETRY_WARNING_MAS
+
+
+@dataclass
+class PairingReport:
+    """What matching did.
+
+    Attributes
+    ----------
+    n_groups, n_pairs, n_ambiguous, n_variable : int
+    notes : list of str
+        Epoch pairs that the pair model cannot use.
+    astrometry : list of AstrometryRow
+        Of the epochs matched just now.
+    """
+
+    n_groups: int = 0
+    n_pairs: int = 0
+    n_ambiguous: int = 0
+    n_variable: int = 0
+    notes: list[str] = field(default_factory=list)
+    astrometry: list[AstrometryRow] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _NewGroup:
+    """Two catalogs that were matched just now, with their pairs as columns."""
+
+    image_i: CatalogImage
+    image_j: CatalogImage
+    relation: RollRelation
+    match: EpochMatch
+    pairs: Columns
+    offsets_mas: FloatArray
+
+
+def fit_key(image: CatalogImage) -> FitKey:
+    """Return the key that an image's catalog is fitted under."""
+    return (
+        image.field_id,
+        image.pmap_id,
+        image.band,
+        image.array_id,
+        image.image_kind,
+        image.flux_kind,
+        image.aperture,
+    )
+
+
+def group_by_key(images: Iterable[CatalogImage]) -> dict[FitKey, list[CatalogImage]]:
+    """Gather catalogs by fit key, in the order of time that they come in."""
+    by_key: dict[FitKey, list[CatalogImage]] = defaultdict(list)
+    for image in images:
+        by_key[fit_key(image)].append(image)
+    return dict(by_key)
+
+
+def match_new_catalogs(
+    connection: Connection,
+    by_key: dict[FitKey, list[CatalogImage]],
+    groups: Sequence[StoredGroup],
+    *,
+    settings: FitSettings,
+    fit_run_id: int,
+    progress: Progress,
+) -> PairingReport:
+    """Match every pair of catalogs that was not matched yet; store groups, pairs and sources.
+
+    Patches are matched that the pair model can use: opposite modules at opposite rolls (the
+    measurement), the same array at equal rolls (the check on the time term).
+    """
+    report = PairingReport()
+    known = {
+        (group.catalog_i_id, group.catalog_j_id)
+        for group in groups
+        if group.max_sep_arcsec == settings.max_sep_arcsec and group.match_version == MATCH_VERSION
+    }
+    wanted = {key: _wanted(images, known, report) for key, images in by_key.items()}
+    wanted = {key: pairs for key, pairs in wanted.items() if pairs}
+    by_field: dict[int, list[_NewGroup]] = defaultdict(list)
+    for n_done, (key, pairs) in enumerate(sorted(wanted.items())):
+        progress("matching", n_done, len(wanted))
+        catalog_ids = {image.catalog_id for pair in pairs for image in pair[:2]}
+        detections = fetch_detections(connection, catalog_ids)
+        by_field[key[0]] += [
+            _match(image_i, image_j, relation, detections, settings)
+            for image_i, image_j, relation in pairs
+        ]
+    for field_id, new in sorted(by_field.items()):
+        _store(connection, field_id, new, settings, fit_run_id, report)
+    progress("matching", len(wanted), len(wanted))
+    return report
+
+
+def needs_matching(
+    by_key: dict[FitKey, list[CatalogImage]], groups: Sequence[StoredGroup], max_sep_arcsec: float
+) -> bool:
+    """Tell whether any pair of catalogs was not matched yet."""
+    known = {
+        (group.catalog_i_id, group.catalog_j_id)
+        for group in groups
+        if group.max_sep_arcsec == max_sep_arcsec and group.match_version == MATCH_VERSION
+    }
+    return any(_wanted(images, known, PairingReport()) for images in by_key.values())
+
+
+def _wanted(
+    images: list[CatalogImage], known: set[tuple[int, int]], report: PairingReport
+) -> list[tuple[CatalogImage, CatalogImage, RollRelation]]:
+    """List the pairs of catalogs of one key to match; note rolls that the pair model cannot use."""
+    wanted = []
+    for n_i, image_i in enumerate(images):
+        for image_j in images[n_i + 1 :]:
+            if image_i.epoch_id == image_j.epoch_id:
+                continue
+            relation = roll_relation(image_i.roll_deg, image_j.roll_deg)
+            if relation is RollRelation.OTHER:
+                note = (
+                    f"field {image_i.field_name}: rolls {image_i.roll_deg:.1f} and "
+                    f"{image_j.roll_deg:.1f} deg are neither equal nor opposite; the pair model "
+                    "leaves these epochs apart"
+                )
+                if note not in report.notes:
+                    report.notes.append(note)
+                continue
+            is_same_module = image_i.module == image_j.module
+            if is_same_module != (relation is RollRelation.EQUAL):
+                continue
+            if (image_i.catalog_id, image_j.catalog_id) not in known:
+                wanted.append((image_i, image_j, relation))
+    return wanted
+
+
+def _match(
+    image_i: CatalogImage,
+    image_j: CatalogImage,
+    relation: RollRelation,
+    detections: dict[int, Columns],
+    settings: FitSettings,
+) -> _NewGroup:
+    """Match two catalogs and lay the pairs out as columns."""
+    side_i, side_j = detections[image_i.catalog_id], detections[image_j.catalog_id]
+    match = match_epochs(
+        side_i["ra_deg"],
+        side_i["dec_deg"],
+        side_j["ra_deg"],
+        side_j["dec_deg"],
+        settings.max_sep_arcsec,
+        is_bright_1=side_i["mag_ab"] < settings.mag_limit,
+        is_bright_2=side_j["mag_ab"] < settings.mag_limit,
+    )
+    row_i, row_j = match.match.index_1, match.match.index_2
+    flags = np.where(match.match.is_ambiguous, int(PairFlag.AMBIGUOUS), 0)
+    is_unclean = (side_i["flags"][row_i] != 0) | (side_j["flags"][row_j] != 0)
+    flags = flags | np.where(is_unclean, int(PairFlag.UNCLEAN), 0)
+    ra_deg, dec_deg = _mean_position(
+        side_i["ra_deg"][row_i],
+        side_i["dec_deg"][row_i],
+        side_j["ra_deg"][row_j],
+        side_j["dec_deg"][row_j],
+    )
+    pairs: Columns = {
+        "number_i": side_i["number"][row_i],
+        "number_j": side_j["number"][row_j],
+        "ra_deg": ra_deg,
+        "dec_deg": dec_deg,
+        "sep_mas": match.match.sep_arcsec * 1000.0,
+        "mag_i": side_i["mag_ab"][row_i],
+        "mag_err_i": side_i["mag_err"][row_i],
+        "mag_j": side_j["mag_ab"][row_j],
+        "mag_err_j": side_j["mag_err"][row_j],
+        "flags": flags,
+    }
+    magnitudes = [pairs[name] for name in ("mag_i", "mag_err_i", "mag_j", "mag_err_j")]
+    is_measured = np.isfinite(np.vstack(magnitudes)).all(axis=0)
+    pairs = {name: values[is_measured] for name, values in pairs.items()}
+    offsets_mas = _raw_offsets_mas(side_i, side_j, match, settings)
+    return _NewGroup(image_i, image_j, relation, match, pairs, offsets_mas)
+
+
+def _mean_position(
+    ra_1: FloatArray, dec_1: FloatArray, ra_2: FloatArray, dec_2: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return the middle of pairs of close positions [deg], right across RA = 0."""
+    ra_step = (ra_2 - ra_1 + 180.0) % 360.0 - 180.0
+    return (ra_1 + 0.5 * ra_step) % 360.0, 0.5 * (dec_1 + dec_2)
+
+
+def _selected(pairs: Columns, settings: FitSettings) -> npt.NDArray[np.bool_]:
+    """Mark the clean pairs within the run's limits, by the means over the two epochs."""
+    mag_err_limit = MAG_PER_RELATIVE_FLUX / settings.snr
+    return np.asarray(
+        (pairs["flags"] == 0)
+        & (pairs["mag_i"] + pairs["mag_j"] < 2.0 * settings.mag_limit)
+        & (pairs["mag_err_i"] + pairs["mag_err_j"] <= 2.0 * mag_err_limit)
+    )
+
+
+def _store(
+    connection: Connection,
+    field_id: int,
+    new: list[_NewGroup],
+    settings: FitSettings,
+    fit_run_id: int,
+    report: PairingReport,
+) -> None:
+    """Write the new groups of one field with their pairs, sources and variable sources."""
+    group_ids = insert_groups(
+        connection, [_group_row(group, settings, fit_run_id) for group in new]
+    )
+    counts = [group.pairs["ra_deg"].size for group in new]
+    joined: Columns = {
+        name: np.concatenate([group.pairs[name] for group in new]) for name in new[0].pairs
+    }
+    joined["group_id"] = np.repeat(np.array(group_ids, dtype=np.int64), counts)
+    joined["source_id"] = _source_ids(connection, field_id, joined, settings.max_sep_arcsec)
+    insert_pairs(connection, joined)
+    variable = _variable_sources(joined)
+    if variable["source_id"].size:
+        insert_variable_sources(connection, variable)
+    report.n_groups += len(new)
+    report.n_pairs += int(sum(counts))
+    report.n_ambiguous += int(((joined["flags"] & int(PairFlag.AMBIGUOUS)) != 0).sum())
+    report.n_variable += int(np.unique(variable["source_id"]).size)
+    report.astrometry += _astrometry(new)
+
+
+def _variable_sources(pairs: Columns) -> Columns:
+    """Find the sources that left the rest of their group, group by group.
+
+    Each group is judged by itself and with a fixed selection, so that the answer does not depend on
+    what else is in the registry or on the run's settings.
+    """
+    variance = pairs["mag_err_i"] ** 2 + pairs["mag_err_j"] ** 2
+    is_usable = (pairs["flags"] == 0) & (variance <= 2.0 * _VARIABILITY_MAG_ERR**2)
+    index = np.flatnonzero(is_usable)
+    residual_mag, z = np.zeros(index.size), np.zeros(index.size)
+    dmag = (pairs["mag_j"] - pairs["mag_i"])[index]
+    for rows in np.split(
+        np.arange(index.size), np.flatnonzero(np.diff(pairs["group_id"][index])) + 1
+    ):
+        if rows.size < _VARIABILITY_MIN_PAIRS:
+            continue
+        found = measure_residuals(dmag[rows], variance[index][rows])
+        residual_mag[rows], z[rows] = found.residual_mag, found.z
+    group_id = pairs["group_id"][index]
+    variable = find_variables(
+        pairs["source_id"][index], group_id, np.zeros_like(group_id), z, residual_mag
+    )
+    return {
+        "source_id": variable.source_id,
+        "group_id": variable.epoch_pair,
+        "chi2": variable.chi2,
+        "residual_mag": variable.max_residual_mag,
+    }
+
+
+def _source_ids(
+    connection: Connection, field_id: int, pairs: Columns, max_sep_arcsec: float
+) -> IntArray:
+    """Return the source of every pair, inserting the sources that are new."""
+    known_ids, known_ra, known_dec = load_sources(connection, field_id)
+    assigned = assign_sources(
+        pairs["ra_deg"], pairs["dec_deg"], known_ra, known_dec, max_sep_arcsec=max_sep_arcsec
+    )
+    new_ids = insert_sources(connection, field_id, assigned.new_ra_deg, assigned.new_dec_deg)
+    return np.concatenate([known_ids, new_ids])[assigned.index]
+
+
+def _group_row(group: _NewGroup, settings: FitSettings, fit_run_id: int) -> dict[str, object]:
+    """Lay out the row of one group, with its statistics under the run's limits."""
+    image_i, image_j, match = group.image_i, group.image_j, group.match
+    pairs = group.pairs
+    is_selected = _selected(pairs, settings)
+    patch = patch_statistics((pairs["mag_j"] - pairs["mag_i"])[is_selected])
+    has_offset = match.n_astrometry > 0
+    return {
+        "fit_run_id": fit_run_id,
+        "field_id": image_i.field_id,
+        "pmap_id": image_i.pmap_id,
+        "band": image_i.band,
+        "array_id": image_i.array_id,
+        "image_kind": image_i.image_kind,
+        "flux_kind": image_i.flux_kind,
+        "aperture": image_i.aperture,
+        "catalog_i_id": image_i.catalog_id,
+        "catalog_j_id": image_j.catalog_id,
+        "epoch_i_id": image_i.epoch_id,
+        "epoch_j_id": image_j.epoch_id,
+        "array_i": image_i.array,
+        "array_j": image_j.array,
+        "relation": str(group.relation),
+        "roll_i_deg": image_i.roll_deg,
+        "max_sep_arcsec": settings.max_sep_arcsec,
+        "match_version": MATCH_VERSION,
+        "n_matched": int(pairs["flags"].size),
+        "n_ambiguous": int(((pairs["flags"] & int(PairFlag.AMBIGUOUS)) != 0).sum()),
+        "n_selected": int(is_selected.sum()),
+        "median_mag": patch.median_mag if patch.n else None,
+        "mad_mag": patch.mad_mag if patch.n else None,
+        "ra_median_mas": match.ra_median_mas if has_offset else None,
+        "ra_mad_mas": match.ra_mad_mas if has_offset else None,
+        "dec_median_mas": match.dec_median_mas if has_offset else None,
+        "dec_mad_mas": match.dec_mad_mas if has_offset else None,
+    }
+
+
+def _raw_offsets_mas(
+    side_i: Columns, side_j: Columns, match: EpochMatch, settings: FitSettings
+) -> FloatArray:
+    """Return (dRA cosDec, dDec) [mas], shape (2, n), of the bright, clean, unambiguous pairs."""
+    row_i, row_j = match.match.index_1, match.match.index_2
+    is_good = (
+        ~match.match.is_ambiguous
+        & (side_i["flags"][row_i] == 0)
+        & (side_j["flags"][row_j] == 0)
+        & (side_i["mag_ab"][row_i] < settings.mag_limit)
+        & (side_j["mag_ab"][row_j] < settings.mag_limit)
+    )
+    row_i, row_j = row_i[is_good], row_j[is_good]
+    ra_step = (side_j["ra_deg"][row_j] - side_i["ra_deg"][row_i] + 180.0) % 360.0 - 180.0
+    dec_step = side_j["dec_deg"][row_j] - side_i["dec_deg"][row_i]
+    cos_dec = np.cos(np.radians(side_i["dec_deg"][row_i]))
+    return np.asarray(np.vstack([ra_step * cos_dec, dec_step]) * MAS_PER_DEG)
+
+
+def _astrometry(groups: list[_NewGroup]) -> list[AstrometryRow]:
+    """Gather the offsets of all patches of a band and epoch pair (the paper's Table 1)."""
+    gathered: dict[tuple[str, str, str, int, int], list[FloatArray]] = defaultdict(list)
+    for group in groups:
+        image_i, image_j = group.image_i, group.image_j
+        key = (
+            image_i.field_name,
+            image_i.pmap.name,
+            image_i.band,
+            image_i.epoch_id,
+            image_j.epoch_id,
+        )
+        gathered[key].append(group.offsets_mas)
+    rows = []
+    for (field_name, pmap, band, epoch_i_id, epoch_j_id), parts in gathered.items():
+        offsets = np.concatenate(parts, axis=1)
+        if offsets.shape[1] == 0:
+            continue
+        median = np.median(offsets, axis=1)
+        mad = np.median(np.abs(offsets - median[:, None]), axis=1)
+        rows.append(
+            AstrometryRow(
+                field=field_name,
+                pmap=pmap,
+                band=band,
+                epoch_i_id=epoch_i_id,
+                epoch_j_id=epoch_j_id,
+                n_sources=offsets.shape[1],
+                ra_median_mas=float(median[0]),
+                ra_mad_mas=float(mad[0]),
+                dec_median_mas=float(median[1]),
+                dec_mad_mas=float(mad[1]),
+            )
+        )
+    return rows

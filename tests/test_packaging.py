@@ -1,0 +1,192 @@
+"""What is built from the checkout works without it, and the set-up files are in order."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+from calreg import __version__
+
+ROOT = Path(__file__).resolve().parent.parent
+
+RUN_MAIN = """
+import sys
+import calreg
+from calreg.commands.main import main
+print(calreg.__file__, file=sys.stderr)
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the sdist, and the wheel from the sdist; return their folder."""
+    folder = tmp_path_factory.mktemp("dist")
+    # Without isolation: hatchling is in the test extra, and tests use no network.
+    done = subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    return next(built.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def unpacked(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    shutil.unpack_archive(wheel, folder, format="zip")
+    return folder
+
+
+def pyproject() -> dict[str, dict[str, object]]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pairs = (line.split("==") for line in lines if not line.startswith("#"))
+    return {canonical(name): version for name, version in pairs}
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_wheel_holds_the_package_the_migrations_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    sources = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "calreg").rglob("*")
+        if path.is_file() and path.suffix in {".py", ".toml", ".typed"}
+    }
+    migrations = {
+        f"calreg/{path.relative_to(ROOT).as_posix()}"
+        for path in (ROOT / "migrations").rglob("*")
+        if path.is_file() and path.suffix in {".py", ".mako"}
+    }
+    assert "calreg/migrations/env.py" in migrations
+    assert "calreg/migrations/versions/0001_initial.py" in migrations
+    assert {"calreg/instruments/nircam.toml", "calreg/py.typed"} <= sources
+    assert names >= sources | migrations
+    assert {name.split("/")[0] for name in names} == {"calreg", f"calreg-{__version__}.dist-info"}
+    assert not [name for name in names if "__pycache__" in name]
+
+
+def test_wheel_metadata(unpacked: Path) -> None:
+    folder = unpacked / f"calreg-{__version__}.dist-info"
+    metadata = Parser().parsestr((folder / "METADATA").read_text(encoding="utf-8"))
+    assert metadata["Name"] == "calreg"
+    assert metadata["Version"] == __version__
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert metadata["License-Expression"] == "BSD-3-Clause"
+    assert set(metadata.get_all("Provides-Extra", [])) >= {"arrow", "dev", "postgres", "test"}
+    core = {
+        re.split(r"[<>=\[; ]", line)[0]
+        for line in metadata.get_all("Requires-Dist", [])
+        if "extra ==" not in line
+    }
+    assert core == {"alembic", "astropy", "numpy", "rich", "scipy", "sqlalchemy", "typer"}
+    entry_points = (folder / "entry_points.txt").read_text(encoding="utf-8")
+    assert "calreg = calreg.commands.main:main" in entry_points
+
+
+def test_sdist_holds_the_top_level(built: Path) -> None:
+    with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
+        tops = {name.split("/")[1] for name in archive.getnames()}
+    assert {top for top in tops if not top.startswith(".")} == {
+        "CHANGELOG.md", "LICENSE", "Makefile", "PKG-INFO", "README.md", "benchmarks", "calreg",
+        "cli.py", "constraints.txt", "migrations", "pyproject.toml", "tests",
+    }  # fmt: skip
+
+
+def test_wheel_initialises_a_database_without_the_checkout(unpacked: Path, tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "CALREG_DB"}
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_MAIN, "--db", "sqlite:///x.sqlite", "db", "init"],
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(unpacked)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[0] == str(unpacked / "calreg" / "__init__.py")
+    with sqlite3.connect(tmp_path / "x.sqlite") as connection:
+        rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    connection.close()
+    assert {"alembic_version", "pmaps", "exposures", "detections"} <= {name for (name,) in rows}
+
+
+def test_constraints_are_exact_and_name_no_host() -> None:
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert list(pins()) == sorted(pins())
+    assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
+
+
+def test_every_requirement_is_pinned() -> None:
+    project = pyproject()["project"]
+    extras = project["optional-dependencies"]
+    assert isinstance(extras, dict)
+    assert isinstance(project["dependencies"], list)
+    wanted = [*project["dependencies"], *(item for extra in extras.values() for item in extra)]
+    names = {canonical(re.split(r"[<>=\[; ]", item)[0]) for item in wanted} - {"calreg"}
+    assert len(names) > 20
+    assert names - set(pins()) == set()
+
+
+def test_make_refuses_an_old_python(tmp_path: Path) -> None:
+    old = tmp_path / "python-old"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2 && exit 0\nexit 1\n')
+    old.chmod(0o755)
+    make = shutil.which("make")
+    assert make is not None, "make is one of the two things that calreg's set-up needs"
+    for target in ("test", "demo", "lint"):
+        done = subprocess.run(
+            [make, f"PYTHON={old}", f"VENV={tmp_path / 'venv'}", target],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert "calreg needs Python 3.11 or newer" in done.stderr
+        assert "Python 3.9.2" in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_make_help_lists_the_targets() -> None:
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("make ")}
+    assert listed == {"help", "demo", "test", "coverage", "lint", "types", "bench", "clean"}
+
+
+def test_ci_runs_the_same_commands() -> None:
+    path = ROOT / ".ci" / "run"
+    if not path.exists():
+        pytest.skip("an unpacked sdist has no .ci/run")
+    assert os.access(path, os.X_OK)
+    text = path.read_text(encoding="utf-8")
+    assert "set -euo pipefail" in text
+    for command in ("test", "lint types"):
+        assert re.search(rf'^make PYTHON="\$python" {command}$', text, flags=re.MULTILINE)
+    subprocess.run(["bash", "-n", str(path)], check=True)
