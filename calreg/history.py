@@ -127,6 +127,11 @@ def coefficients_row(stored: StoredSet) -> CoefficientsRow:
     )
 
 
+def load_coefficients(connection: Connection, wanted: SetFilter) -> list[CoefficientsRow]:
+    """Return the sets that are asked for."""
+    return [coefficients_row(stored) for stored in load_sets(connection, wanted)]
+
+
 # --- history ------------------------------------------------------------------------------------
 
 

@@ -12,12 +12,13 @@ from calreg.db.dialect import dialect_of
 options = context.config.attributes
 connection = options["connection"]
 dialect = dialect_of(connection)
+wait_s = options["write_wait_s"]
 
 # Foreign keys go off first, while there is no transaction: inside one SQLite ignores the pragma.
-with dialect.migrating(connection), connection.begin():
+with dialect.migrating(connection, wait_s), connection.begin():
     # The write lock is taken before the revision is read, so that two processes that initialise
     # the same database do not both make the tables.
-    dialect.begin_write(connection, options["write_wait_s"])
+    dialect.begin_write(connection, wait_s)
     context.configure(
         connection=connection,
         version_table=options["version_table"],

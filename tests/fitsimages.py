@@ -88,7 +88,7 @@ def write_image(
             fits.Column(
                 "FILENAME", "40A", array=[f"m{i}_cal.fits" for i, _ in enumerate(member_contexts)]
             ),
-            fits.Column("CRDS_CTX", "20A", array=list(member_contexts)),
+            fits.Column("CRDS_CTX", "40A", array=list(member_contexts)),
         ]
         hdus.append(fits.BinTableHDU.from_columns(columns, name="HDRTAB"))
     fits.HDUList(hdus).writeto(path)

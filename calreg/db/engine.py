@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import sqlalchemy as sa
+from sqlalchemy import Connection
 
 import calreg
 from calreg.db.dialect import DEFAULT_URL, dialect_for, parse_url, shown_url
-from calreg.db.verbs import Access, ArrowCursor, Dialect
+from calreg.db.verbs import Access, ArrowCursor
 from calreg.errors import (
     DatabaseError,
     SchemaForeignError,
@@ -135,7 +136,7 @@ class Database:
         return f"calreg --db {shlex.quote(self.url)} {words}"
 
     @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
+    def read(self) -> Iterator[Connection]:
         """Read in one transaction.
 
         Yields
@@ -153,7 +154,7 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self, wait_s: float = WRITE_WAIT_S) -> Iterator[sa.Connection]:
+    def write(self, wait_s: float = WRITE_WAIT_S) -> Iterator[Connection]:
         """Write in one transaction, the only one at its time.
 
         It is committed when the block ends, and rolled back when the block raises, Ctrl-C included.
@@ -184,7 +185,7 @@ class Database:
             yield connection
 
     @contextmanager
-    def connect(self) -> Iterator[sa.Connection]:
+    def connect(self) -> Iterator[Connection]:
         """Connect without a transaction, for migrations.
 
         Yields
@@ -216,6 +217,10 @@ class Database:
         """
         with self._dialect.arrow_cursor(self._engine_url) as cursor:
             yield cursor
+
+    def literal_sql(self, statement: sa.Select[*tuple[object, ...]]) -> str:
+        """Return a statement as text with its parameters written out, for `arrow_cursor`."""
+        return self._dialect.literal_sql(statement, self._engine.dialect)
 
 
 def default_url() -> str:
@@ -457,8 +462,8 @@ def _migrate(database: Database, revision: str) -> list[str]:
 __all__ = [
     "VERSION_TABLE",
     "WRITE_WAIT_S",
+    "Connection",
     "Database",
-    "Dialect",
     "InitOutcome",
     "SchemaState",
     "SchemaStatus",

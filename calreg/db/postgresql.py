@@ -38,7 +38,7 @@ class PostgresqlDialect(Dialect):
         try:
             import psycopg
         except ImportError as error:
-            msg = "PostgreSQL needs the driver psycopg: install it with pip install 'calreg[postgres]'"
+            msg = "PostgreSQL needs psycopg: install it with `pip install 'calreg[postgres]'`"
             raise MissingExtraError(msg) from error
         self.driver_errors = (psycopg.Error,)
 
@@ -134,6 +134,12 @@ class PostgresqlDialect(Dialect):
         uri = url.set(drivername=url.get_backend_name()).render_as_string(hide_password=False)
         with dbapi.connect(uri) as connection, connection.cursor() as cursor:
             yield cursor
+
+    def literal_sql(
+        self, statement: sa.Select[*tuple[object, ...]], dialect: sa.engine.Dialect
+    ) -> str:
+        """Take back the doubling of per cent signs, which is for psycopg only."""
+        return super().literal_sql(statement, dialect).replace("%%", "%")
 
     def integrity_problems(self, connection: sa.Connection) -> list[str]:
         """Look for constraints, indexes and triggers that were switched off."""

@@ -127,7 +127,7 @@ class ExposureRow(Base):
             "pmap_id",
             "cal_ver",
             "expstart_mjd_utc",
-            name="identity",
+            name="uq_exposures_identity",
         ),
         _one_of("kind", *_IMAGE_KINDS),
         _sha256("header_sha256"),
@@ -199,7 +199,7 @@ class ZeroPointRow(Base):
     __tablename__ = "zero_points"
     __table_args__ = (
         sa.UniqueConstraint(
-            "array", "filter", "pupil", "subarray", "pmap_id", "photmjsr", "source", name="value"
+            "array", "filter", "pupil", "subarray", "pmap_id", "photmjsr", "source", name="uq_zero_points_value"
         ),
         _positive("photmjsr"),
         _positive("pixar_sr"),
@@ -225,7 +225,7 @@ class CatalogRow(Base):
 
     __tablename__ = "catalogs"
     __table_args__ = (
-        sa.UniqueConstraint("exposure_id", "flux_kind", "aperture", name="identity"),
+        sa.UniqueConstraint("exposure_id", "flux_kind", "aperture", name="uq_catalogs_identity"),
         _one_of("flux_kind", *_FLUX_KINDS),
         _one_of("mag_origin", "flux", "catalog"),
         _sha256("file_sha256"),
@@ -310,7 +310,7 @@ class PairGroupRow(Base):
     __tablename__ = "pair_groups"
     __table_args__ = (
         sa.UniqueConstraint(
-            "catalog_i_id", "catalog_j_id", "max_sep_arcsec", "match_version", name="identity"
+            "catalog_i_id", "catalog_j_id", "max_sep_arcsec", "match_version", name="uq_pair_groups_identity"
         ),
         sa.CheckConstraint("epoch_i_id <> epoch_j_id", name="epochs"),
         sa.CheckConstraint("catalog_i_id <> catalog_j_id", name="catalogs"),
@@ -407,7 +407,7 @@ class CoefficientSetRow(Base):
             "aperture",
             "model",
             "version",
-            name="version",
+            name="uq_coefficient_sets_version",
         ),
         _one_of("array_id", *_ARRAY_IDS),
         _one_of("image_kind", *_IMAGE_KINDS),
@@ -540,7 +540,7 @@ class ExternalSolutionRow(Base):
 
     __tablename__ = "external_solutions"
     __table_args__ = (
-        sa.UniqueConstraint("source", "pmap_id", "band", "array_id", name="identity"),
+        sa.UniqueConstraint("source", "pmap_id", "band", "array_id", name="uq_external_solutions_identity"),
         _one_of("array_id", *_ARRAY_IDS),
         _not_negative("offset_ab_err_mag"),
         _sha256("file_sha256"),

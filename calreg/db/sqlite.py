@@ -84,12 +84,12 @@ _FILE_GUARD = _SqliteFileGuard()
 class _GuardedConnection(sqlite3.Connection):
     """A connection that `_SqliteFileGuard` knows of while it is open."""
 
-    def __init__(self, uri: str, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, database: str, *args: Any, **kwargs: Any) -> None:
         self._guarded: str | None = None
-        path = uri.partition("?")[0]
+        path = database.partition("?")[0]
         _FILE_GUARD.opened(path)
         try:
-            super().__init__(uri, *args, **kwargs)
+            super().__init__(database, *args, **kwargs)
         except BaseException:
             _FILE_GUARD.closed(path)
             raise
@@ -167,18 +167,10 @@ class SqliteDialect(Dialect):
 
     def begin_write(self, connection: sa.Connection, wait_s: float) -> None:
         """Take the write lock at once: an upgrade from a read lock later could only fail."""
-        deadline = time.monotonic() + wait_s
-        while True:
-            try:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            except sa.exc.OperationalError as error:
-                if not _is_busy(error.orig) or time.monotonic() >= deadline:
-                    raise
-            else:
-                return
+        _patiently(connection, "BEGIN IMMEDIATE", wait_s)
 
     @contextmanager
-    def migrating(self, connection: sa.Connection) -> Iterator[None]:
+    def migrating(self, connection: sa.Connection, wait_s: float) -> Iterator[None]:
         """Switch to the write-ahead log, and foreign keys off while tables are rebuilt.
 
         Rebuilding a parent table with foreign keys on empties its ON DELETE CASCADE children, and
@@ -186,12 +178,19 @@ class SqliteDialect(Dialect):
         """
         # Readers and one writer do not block each other. The mode is kept in the file; a network
         # file system without shared memory stays in its old mode, which works too.
-        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        _patiently(connection, "PRAGMA journal_mode=WAL", wait_s)
         connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
         connection.commit()
         yield
         connection.exec_driver_sql("PRAGMA foreign_keys=ON")
         connection.commit()
+
+    def check_foreign_keys(self, connection: sa.Connection) -> None:
+        """Raise for rows without parent, as SQLite would have with foreign keys on."""
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+        if broken is not None:
+            msg = f"the migration leaves rows of {broken[0]} without their row of {broken[2]}"
+            raise DatabaseError(msg)
 
     def explain(self, error: BaseException, shown_url: str) -> DatabaseError | ConflictError:
         """Tell errors apart by SQLite's result code."""
@@ -254,12 +253,12 @@ class SqliteDialect(Dialect):
             if not is_free:
                 yield None
                 return
-            with dbapi.connect(f"{uri}?mode=ro") as connection:
-                with connection.cursor() as cursor:
-                    # Types are taken from the first batch, so let that be all: a column that
-                    # begins with NULLs would pass for integers.
-                    cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(2**30)})
-                    yield cursor
+            with dbapi.connect(f"{uri}?mode=ro") as connection, connection.cursor() as cursor:
+                # Types are taken from the first batch, so let that be all: a column that begins
+                # with NULLs would pass for integers.
+                everything = {"adbc.sqlite.query.batch_rows": str(2**30)}
+                cursor.adbc_statement.set_options(**everything)
+                yield cursor
 
     def integrity_problems(self, connection: sa.Connection) -> list[str]:
         """Run integrity_check, which covers pages, indexes, NOT NULL and CHECKs."""
@@ -286,6 +285,19 @@ def _sqlite_objects(column: TableColumn, batch: slice) -> list[object]:
     if column.is_null is not None and column.kind is not ColumnKind.FLOAT:
         values = np.where(column.is_null[batch], None, values.astype(np.object_))
     return list(values.tolist())
+
+
+def _patiently(connection: sa.Connection, statement: str, wait_s: float) -> None:
+    """Run a statement that wants a lock, in short tries, so that Ctrl-C is answered."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            connection.exec_driver_sql(statement)
+        except sa.exc.OperationalError as error:
+            if not _is_busy(error.orig) or time.monotonic() >= deadline:
+                raise
+        else:
+            return
 
 
 def _is_busy(error: BaseException | None) -> bool:

@@ -63,10 +63,14 @@ class Dialect(ABC):
         """Open the one write transaction; wait for another writer up to `wait_s` seconds."""
 
     @contextmanager
-    def migrating(self, connection: sa.Connection) -> Iterator[None]:
+    def migrating(self, connection: sa.Connection, wait_s: float) -> Iterator[None]:
         """Prepare a connection, outside any transaction, for changes of the schema."""
-        del connection
+        del connection, wait_s
         yield
+
+    def check_foreign_keys(self, connection: sa.Connection) -> None:
+        """Raise if a migration left dangling rows; needed where foreign keys were off meanwhile."""
+        del connection
 
     @abstractmethod
     def explain(self, error: BaseException, shown_url: str) -> DatabaseError | ConflictError:
@@ -89,6 +93,12 @@ class Dialect(ABC):
     @abstractmethod
     def arrow_cursor(self, url: sa.URL) -> AbstractContextManager[ArrowCursor | None]:
         """Yield an ADBC cursor on a connection of its own, None where that is not to be had."""
+
+    def literal_sql(
+        self, statement: sa.Select[*tuple[object, ...]], dialect: sa.engine.Dialect
+    ) -> str:
+        """Return a statement as text with its parameters written out."""
+        return str(statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
 
     @abstractmethod
     def integrity_problems(self, connection: sa.Connection) -> list[str]:

@@ -95,17 +95,15 @@ def read_catalog(
 
 def _read_source_table(path: Path, kind: FileKind) -> SourceTable:
     """Read a file as it is."""
-    try:
-        match kind:
-            case FileKind.SEXTRACTOR_LDAC | FileKind.SEXTRACTOR_FITS:
-                return read_sextractor_fits(path)
-            case FileKind.SEXTRACTOR_ASCII:
-                return read_sextractor_ascii(path)
-            case _ if kind.is_catalog:
-                return read_table(path, kind)
-    except FileNotFoundError as error:
+    if not path.is_file():
         msg = f"{path}: there is no such file"
-        raise FileFormatError(msg) from error
+        raise FileFormatError(msg)
+    if kind in {FileKind.SEXTRACTOR_LDAC, FileKind.SEXTRACTOR_FITS}:
+        return read_sextractor_fits(path)
+    if kind is FileKind.SEXTRACTOR_ASCII:
+        return read_sextractor_ascii(path)
+    if kind.is_catalog:
+        return read_table(path, kind)
     msg = f"{path}: is a {kind}, not a catalog"
     raise FileFormatError(msg)
 
@@ -244,8 +242,8 @@ class _Reading:
             row = int(np.argmax(is_outside))
             msg = (
                 f"{self.path}: {self._where(row)}: position {ra_deg[row]:g} {dec_deg[row]:g} deg "
-                f"is not on the sky (columns {self.used['ra']}, {self.used['dec']}); expected right "
-                "ascension -180 to 360 and declination -90 to 90: check units and columns"
+                f"is not on the sky (columns {self.used['ra']}, {self.used['dec']}); expected "
+                "right ascension -180 to 360 and declination -90 to 90: check units and columns"
             )
             raise CatalogColumnError(msg)
         ra_deg = np.mod(ra_deg[good], 360.0)

@@ -56,7 +56,8 @@ def open_fits(path: Path) -> Iterator[fits.HDUList]:
 
 def _unreadable(path: Path, error: Exception) -> FileFormatError:
     """Describe what astropy could not read, in one line."""
-    lines = str(error.args[0] if error.args else error).strip().splitlines()
+    stated = error.strerror if isinstance(error, OSError) else None
+    lines = (stated or str(error)).strip().splitlines()
     reason = lines[0].rstrip(".") if lines else type(error).__name__
     return FileFormatError(f"{path}: cannot be read as FITS ({reason}); is it complete?")
 

@@ -210,7 +210,7 @@ def _objects_table(columns: Mapping[str, NDArray[Any]]) -> bytes:
     fields: list[tuple[Any, ...]] = []
     cards: list[str] = []
     for i, (name, values) in enumerate(columns.items(), start=1):
-        code, unit, display = _FORMATS.get(name, (_type_code(name, values), "", ""))
+        code, unit, display = _FORMATS.get(name) or (_type_code(name, values), "", "")
         n_elements = values.shape[1] if values.ndim > 1 else 1
         fields.append((name, _NUMPY_TYPES[code], (n_elements,)))
         cards += [_card(f"TTYPE{i}", name), _card(f"TFORM{i}", f"{n_elements}{code}")]
@@ -219,7 +219,7 @@ def _objects_table(columns: Mapping[str, NDArray[Any]]) -> bytes:
     n_rows = next(iter(lengths.values()))
     rows = np.empty(n_rows, dtype=np.dtype(fields))
     for name, values in columns.items():
-        rows[name] = values.reshape(n_rows, -1)
+        rows[name] = values[:, np.newaxis] if values.ndim == 1 else values
     head = _table_cards("LDAC_OBJECTS", rows.dtype.itemsize, n_rows, len(columns))
     return _header_block([*head, *cards]) + _padded(rows.tobytes(), b"\0")
 

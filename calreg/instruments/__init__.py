@@ -179,6 +179,21 @@ class Instrument:
             raise UnknownKeyError(msg)
         return band
 
+    def array_id_named(self, name: str) -> str:
+        """Return an array id by its own name or that of one of its detectors, in any case.
+
+        Raises
+        ------
+        UnknownKeyError
+        """
+        wanted = name.strip().lower()
+        if wanted in self.array_ids:
+            return wanted
+        if wanted in self.arrays:
+            return self.arrays[wanted].array_id
+        msg = f"unknown array id {name!r}: expected one of {', '.join(self.array_ids)}"
+        raise UnknownKeyError(msg)
+
 
 @cache
 def load_instrument(name: str = "nircam") -> Instrument:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from calreg.domain import IntArray
+from calreg.domain import BoolArray, IntArray
 from calreg.errors import InvalidValueError
-from calreg.science.footprints import FootprintSet, near_pairs, pairs_overlap
+from calreg.science.footprints import FootprintSet, near_pairs, near_pairs_within, pairs_overlap
 from calreg.units import FloatArray
 
 ROLL_TOLERANCE_DEG = 2.0
@@ -296,9 +296,10 @@ class _Placing:
             self._settle(node, int(self.final_field[self.field_of_epoch[epoch]]), epoch)
             return None
         fields = self._fields_touched(node, index)
+        own_epoch = len(self.epoch_ids) + int(self.rank[index])
         links = [
-            (len(self.epoch_ids) + int(self.rank[index]), int(label))
-            for label in np.unique(self.epoch[self._close(node, np.isin(self.field, fields))])
+            (own_epoch, label)
+            for label in set(self.epoch[self._close(node, self._is_in(fields))].tolist())
         ]
         links += self._links_between(fields)
         groups = _components(links)
@@ -307,16 +308,20 @@ class _Placing:
             if len(joined) > 1:
                 return EpochConflict(index, *self.epoch_ids[joined[:2]].tolist())
         for group in groups:
-            self.epoch[np.isin(self.epoch, group)] = group[0]
-        own = next((group[0] for group in groups if links[0][0] in group), None) if links else None
-        own_field = len(self.field_ids) + int(self.rank[index])
-        if fields:
-            own_field = fields[0]
-            self.field[np.isin(self.field, fields)] = own_field
-            self.final_field[np.isin(self.final_field, fields)] = own_field
-        fresh = len(self.epoch_ids) + int(self.rank[index])
-        self._settle(node, own_field, fresh if own is None else own)
+            if own_epoch in group:
+                own_epoch = group[0]
+            for label in group[1:]:
+                self.epoch[self.epoch == label] = group[0]
+        for label in fields[1:]:
+            self.field[self.field == label] = fields[0]
+            self.final_field[self.final_field == label] = fields[0]
+        own_field = fields[0] if fields else len(self.field_ids) + int(self.rank[index])
+        self._settle(node, own_field, own_epoch)
         return None
+
+    def _is_in(self, fields: Sequence[int]) -> BoolArray:
+        """Return which nodes are of any of some fields."""
+        return self.field == fields[0] if len(fields) == 1 else np.isin(self.field, fields)
 
     def _settle(self, node: int, field_label: int, epoch_label: int) -> None:
         """Write down where a node belongs."""
@@ -327,12 +332,12 @@ class _Placing:
         """Return the sorted labels of the fields that an exposure is of."""
         if self.given_field[index] != NONE:
             return [int(self.final_field[self.given_field[index]])]
-        labels = set(np.unique(self.field[self.neighbours[index]]).tolist())
+        labels = set(self.field[self.neighbours[index]].tolist())
         if self.visit_keys[node]:
             labels.update(self.field[self.visit_nodes.get(self.visit_keys[node], [])].tolist())
         return sorted(labels - {NONE})
 
-    def _close(self, node: int, among: np.ndarray) -> np.ndarray:
+    def _close(self, node: int, among: BoolArray) -> BoolArray:
         """Return which placed nodes have the roll and the time of one node."""
         turn = np.abs(self.roll - self.roll[node])
         gap = np.maximum(self.start, self.start[node]) - np.minimum(self.end, self.end[node])
@@ -346,10 +351,10 @@ class _Placing:
         members = sorted((np.flatnonzero(self.field == label) for label in fields), key=len)
         # every exposure of the smaller fields against the larger ones
         for i, nodes in enumerate(members[:-1]):
-            among = np.isin(self.field, [self.field[other[0]] for other in members[i + 1 :]])
+            among = self._is_in([int(self.field[other[0]]) for other in members[i + 1 :]])
             for node in nodes:
-                labels = np.unique(self.epoch[self._close(node, among)])
-                links.update((int(self.epoch[node]), label) for label in labels.tolist())
+                labels = set(self.epoch[self._close(node, among)].tolist())
+                links.update((int(self.epoch[node]), label) for label in labels)
         return sorted(links)
 
     def plan(self, conflicts: tuple[EpochConflict, ...]) -> EpochPlan:
@@ -385,10 +390,9 @@ class _Placing:
 def _neighbours(known: Sequence[FloatArray], new: Sequence[FloatArray]) -> list[IntArray]:
     """Return for each new footprint the nodes whose footprints overlap it."""
     old_set, new_set = FootprintSet.of(known), FootprintSet.of(new)
-    among_new, _ = near_pairs(new_set, new_set)
-    among_new = among_new[among_new[:, 0] < among_new[:, 1]]
+    among_new = near_pairs_within(new_set)
     among_new = among_new[pairs_overlap(new_set, new_set, among_new)]
-    with_old, _ = near_pairs(new_set, old_set)
+    with_old = near_pairs(new_set, old_set)
     with_old = with_old[pairs_overlap(new_set, old_set, with_old)]
     source = np.concatenate([among_new[:, 0], among_new[:, 1], with_old[:, 0]])
     target = np.concatenate(

@@ -41,7 +41,7 @@ class FootprintSet:
     radii : ndarray of float64, shape (n,)
         Largest chord from centre to vertex.
     inner_radii : ndarray of float64, shape (n,)
-        Chord of the largest circle around the centre that lies inside.
+        Sine of the radius of the largest circle around the centre that lies inside.
     """
 
     vertices: FloatArray
@@ -82,7 +82,7 @@ class FootprintSet:
         centres /= np.linalg.norm(centres, axis=1, keepdims=True)
         radii = np.linalg.norm(padded - centres[:, np.newaxis], axis=2).max(axis=1)
         normals = _inward_normals(padded, centres)
-        # sine of the distance to the nearest edge, whose chord is never shorter
+        # sine of the distance to each edge: circles with d < sin(r_1) + sin(r_2) do overlap
         depth = np.einsum("nvk,nk->nv", normals, centres)
         inner_radii = np.where(depth < _NO_EDGE_DEPTH, depth, np.inf).min(axis=1)
         inner_radii[np.isinf(inner_radii)] = 0.0
@@ -148,7 +148,7 @@ def _has_separating_edge(normals: FloatArray, vertices: FloatArray) -> BoolArray
     return is_apart
 
 
-def near_pairs(first: FootprintSet, second: FootprintSet) -> tuple[IntArray, FloatArray]:
+def near_pairs(first: FootprintSet, second: FootprintSet) -> IntArray:
     """Find the pairs of footprints whose bounding circles meet.
 
     Parameters
@@ -157,21 +157,39 @@ def near_pairs(first: FootprintSet, second: FootprintSet) -> tuple[IntArray, Flo
 
     Returns
     -------
-    pairs : ndarray of int64, shape (k, 2)
+    ndarray of int64, shape (k, 2)
         Indices into `first` and `second`, sorted.
-    chord : ndarray of float64, shape (k,)
-        Chord between the centres.
     """
     if not len(first) or not len(second):
-        return np.empty((0, 2), dtype=np.int64), np.empty(0)
+        return np.empty((0, 2), dtype=np.int64)
     limit = float(first.radii.max() + second.radii.max())
     found = cKDTree(first.centres).sparse_distance_matrix(
         cKDTree(second.centres), limit, output_type="ndarray"
     )
     found = found[found["v"] <= first.radii[found["i"]] + second.radii[found["j"]]]
     order = np.argsort(found["i"] * len(second) + found["j"])
-    pairs = np.column_stack([found["i"], found["j"]]).astype(np.int64)
-    return pairs[order], found["v"][order]
+    return np.column_stack([found["i"], found["j"]]).astype(np.int64)[order]
+
+
+def near_pairs_within(footprints: FootprintSet) -> IntArray:
+    """Find the pairs within one set whose bounding circles meet, each once.
+
+    Parameters
+    ----------
+    footprints : FootprintSet
+
+    Returns
+    -------
+    ndarray of int64, shape (k, 2)
+        Indices, the smaller first.
+    """
+    if len(footprints) < 2:
+        return np.empty((0, 2), dtype=np.int64)
+    limit = 2.0 * float(footprints.radii.max())
+    i, j = cKDTree(footprints.centres).query_pairs(limit, output_type="ndarray").T
+    chord = np.linalg.norm(footprints.centres[i] - footprints.centres[j], axis=1)
+    is_near = chord <= footprints.radii[i] + footprints.radii[j]
+    return np.column_stack([i[is_near], j[is_near]]).astype(np.int64)
 
 
 def overlapping_pairs(footprints: Sequence[FloatArray], against: Sequence[FloatArray]) -> IntArray:
@@ -193,7 +211,7 @@ def overlapping_pairs(footprints: Sequence[FloatArray], against: Sequence[FloatA
         If a footprint has fewer than three vertices or a non-finite coordinate.
     """
     first, second = FootprintSet.of(footprints), FootprintSet.of(against)
-    pairs, _ = near_pairs(first, second)
+    pairs = near_pairs(first, second)
     return pairs[pairs_overlap(first, second, pairs)]
 
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from calreg.domain import BoolArray, IntArray
-    from calreg.science.settings import FitSettings
     from calreg.units import FloatArray
 
 MODEL_NAME = "pair"

@@ -56,7 +56,7 @@ SN_AT_LIMIT = 110.0
 
 _REFERENCE_TIME_S = 2835.0
 _SKY_FRACTION = 0.6
-"""Share of the variance at 22 mag that comes from the sky; the rest is the source's photon noise."""
+"""Share of the variance at 22 mag that is the sky's; the rest is the source's photon noise."""
 
 _N_SPURIOUS = 3
 _CENTROID_MAS = 60.0
@@ -317,7 +317,7 @@ def _detected(sky: Sky, view: View) -> tuple[IntArray, FloatArray, FloatArray]:
 
 
 def _magnitudes(sky: Sky, view: View) -> FloatArray:
-    """Return true magnitudes in one epoch; variables cycle through -1, 0, +1 times the amplitude."""
+    """Return true magnitudes in one epoch; variables cycle through (-1, 0, 1) x amplitude."""
     phase = (view.epoch_index + np.arange(sky.xi_arcmin.size)) % 3 - 1.0
     return np.asarray(sky.mag[:, view.band_index] + sky.variability_mag * phase)
 

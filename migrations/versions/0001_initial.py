@@ -259,7 +259,7 @@ def _create_coefficient_sets() -> None:
             "aperture",
             "model",
             "version",
-            name="version",
+            name="uq_coefficient_sets_version",
         ),
         sa.UniqueConstraint("set_id", name="uq_coefficient_sets_set_id"),
     )
@@ -321,7 +321,9 @@ def _create_external_solutions() -> None:
         ),
         sa.ForeignKeyConstraint(["pmap_id"], ["pmaps.id"], name="fk_external_solutions_pmap_id"),
         sa.PrimaryKeyConstraint("id", name="pk_external_solutions"),
-        sa.UniqueConstraint("source", "pmap_id", "band", "array_id", name="identity"),
+        sa.UniqueConstraint(
+            "source", "pmap_id", "band", "array_id", name="uq_external_solutions_identity"
+        ),
     )
     op.create_index(
         "ix_external_solutions_key",
@@ -413,7 +415,14 @@ def _create_zero_points() -> None:
         sa.ForeignKeyConstraint(["pmap_id"], ["pmaps.id"], name="fk_zero_points_pmap_id"),
         sa.PrimaryKeyConstraint("id", name="pk_zero_points"),
         sa.UniqueConstraint(
-            "array", "filter", "pupil", "subarray", "pmap_id", "photmjsr", "source", name="value"
+            "array",
+            "filter",
+            "pupil",
+            "subarray",
+            "pmap_id",
+            "photmjsr",
+            "source",
+            name="uq_zero_points_value",
         ),
     )
     op.create_index("ix_zero_points_key", "zero_points", ["band", "array", "pmap_id"], unique=False)
@@ -567,7 +576,7 @@ def _create_exposures() -> None:
             "pmap_id",
             "cal_ver",
             "expstart_mjd_utc",
-            name="identity",
+            name="uq_exposures_identity",
         ),
     )
     op.create_index("ix_exposures_epoch_id", "exposures", ["epoch_id"], unique=False)
@@ -627,7 +636,7 @@ def _create_catalogs() -> None:
         sa.ForeignKeyConstraint(["exposure_id"], ["exposures.id"], name="fk_catalogs_exposure_id"),
         sa.ForeignKeyConstraint(["ingest_id"], ["ingests.id"], name="fk_catalogs_ingest_id"),
         sa.PrimaryKeyConstraint("id", name="pk_catalogs"),
-        sa.UniqueConstraint("exposure_id", "flux_kind", "aperture", name="identity"),
+        sa.UniqueConstraint("exposure_id", "flux_kind", "aperture", name="uq_catalogs_identity"),
     )
     op.create_index("ix_catalogs_file_sha256", "catalogs", ["file_sha256"], unique=False)
 
@@ -741,7 +750,11 @@ def _create_pair_groups() -> None:
         sa.ForeignKeyConstraint(["pmap_id"], ["pmaps.id"], name="fk_pair_groups_pmap_id"),
         sa.PrimaryKeyConstraint("id", name="pk_pair_groups"),
         sa.UniqueConstraint(
-            "catalog_i_id", "catalog_j_id", "max_sep_arcsec", "match_version", name="identity"
+            "catalog_i_id",
+            "catalog_j_id",
+            "max_sep_arcsec",
+            "match_version",
+            name="uq_pair_groups_identity",
         ),
     )
     op.create_index(

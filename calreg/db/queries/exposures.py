@@ -98,13 +98,16 @@ class StoredEpoch:
 
 
 @dataclass(frozen=True)
-class StoredFootprint:
-    """A distinct footprint with the field and visit that it belongs to."""
+class PlacedExposure:
+    """What decides on fields and epochs, once for all reductions of the same data."""
 
-    field_id: int
+    epoch_id: int
     program: str
     observation: str
     visit: str
+    roll_deg: float
+    expstart_mjd_utc: float
+    expend_mjd_utc: float
     s_region: str
 
 
@@ -234,20 +237,37 @@ def _utc_date(mjd_utc: float) -> str:
     return (_MJD_ZERO + timedelta(days=mjd_utc)).date().isoformat()
 
 
-def load_footprints(connection: sa.Connection) -> list[StoredFootprint]:
-    """Return the distinct footprints of all exposures with field and visit."""
+def load_placed(connection: sa.Connection) -> list[PlacedExposure]:
+    """Return what is placed already, in the order of time."""
+    row = ExposureRow
     statement = (
         sa.select(
-            EpochRow.field_id,
-            ExposureRow.program,
-            ExposureRow.observation,
-            ExposureRow.visit,
-            ExposureRow.s_region,
+            row.epoch_id,
+            row.program,
+            row.observation,
+            row.visit,
+            row.roll_deg,
+            row.expstart_mjd_utc,
+            row.expend_mjd_utc,
+            row.s_region,
         )
-        .join(EpochRow, EpochRow.id == ExposureRow.epoch_id)
         .distinct()
+        .order_by(row.expstart_mjd_utc, row.epoch_id, row.s_region)
     )
-    return [StoredFootprint(*row) for row in connection.execute(statement)]
+    return [PlacedExposure(*found) for found in connection.execute(statement)]
+
+
+def load_epoch_fields(connection: sa.Connection) -> dict[int, int]:
+    """Return the field of every epoch."""
+    statement = sa.select(EpochRow.id, EpochRow.field_id)
+    return {row.id: row.field_id for row in connection.execute(statement)}
+
+
+def find_epoch(connection: sa.Connection, field_id: int, label: str) -> int | None:
+    """Return the id of the epoch of a field that was given a label, or None."""
+    return connection.scalar(
+        sa.select(EpochRow.id).where(EpochRow.field_id == field_id, EpochRow.label == label)
+    )
 
 
 def find_field(connection: sa.Connection, name: str) -> int | None:
