@@ -18,8 +18,9 @@ from calreg.db.queries.exposures import (
     identity_of,
 )
 from calreg.errors import ConflictError, UnknownImageError
-from calreg.files.catalogs import image_name_candidates, read_catalog
+from calreg.files.catalogs import read_catalog
 from calreg.files.exposures import read_exposure
+from calreg.files.imagenames import image_name_candidates
 from calreg.science.photometry import (
     MAG_DISAGREEMENT_LIMIT,
     CalibratedCatalog,

@@ -13,7 +13,8 @@ import numpy as np
 from calreg.domain import BoolArray, IntArray, RollRelation
 from calreg.errors import FitRefusedError
 from calreg.science.geometry import along_axis, module_side
-from calreg.science.model import MODEL_VERSION, FitSettings, Nodes
+from calreg.science.model import MODEL_VERSION, Nodes
+from calreg.science.settings import FitSettings
 
 if TYPE_CHECKING:
     import numpy.typing as npt

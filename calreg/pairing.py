@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from calreg.db.queries.pairs import StoredGroup
     from calreg.db.queries.sets import FitKey
     from calreg.domain import IntArray
-    from calreg.science.model import FitSettings
+    from calreg.science.settings import FitSettings
 
 Columns = dict[str, "npt.NDArray[np.generic]"]
 
@@ -55,7 +55,8 @@ class AstrometryRow:
     Attributes
     ----------
     field, pmap, band : str
-    epoch_i_id, epoch_j_id : int
+    epoch_i, epoch_j : str
+        Names of the epochs.
     n_sources : int
     ra_median_mas, ra_mad_mas, dec_median_mas, dec_mad_mas : float
         Median and median absolute deviation of dRA cosDec and dDec [mas], before their removal
@@ -65,8 +66,8 @@ class AstrometryRow:
     field: str
     pmap: str
     band: str
-    epoch_i_id: int
-    epoch_j_id: int
+    epoch_i: str
+    epoch_j: str
     n_sources: int
     ra_median_mas: float
     ra_mad_mas: float
@@ -139,6 +140,7 @@ def match_new_catalogs(
     groups: Sequence[StoredGroup],
     *,
     settings: FitSettings,
+    epoch_names: dict[int, str],
     fit_run_id: int,
     progress: Progress,
 ) -> PairingReport:
@@ -166,6 +168,7 @@ def match_new_catalogs(
         ]
     for field_id, new in sorted(by_field.items()):
         _store(connection, field_id, new, settings, fit_run_id, report)
+        report.astrometry += _astrometry(new, epoch_names)
     progress("matching", len(wanted), len(wanted))
     return report
 
@@ -300,7 +303,6 @@ def _store(
     report.n_pairs += int(sum(counts))
     report.n_ambiguous += int(((joined["flags"] & int(PairFlag.AMBIGUOUS)) != 0).sum())
     report.n_variable += int(np.unique(variable["source_id"]).size)
-    report.astrometry += _astrometry(new)
 
 
 def _variable_sources(pairs: Columns) -> Columns:
@@ -402,21 +404,21 @@ def _raw_offsets_mas(
     return np.asarray(np.vstack([ra_step * cos_dec, dec_step]) * MAS_PER_DEG)
 
 
-def _astrometry(groups: list[_NewGroup]) -> list[AstrometryRow]:
+def _astrometry(groups: list[_NewGroup], epoch_names: dict[int, str]) -> list[AstrometryRow]:
     """Gather the offsets of all patches of a band and epoch pair (the paper's Table 1)."""
-    gathered: dict[tuple[str, str, str, int, int], list[FloatArray]] = defaultdict(list)
+    gathered: dict[tuple[str, str, str, str, str], list[FloatArray]] = defaultdict(list)
     for group in groups:
         image_i, image_j = group.image_i, group.image_j
         key = (
             image_i.field_name,
             image_i.pmap.name,
             image_i.band,
-            image_i.epoch_id,
-            image_j.epoch_id,
+            epoch_names[image_i.epoch_id],
+            epoch_names[image_j.epoch_id],
         )
         gathered[key].append(group.offsets_mas)
     rows = []
-    for (field_name, pmap, band, epoch_i_id, epoch_j_id), parts in gathered.items():
+    for (field_name, pmap, band, epoch_i, epoch_j), parts in gathered.items():
         offsets = np.concatenate(parts, axis=1)
         if offsets.shape[1] == 0:
             continue
@@ -427,8 +429,8 @@ def _astrometry(groups: list[_NewGroup]) -> list[AstrometryRow]:
                 field=field_name,
                 pmap=pmap,
                 band=band,
-                epoch_i_id=epoch_i_id,
-                epoch_j_id=epoch_j_id,
+                epoch_i=epoch_i,
+                epoch_j=epoch_j,
                 n_sources=offsets.shape[1],
                 ra_median_mas=float(median[0]),
                 ra_mad_mas=float(mad[0]),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from calreg.db.engine import Connection
-    from calreg.science.model import FitSettings
+    from calreg.science.settings import FitSettings
 
 
 @dataclass(frozen=True)

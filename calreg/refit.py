@@ -31,7 +31,8 @@ from calreg.fitrows import coefficient_rows, covariance_rows, input_rows, set_ro
 from calreg.fitinput import KeyInputs, build_nodes, check_one_reduction, select_pairs
 from calreg.science.geometry import field_axis, parse_s_region
 from calreg.science.matching import MATCH_VERSION
-from calreg.science.model import MODEL_VERSION, FitSettings, fit_pair_model
+from calreg.science.model import MODEL_VERSION, fit_pair_model
+from calreg.science.settings import FitSettings
 from calreg.units import MAG_PER_RELATIVE_FLUX
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ class _Run:
         self.instrument = instrument
         self.progress = progress
         self.started_utc = datetime.now(UTC)
+        self.epoch_names: dict[int, str] = {}
         self._fit_run_id: int | None = None
 
     @property
@@ -161,12 +163,14 @@ class _Run:
         by_key = group_by_key(load_catalog_images(self.connection))
         groups = load_groups(self.connection)
         pairing = PairingReport()
+        self.epoch_names = {epoch.id: epoch.name for epoch in load_epochs(self.connection)}
         if needs_matching(by_key, groups, self.settings.max_sep_arcsec):
             pairing = match_new_catalogs(
                 self.connection,
                 by_key,
                 groups,
                 settings=self.settings,
+                epoch_names=self.epoch_names,
                 fit_run_id=self.fit_run_id,
                 progress=self.progress,
             )
@@ -209,7 +213,6 @@ class _Run:
     ) -> list[KeyInputs]:
         """Gather what every key would be fitted from, with its digest."""
         variable = load_variable_pairs(self.connection)
-        epoch_names = {epoch.id: epoch.name for epoch in load_epochs(self.connection)}
         by_catalog = {
             image.catalog_id: key for key, images in by_key.items() for image in images
         }
@@ -233,7 +236,7 @@ class _Run:
                 ),
                 settings=self.settings,
                 variable=variable,
-                epoch_names=epoch_names,
+                epoch_names=self.epoch_names,
             )
             for key, images in sorted(by_key.items(), key=lambda item: _report_order(item[1][0]))
         ]

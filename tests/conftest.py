@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["dbfixtures"] if importlib.util.find_spec("dbfixtures") else []
+pytest_plugins = ["dbfixtures"]
 
 _ROOT = Path(__file__).resolve().parent.parent
 

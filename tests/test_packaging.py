@@ -133,7 +133,7 @@ def test_wheel_initialises_a_database_without_the_checkout(unpacked: Path, tmp_p
     with sqlite3.connect(tmp_path / "x.sqlite") as connection:
         rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     connection.close()
-    assert {"alembic_version", "pmaps", "exposures", "detections"} <= {name for (name,) in rows}
+    assert {"pmaps", "exposures", "detections"} <= {name for (name,) in rows}
 
 
 def test_constraints_are_exact_and_name_no_host() -> None:

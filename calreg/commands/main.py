@@ -1,59 +1,83 @@
-"""The program ``calreg``: its global options and its families of commands."""
+"""The command line: ``calreg COMMAND``."""
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
 import typer
 
 from calreg import __version__
+from calreg.commands import data, database, demo, exports, questions
+from calreg.commands.common import Format, GlobalOptions, OutputFormat
 from calreg.errors import CalregError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-database_app = typer.Typer(no_args_is_help=True, help="Make, upgrade and check the database.")
-app.add_typer(database_app, name="db")
+app = typer.Typer(
+    name="calreg",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Registry of photometric offsets between NIRCam detectors, across CRDS contexts.",
+    epilog="A session: calreg db init; calreg ingest epoch1/ epoch2/; calreg refit; "
+    "calreg coefficients; calreg export recipe out.ecsv --pmap jwst_1130.pmap",
+)
+app.add_typer(database.app, name="db")
+app.add_typer(exports.app, name="export")
+app.add_typer(exports.import_app, name="import")
+data.register(app)
+questions.register(app)
+demo.register(app)
 
 
-def _print_version(is_asked: bool) -> None:
+def _print_version(is_wanted: bool) -> None:  # noqa: FBT001 - the signature is Typer's
     """Print the version and leave."""
-    if is_asked:
+    if is_wanted:
         typer.echo(f"calreg {__version__}")
         raise typer.Exit
 
 
 @app.callback()
-def set_global_options(
+def options(
     context: typer.Context,
-    *,
     db: Annotated[
-        str, typer.Option(envvar="CALREG_DB", help="Database URL, or the path of an SQLite file.")
-    ] = "",
+        str | None,
+        typer.Option("--db", metavar="URL", help="Database; also accepted after the command."),
+    ] = None,
+    output_format: Format = None,
     version: Annotated[
-        bool, typer.Option(callback=_print_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Keep NIRCam's photometric offsets: ingest epochs, refit what changed, ask, export."""
+    """Keep the options that stand before the command's name."""
     del version
-    context.obj = db
-
-
-@database_app.command("init")
-def initialise(context: typer.Context) -> None:
-    """Make the tables, or say that they are there.
-
-    Example: calreg --db sqlite:///calreg.sqlite db init
-    """
-    from calreg.db.engine import default_url, init_database
-
-    outcome = init_database(context.obj or default_url())
-    typer.echo(str(outcome))
+    context.obj = GlobalOptions(db, output_format or OutputFormat.TABLE)
 
 
 def main() -> None:
-    """Run the program; an error that is the user's to see is one line and exit status 1."""
+    """Run calreg; every error is one line on stderr: exit 1 failed, 2 usage."""
     try:
         app()
     except CalregError as error:
-        typer.echo(f"calreg: {error}", err=True)
+        _leave(f"calreg: {error}")
+    except KeyboardInterrupt:
+        _leave("calreg: interrupted; the registry is as it was before the command", 130)
+    except BrokenPipeError:
+        # The reader of our output has gone; a second error at exit would only confuse.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception as error:
+        if os.environ.get("CALREG_TRACEBACK"):
+            raise
+        _leave(
+            f"calreg: internal error: {type(error).__name__}: {' '.join(str(error).split())} "
+            "(nothing was written; please report it with the output of CALREG_TRACEBACK=1)"
+        )
+
+
+def _leave(message: str, status: int = 1) -> None:
+    """Print one line on stderr and leave."""
+    sys.stderr.write(message + "\n")
+    sys.exit(status)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sqlalchemy as sa
 
 from calreg.db.columns import ColumnKind, ColumnValue, column_kind, table_columns
 from calreg.db.dialect import dialect_of
-from calreg.domain import IntArray
 from calreg.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -20,9 +19,10 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import DeclarativeBase
 
     from calreg.db.engine import Database
+    from calreg.domain import IntArray
 
     TableLike = sa.FromClause | type[DeclarativeBase]
-    Columns = dict[str, NDArray[np.generic]]
+    Columns = dict[str, NDArray[Any]]
 
 _FETCH_ROWS = 256
 """Rows that are Python objects at one time; more is slower, because they leave the CPU's cache."""
@@ -49,8 +49,8 @@ def insert_columns(
         From `calreg.db.engine.Database.write`.
     table : Table or mapped class
     columns : mapping of str to ndarray, shape (n_rows,), or scalar
-        By column name; a scalar is repeated. NaN and None become NULL. Columns that are left out get
-        NULL or the table's default. Times are datetime64 in UTC, or datetimes with a zone.
+        By column name; a scalar is repeated. NaN and None become NULL. Columns that are left out
+        get NULL or the table's default. Times are datetime64 in UTC, or datetimes with a zone.
 
     Returns
     -------
@@ -96,7 +96,9 @@ def insert_rows(
         return []
     target = _as_table(table)
     statement = sa.insert(target).returning(target.c.id, sort_by_parameter_order=True)
-    return [int(id_) for id_ in connection.execute(statement, [dict(row) for row in rows]).scalars()]
+    return [
+        int(id_) for id_ in connection.execute(statement, [dict(row) for row in rows]).scalars()
+    ]
 
 
 def reserve_ids(connection: sa.Connection, table: TableLike, n_ids: int) -> IntArray:

@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from calreg.db.types import UtcTimestamp
-from calreg.domain import BoolArray
 from calreg.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from calreg.domain import BoolArray
 
 Scalar = bool | int | float | str | datetime | None
 ColumnValue = NDArray[np.generic] | Scalar
@@ -56,7 +57,7 @@ class TableColumn:
     name: str
     kind: ColumnKind
     n_bytes: int
-    values: NDArray[np.generic]
+    values: NDArray[Any]
     is_null: BoolArray | None
 
     @property
@@ -95,8 +96,8 @@ def table_columns(table: sa.Table, columns: Mapping[str, ColumnValue]) -> list[T
     Raises
     ------
     InvalidValueError
-        For an unknown column, unequal lengths, a type that does not fit, NULL in a column that takes
-        none, infinities, integers out of range, times without a zone.
+        For an unknown column, unequal lengths, a type that does not fit, NULL in a column that
+        takes none, infinities, integers out of range, times without a zone.
     """
     lengths = {len(value) for value in columns.values() if isinstance(value, np.ndarray)}
     if len(lengths) > 1:

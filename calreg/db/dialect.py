@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import sqlalchemy as sa
 
 from calreg.db.postgresql import PostgresqlDialect
 from calreg.db.sqlite import SqliteDialect
-from calreg.db.verbs import Dialect
 from calreg.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from calreg.db.verbs import Dialect
 
 DEFAULT_URL = "sqlite:///calreg.sqlite"
 

@@ -6,7 +6,7 @@ big-endian; length -1 and no bytes is NULL (PostgreSQL 18 documentation, COPY, "
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -76,7 +76,7 @@ def _pack(columns: Sequence[TableColumn], batch: slice) -> bytes:
     return rows.view(np.uint8).reshape(is_used.shape)[is_used].tobytes()
 
 
-def _field(column: TableColumn, batch: slice) -> tuple[NDArray[np.generic], IntArray | None]:
+def _field(column: TableColumn, batch: slice) -> tuple[NDArray[Any], IntArray | None]:
     """Return a batch of values as COPY wants them, and their lengths where these differ."""
     values = column.values[batch]
     is_null = None if column.is_null is None else column.is_null[batch]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -21,6 +21,8 @@ from calreg.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    import psycopg
 
     from calreg.db.columns import TableColumn
     from calreg.db.verbs import ArrowCursor
@@ -106,7 +108,8 @@ class PostgresqlDialect(Dialect):
         quote = connection.dialect.identifier_preparer.quote
         names = ", ".join(quote(column.name) for column in columns)
         statement = f"COPY {quote(table.name)} ({names}) FROM STDIN (FORMAT BINARY)"
-        with connection.connection.cursor() as cursor, cursor.copy(statement) as copy:
+        driver_connection = cast("psycopg.Connection", connection.connection.driver_connection)
+        with driver_connection.cursor() as cursor, cursor.copy(statement) as copy:
             for buffer in copy_buffers(columns):
                 copy.write(buffer)
 
@@ -120,8 +123,7 @@ class PostgresqlDialect(Dialect):
     def integer_list(self, values: Sequence[int]) -> sa.Select[tuple[int]]:
         """Read the integers from one array parameter."""
         array = sa.literal(list(values), ARRAY(sa.BigInteger))
-        rows = sa.func.unnest(array).table_valued(sa.column("value", sa.BigInteger))
-        return sa.select(rows.c.value)
+        return sa.select(sa.func.unnest(array, type_=sa.BigInteger).column_valued("value"))
 
     @contextmanager
     def arrow_cursor(self, url: sa.URL) -> Iterator[ArrowCursor | None]:

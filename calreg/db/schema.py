@@ -199,7 +199,14 @@ class ZeroPointRow(Base):
     __tablename__ = "zero_points"
     __table_args__ = (
         sa.UniqueConstraint(
-            "array", "filter", "pupil", "subarray", "pmap_id", "photmjsr", "source", name="uq_zero_points_value"
+            "array",
+            "filter",
+            "pupil",
+            "subarray",
+            "pmap_id",
+            "photmjsr",
+            "source",
+            name="uq_zero_points_value",
         ),
         _positive("photmjsr"),
         _positive("pixar_sr"),
@@ -310,7 +317,11 @@ class PairGroupRow(Base):
     __tablename__ = "pair_groups"
     __table_args__ = (
         sa.UniqueConstraint(
-            "catalog_i_id", "catalog_j_id", "max_sep_arcsec", "match_version", name="uq_pair_groups_identity"
+            "catalog_i_id",
+            "catalog_j_id",
+            "max_sep_arcsec",
+            "match_version",
+            name="uq_pair_groups_identity",
         ),
         sa.CheckConstraint("epoch_i_id <> epoch_j_id", name="epochs"),
         sa.CheckConstraint("catalog_i_id <> catalog_j_id", name="catalogs"),
@@ -540,7 +551,9 @@ class ExternalSolutionRow(Base):
 
     __tablename__ = "external_solutions"
     __table_args__ = (
-        sa.UniqueConstraint("source", "pmap_id", "band", "array_id", name="uq_external_solutions_identity"),
+        sa.UniqueConstraint(
+            "source", "pmap_id", "band", "array_id", name="uq_external_solutions_identity"
+        ),
         _one_of("array_id", *_ARRAY_IDS),
         _not_negative("offset_ab_err_mag"),
         _sha256("file_sha256"),

@@ -283,7 +283,8 @@ def _sqlite_objects(column: TableColumn, batch: slice) -> list[object]:
         texts = np.datetime_as_string(values, unit="us").astype(np.object_)
         values = np.array([text.replace("T", " ") for text in texts], dtype=np.object_)
     if column.is_null is not None and column.kind is not ColumnKind.FLOAT:
-        values = np.where(column.is_null[batch], None, values.astype(np.object_))
+        values = values.astype(np.object_)
+        values[column.is_null[batch]] = None
     return list(values.tolist())
 
 

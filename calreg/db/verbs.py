@@ -1,4 +1,4 @@
-"""What calreg asks of a database engine: one class per engine answers, and nobody else asks which."""
+"""What calreg asks of a database engine; one class per engine answers."""
 
 from __future__ import annotations
 

@@ -82,16 +82,10 @@ def read_exposure(
     """
     headers = read_headers(path) if headers is None else headers
     cards = ImageCards.of(headers, instrument)
-    _require_instrument(cards, instrument)
-    kind = _kind(cards, headers)
-    _require_calibrated(cards, kind)
-    _require_imaging(cards, instrument)
+    kind = _accepted_kind(cards, headers, instrument)
     array = _array(cards, instrument)
-    if kind is ExposureKind.I2D:
-        _require_one_context(cards, headers)
     band = _band(cards, array, instrument)
     start, mid, end = _times(cards)
-    s_region = cards.required_text("s_region")
     identity = _identity(cards, kind)
     return Exposure(
         kind=kind,
@@ -123,8 +117,8 @@ def read_exposure(
         v2_ref_arcsec=cards.number("v2_ref_arcsec"),
         v3_ref_arcsec=cards.number("v3_ref_arcsec"),
         roll_deg=_roll_deg(cards),
-        s_region=s_region,
-        footprint=_footprint(cards, s_region),
+        s_region=cards.required_text("s_region"),
+        footprint=_footprint(cards),
         bunit=_bunit(cards),
         photmjsr=cards.positive("photmjsr"),
         pixar_sr=cards.positive("pixar_sr"),
@@ -138,6 +132,17 @@ def read_exposure(
         header_sha256=headers.sha256,
         file_sha256=file_sha256(path) if full_hash else None,
     )
+
+
+def _accepted_kind(cards: ImageCards, headers: FitsHeaders, instrument: Instrument) -> ExposureKind:
+    """Return the kind of image, if calreg takes it at all."""
+    _require_instrument(cards, instrument)
+    kind = _kind(cards, headers)
+    _require_calibrated(cards, kind)
+    _require_imaging(cards, instrument)
+    if kind is ExposureKind.I2D:
+        _require_one_context(cards, headers)
+    return kind
 
 
 def _require_instrument(cards: ImageCards, instrument: Instrument) -> None:
@@ -290,8 +295,15 @@ def _pmap(cards: ImageCards) -> Pmap:
 
 def _require_one_context(cards: ImageCards, headers: FitsHeaders) -> None:
     """Refuse a mosaic whose members, by its HDRTAB, had other contexts than the one it states."""
-    if headers.find(_MEMBER_TABLE) is None:
+    table = headers.find(_MEMBER_TABLE)
+    if table is None:
         return
+    if table.extension != "BINTABLE":
+        msg = (
+            f"{cards.path}: HDU {_MEMBER_TABLE} is not a table: found "
+            f"{table.extension}, expected BINTABLE; resample again"
+        )
+        raise FileFormatError(msg)
     members = _member_contexts(headers)
     if len(members) > 1:
         found = ", ".join(sorted(members, key=_context_order))
@@ -312,15 +324,11 @@ def _member_contexts(headers: FitsHeaders) -> set[str]:
     """Return the different contexts in HDRTAB, numbered ones in their full spelling."""
     from astropy.io import fits
 
-    try:
-        with fits.open(headers.path) as hdus:
-            table = hdus[_MEMBER_TABLE]
-            if "CRDS_CTX" not in table.columns.names:
-                return set()
-            texts = {str(text).strip() for text in table.data["CRDS_CTX"]}
-    except (OSError, ValueError, TypeError) as error:
-        msg = f"{headers.path}: table {_MEMBER_TABLE} cannot be read ({error}): resample again"
-        raise FileFormatError(msg) from error
+    with fits.open(headers.path) as hdus:
+        table = hdus[_MEMBER_TABLE]
+        if "CRDS_CTX" not in table.columns.names:
+            return set()
+        texts = {str(text).strip() for text in table.data["CRDS_CTX"]}
     return {_full_context(text) for text in texts if text.upper() not in _PLACEHOLDERS}
 
 
@@ -342,9 +350,7 @@ def _context_order(name: str) -> tuple[int, str]:
 
 def _times(cards: ImageCards) -> tuple[float, float, float]:
     """Return start, middle and end [MJD UTC]."""
-    start = cards.number("expstart_mjd_utc")
-    if start is None:
-        cards.miss("expstart_mjd_utc")
+    start = cards.required_number("expstart_mjd_utc")
     end = cards.number("expend_mjd_utc")
     if end is None:
         end = start + (_exposure_time_s(cards) or 0.0) / SECONDS_PER_DAY
@@ -424,10 +430,10 @@ def _roll_deg(cards: ImageCards) -> float:
     raise MissingKeywordError(msg)
 
 
-def _footprint(cards: ImageCards, s_region: str) -> FloatArray:
+def _footprint(cards: ImageCards) -> FloatArray:
     """Return the corners that S_REGION gives."""
     try:
-        return parse_s_region(s_region)
+        return parse_s_region(cards.required_text("s_region"))
     except InvalidValueError as error:
         msg = f"{cards.path}: card S_REGION: {error}; run assign_wcs again, or correct the card"
         raise HeaderValueError(msg) from error

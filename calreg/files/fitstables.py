@@ -105,7 +105,10 @@ def only_table(path: Path, hdus: fits.HDUList) -> fits.BinTableHDU:
         There is no table, or more than one.
     """
     tables = [
-        hdu for hdu in hdus if hdu.header.get("XTENSION") in ("BINTABLE", "TABLE", "A3DTABLE")
+        hdu
+        for hdu in hdus
+        if hdu.header.get("XTENSION") in {"BINTABLE", "TABLE", "A3DTABLE"}
+        and hdu.name != "LDAC_IMHEAD"
     ]
     if len(tables) != 1:
         names = ", ".join(hdu.name or "unnamed" for hdu in hdus)

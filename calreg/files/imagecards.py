@@ -102,15 +102,20 @@ class ImageCards:
         return text
 
     def number(self, name: str) -> float | None:
-        """Return a finite number within its bounds, or None if missing and not required."""
+        """Return a finite number within its bounds, or None if missing."""
         return self.number_of(self.keywords[name])
+
+    def required_number(self, name: str) -> float:
+        """Return a number that must be there."""
+        number = self.number(name)
+        if number is None:
+            self.miss(name)
+        return number
 
     def number_of(self, keyword: Keyword) -> float | None:
         """Return the number of a card, as `number` does."""
         value = self.value(keyword)
         if value is None:
-            if keyword.required:
-                self.miss(keyword.name)
             return None
         unit = f" [{keyword.unit}]" if keyword.unit else ""
         if type(value) not in (int, float):

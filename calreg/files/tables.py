@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
 import warnings
+from codecs import BOM_UTF8
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +29,6 @@ _FORMATS: dict[FileKind, dict[str, Any]] = {
     FileKind.ECSV: {"format": "ascii.ecsv"},
     FileKind.CSV: {"format": "ascii.basic", "delimiter": ",", "comment": "#", "guess": False},
     FileKind.VOTABLE: {"format": "votable", "use_names_over_ids": True},
-    FileKind.PARQUET: {"format": "parquet"},
     FileKind.FITS_TABLE: {"format": "fits"},
 }
 _TEXT_KINDS = (FileKind.ECSV, FileKind.CSV)
@@ -64,14 +65,17 @@ def read_table(path: Path, kind: FileKind) -> SourceTable:
         with open_fits(path) as hdus:
             require_complete(path, hdus)
             only_table(path, hdus)
-    table = _read(path, kind)
-    columns: dict[str, SourceColumn] = {}
-    for name in table.colnames:
-        columns.update(_spread(name.lstrip("\ufeff").strip(), table[name]))
-    meta = {str(key): value for key, value in table.meta.items()}
+    if kind is FileKind.PARQUET:
+        columns, meta = _read_parquet(path)
+    else:
+        table = _read(path, kind)
+        columns = {}
+        for name in table.colnames:
+            columns.update(_spread(name.strip(), table[name]))
+        meta = {str(key): value for key, value in table.meta.items()}
     return SourceTable(
         columns=columns,
-        n_rows=len(table),
+        n_rows=next((len(column.values) for column in columns.values()), 0),
         image_name=_stated(meta, _IMAGE_KEYS),
         detection_image_name=_stated(meta, _DETECTION_IMAGE_KEYS),
         software=_software(meta),
@@ -85,48 +89,72 @@ def _read(path: Path, kind: FileKind) -> Table:
     from astropy.table import Table
     from astropy.utils.exceptions import AstropyWarning
 
-    if kind is FileKind.PARQUET:
-        _require_pyarrow(path)
     try:
+        # astropy neither closes a text file that it fails on nor knows byte-order marks.
+        is_text = kind in _TEXT_KINDS
+        source = io.BytesIO(path.read_bytes().removeprefix(BOM_UTF8)) if is_text else path
         with warnings.catch_warnings():
             # Oddities of units and dialects that do not change the numbers.
             warnings.simplefilter("ignore", AstropyWarning)
-            return Table.read(path, **_FORMATS[kind])
+            return Table.read(source, **_FORMATS[kind])
     except Exception as error:
-        # Each reader raises what its parser does (YAML, XML, Arrow, struct); nothing but the
-        # library's call is inside.
+        # Each reader raises what its parser does (YAML, XML, struct); nothing but the library's
+        # call is inside.
         if kind in _TEXT_KINDS:
-            _check_names(path, error)
+            _check_names(path, kind, error)
         raise FileFormatError(_unreadable(path, kind, error)) from error
 
 
-def _require_pyarrow(path: Path) -> None:
-    """Refuse Parquet without pyarrow."""
+def _read_parquet(path: Path) -> tuple[dict[str, SourceColumn], dict[str, Any]]:
+    """Return columns and metadata of a Parquet file.
+
+    Units are taken from the field's metadata (key ``unit``), else from the YAML header that astropy
+    leaves. Read with pyarrow alone: astropy's reader needs pandas too.
+    """
+    from astropy.table.meta import get_header_from_yaml
+
     try:
-        import pyarrow as pa  # noqa: F401
+        import pyarrow.parquet as pq
     except ImportError as error:
         msg = f"{path}: reading Parquet needs pyarrow; run pip install 'calreg[arrow]'"
         raise MissingExtraError(msg) from error
+    try:
+        table = pq.read_table(path)
+        header: dict[str, Any] = {}
+        text = (table.schema.metadata or {}).get(b"table_meta_yaml", b"").decode("utf-8")
+        if text:
+            header = get_header_from_yaml(text.split("\n"))
+    except Exception as error:
+        # Arrow and YAML raise their own; nothing but their calls is inside.
+        raise FileFormatError(_unreadable(path, FileKind.PARQUET, error)) from error
+    units = {
+        column["name"]: str(column["unit"])
+        for column in header.get("datatype", ())
+        if column.get("unit") is not None
+    }
+    columns: dict[str, SourceColumn] = {}
+    for field in table.schema:
+        values = table[field.name].to_numpy()
+        stated = (field.metadata or {}).get(b"unit", b"").decode("utf-8")
+        columns[field.name] = SourceColumn(values, stated or units.get(field.name, ""))
+    return columns, dict(header.get("meta") or {})
 
 
-def _check_names(path: Path, error: Exception) -> None:
+def _check_names(path: Path, kind: FileKind, error: Exception) -> None:
     """Say it if the header is why a text table cannot be read."""
-    names = [name.strip().strip('"') for name in re.split(r"[,\s]", first_data_line(path))]
+    separator = "," if kind is FileKind.CSV else r"[,\s]"
+    names = [name.strip().strip('"') for name in re.split(separator, first_data_line(path))]
     glued = first_run_together(names, min_length=1)
     if glued is not None:
         name, (left, right) = glued
         msg = f"{path}: two columns run together in the header: {name!r} is {left!r} and {right!r}"
         raise CatalogColumnError(msg) from error
-    counts = re.search(
-        r"header columns \((\d+)\) inconsistent with data columns(?: \((\d+)\))?.*?line (\d+)",
-        str(error),
-        re.DOTALL,
-    )
+    counts = re.search(r"header columns \((\d+)\) inconsistent .* line (\d+)", str(error))
     if counts is not None:
-        line = line_of_row(path, int(counts[3]) + 1, n_header_lines=1)
+        line = line_of_row(path, int(counts[2]) + 1, n_header_lines=1)
         msg = (
-            f"{path}: line {line}: {counts[2] or 'other'} columns found, {counts[1]} expected from "
-            f"the names {', '.join(names)}; make header and rows agree"
+            f"{path}: line {line}: more or fewer columns than the {counts[1]} names "
+            f"{', '.join(names)}; make header and rows agree"
         )
         raise CatalogColumnError(msg) from error
 

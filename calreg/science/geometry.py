@@ -25,8 +25,11 @@ ROLL_TOLERANCE_DEG = 5.0
 MIN_AXIS_COMPONENT = 0.3
 """Smallest cosine between the axis of a field and the line from module A to B that gives a side."""
 
-_AXIS_ITERATIONS = 6
-"""Each recentring gains more than five digits for fields of degrees; six leave rounding only."""
+_AXIS_ITERATIONS = 8
+"""Each recentring of a field of degrees gains two digits or more; most settle after two."""
+
+_SETTLED_ARCMIN = 1e-9
+"""A tangent point this close stays: at a pole a smaller step would still turn north around."""
 
 _PA_DECIMALS = 6
 _ORIGIN_DECIMALS = 9
@@ -274,6 +277,8 @@ def field_axis(footprints: Sequence[FloatArray], pa_deg: float | None = None) ->
         across = xi * np.cos(pa) - eta * np.sin(pa)
         mid_along = 0.5 * (along.min() + along.max())
         mid_across = 0.5 * (across.min() + across.max())
+        if np.hypot(mid_along, mid_across) < _SETTLED_ARCMIN:
+            break
         middle = sky_from_tangent_plane(
             mid_along * np.sin(pa) + mid_across * np.cos(pa),
             mid_along * np.cos(pa) - mid_across * np.sin(pa),

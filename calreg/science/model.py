@@ -20,6 +20,7 @@ import numpy as np
 
 from calreg.errors import InvalidValueError, MissingPatchError, NotEnoughPairsError
 from calreg.science.offsets import ROBUST_SCATTER_PER_MAD
+from calreg.science.settings import FitSettings as FitSettings
 from calreg.science.solve import BlockSolution, BlockSystem, solve_blocks
 
 if TYPE_CHECKING:

@@ -263,7 +263,10 @@ class _Setup:
     ) -> _Setup:
         """Complete the arguments and derive the zero points that go with the truth."""
         instrument = load_instrument("nircam")
-        given = jwidf.programme_truth() if truth is None else tuple(truth)
+        given = tuple(
+            replace(entry, pmap=Pmap.parse(entry.pmap).name)
+            for entry in (jwidf.programme_truth() if truth is None else truth)
+        )
         used = tuple(instrument.band_named(band) for band in bands)
         if not pmaps or not used:
             msg = "a programme needs at least one pmap and one band"

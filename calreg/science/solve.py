@@ -29,6 +29,7 @@ N_RESAMPLES = 400
 
 _TAIL_PROBABILITY = float(special.erfc(HUBER_THRESHOLD / np.sqrt(2.0)))
 _MAX_ITERATIONS = 500
+_ROUNDING_OF_LOSS = 1e-9
 _SMALLEST_DECREMENT2 = 1e-25
 """Squared last step over its error: far below the rounding of a magnitude."""
 
@@ -126,6 +127,11 @@ class HuberSolution:
     normal: FloatArray
     hessian: FloatArray
 
+    @property
+    def gradient_size(self) -> float:
+        """Squared gradient over the diagonal of the normal matrix."""
+        return float(np.sum(self.gradient**2 / np.diag(self.normal)))
+
 
 @dataclass(frozen=True)
 class _Profile:
@@ -166,7 +172,7 @@ def solve_huber(gram: FloatArray, thresholds: FloatArray, start: FloatArray) -> 
 
     Parameters
     ----------
-    gram : ndarray of float64, shape (n_blocks, n + 1, n + 1)
+    gram : ndarray of float64, shape (n + 1, n + 1, n_blocks)
         Weighted products of the columns ``[design, values]`` of every block.
     thresholds : ndarray of float64, shape (n_blocks,)
         `huber_threshold` of every block.
@@ -186,23 +192,27 @@ def solve_huber(gram: FloatArray, thresholds: FloatArray, start: FloatArray) -> 
     for _ in range(_MAX_ITERATIONS):
         # Newton's step lands on the minimum once the clipped blocks are known; the reweighted step
         # always goes down, and serves where Newton's does not.
-        updated = current
         for matrix in (current.hessian, current.normal):
             try:
                 step = np.linalg.solve(matrix, current.gradient)
             except np.linalg.LinAlgError:
                 continue
-            if abs(float(step @ current.gradient)) <= _SMALLEST_DECREMENT2:
+            decrement2 = abs(float(step @ current.gradient))
+            if decrement2 <= _SMALLEST_DECREMENT2:
                 return current
             updated = _evaluate_huber(gram, thresholds, current.coefficients + step)
-            if updated.loss < current.loss:
+            # Below the rounding of the loss only the gradient tells which point is better.
+            if decrement2 > _ROUNDING_OF_LOSS * (1.0 + current.loss):
+                is_better = updated.loss < current.loss
+            else:
+                is_better = updated.gradient_size < current.gradient_size
+            if is_better:
                 break
         else:
-            # Neither step lowers the loss: rounding is reached.
             return current
         current = updated
     msg = (
-        f"the robust fit of {len(gram)} blocks did not settle in {_MAX_ITERATIONS} iterations: "
+        f"the robust fit of {thresholds.size} blocks did not settle in {_MAX_ITERATIONS} iterations: "
         "check the magnitudes and errors of the catalogs"
     )
     raise FitRefusedError(msg)
@@ -212,24 +222,25 @@ def _evaluate_huber(
     gram: FloatArray, thresholds: FloatArray, coefficients: FloatArray
 ) -> HuberSolution:
     """Return the loss at given coefficients with its derivatives."""
-    pulls = gram @ np.append(-coefficients, 1.0)
-    slopes = pulls[:, :-1]
-    distance2 = np.maximum(pulls[:, -1] - slopes @ coefficients, 0.0)
+    pulls = np.append(-coefficients, 1.0) @ gram
+    slopes = pulls[:-1]
+    distance2 = np.maximum(pulls[-1] - coefficients @ slopes, 0.0)
     distance = np.sqrt(distance2)
     weights = thresholds / np.maximum(distance, thresholds)
     is_clipped = weights < 1.0
-    normal = (weights @ gram.reshape(len(gram), -1)).reshape(gram.shape[1:])[:-1, :-1]
-    clipped_slopes = slopes[is_clipped]
-    outer = clipped_slopes * (weights[is_clipped] / distance2[is_clipped])[:, None]
+    size = len(gram)
+    normal = (gram.reshape(size**2, -1) @ weights).reshape(size, size)[:-1, :-1]
+    clipped_slopes = slopes[:, is_clipped]
+    outer = clipped_slopes * (weights[is_clipped] / distance2[is_clipped])
     inner = np.minimum(distance, thresholds)
     return HuberSolution(
         coefficients=coefficients,
         distance2=distance2,
         weights=weights,
         loss=float(inner @ (distance - 0.5 * inner)),
-        gradient=weights @ slopes,
+        gradient=slopes @ weights,
         normal=normal,
-        hessian=normal - outer.T @ clipped_slopes,
+        hessian=normal - outer @ clipped_slopes.T,
     )
 
 
@@ -363,9 +374,10 @@ class _Fitter:
         self._starts = system.starts
         self._sizes = system.sizes
         self._variance = system.variance
-        columns = np.column_stack([system.design / scale, system.values])
-        means = np.add.reduceat(columns, self._starts, axis=0) / self._sizes[:, None]
-        self._columns = columns - np.repeat(means, self._sizes, axis=0)
+        # Columns first: the sums over a few rows each run along contiguous memory.
+        columns = np.vstack([(system.design / scale).T, system.values])
+        means = np.add.reduceat(columns, self._starts, axis=1) / self._sizes
+        self._columns = columns - np.repeat(means, self._sizes, axis=1)
         block_dof = self._sizes - 1
         # Sizes are few; look each up once.
         distinct, index = np.unique(block_dof, return_inverse=True)
@@ -381,14 +393,13 @@ class _Fitter:
         """Fit the coefficients at one floor**2 [mag^2]."""
         row_weights = 1.0 / (self._variance + 0.5 * floor2)
         sums = np.add.reduceat(row_weights, self._starts)
-        weighted = row_weights[:, None] * self._columns
-        means = np.add.reduceat(weighted, self._starts, axis=0) / sums[:, None]
-        columns = self._columns - np.repeat(means, self._sizes, axis=0)
-        products = (row_weights[:, None] * columns)[:, :, None] * columns[:, None, :]
-        gram = np.add.reduceat(products, self._starts, axis=0)
+        means = np.add.reduceat(row_weights * self._columns, self._starts, axis=1) / sums
+        columns = self._columns - np.repeat(means, self._sizes, axis=1)
+        products = (row_weights * columns)[:, None, :] * columns[None, :, :]
+        gram = np.add.reduceat(products, self._starts, axis=2)
         huber = solve_huber(gram, self._thresholds, self._start)
         self._start = huber.coefficients
-        residuals = columns @ np.append(-huber.coefficients, 1.0)
+        residuals = np.append(-huber.coefficients, 1.0) @ columns
         squares = np.add.reduceat((row_weights * residuals) ** 2, self._starts)
         expected = sums - np.add.reduceat(row_weights**2, self._starts) / sums
         expected *= self._huber_variances * (self.n_free / self._n_dof)
@@ -413,7 +424,7 @@ class _Fitter:
             profile = self.profile(max(math.exp(log_variance) - least, 0.0))
             return math.log(profile.observed / profile.expected)
 
-        squares = np.add.reduceat(self._columns[:, -1] ** 2, self._starts) / self._block_dof
+        squares = np.add.reduceat(self._columns[-1] ** 2, self._starts) / self._block_dof
         typical = 2.0 * float(np.median(squares))
         lowest = math.log(least)
         bounds = [math.log(least + 0.125 * typical), math.log(least + typical)]
@@ -443,7 +454,7 @@ class _Fitter:
         spread2 = float((derivative - mean) ** 2 @ share)
         inflation = 1.0 + self._n_coefficients * spread2 / (self._n_dof * mean**2)
         scatter2 = float((profile.huber.weights**2 * profile.huber.distance2).sum()) / self.n_free
-        normal = profile.gram[:, :-1, :-1].sum(axis=0)
+        normal = profile.gram[:-1, :-1].sum(axis=2)
         covariance = np.linalg.inv(normal) * (inflation**2 * scatter2 / mean**2)
         symmetric: FloatArray = 0.5 * (covariance + covariance.T)
         return symmetric
@@ -451,16 +462,17 @@ class _Fitter:
     def bootstrap_errs(self, profile: _Profile, seed: int) -> FloatArray:
         """Return the scatter of one Newton step from the solution over reweighted blocks."""
         contrast = np.append(-profile.huber.coefficients, 1.0)
-        pulls = profile.gram[:, :-1, :] @ contrast
-        is_clipped: BoolArray = profile.huber.weights < 1.0
+        weights = profile.huber.weights
+        pulls = (contrast @ profile.gram)[:-1]
+        is_clipped: BoolArray = weights < 1.0
         distance2 = np.where(is_clipped, profile.huber.distance2, np.inf)
-        outer = pulls[:, :, None] * pulls[:, None, :] / distance2[:, None, None]
-        hessians = profile.huber.weights[:, None, None] * (profile.gram[:, :-1, :-1] - outer)
-        gradients = profile.huber.weights[:, None] * pulls
-        n_blocks, n = gradients.shape
+        outer = pulls[:, None, :] * pulls[None, :, :] / distance2
+        hessians = weights * (profile.gram[:-1, :-1] - outer)
+        n, n_blocks = pulls.shape
         # Exponential weights never leave a patch or an epoch empty, as drawing blocks can.
         draws = np.random.default_rng(seed).standard_exponential((N_RESAMPLES, n_blocks))
-        matrices = (draws @ hessians.reshape(n_blocks, -1)).reshape(-1, n, n)
-        steps = np.linalg.solve(matrices, (draws @ gradients)[:, :, None])[:, :, 0]
+        matrices = (draws @ hessians.reshape(n * n, -1).T).reshape(-1, n, n)
+        gradients = draws @ (weights * pulls).T
+        steps = np.linalg.solve(matrices, gradients[:, :, None])[:, :, 0]
         errs: FloatArray = steps.std(axis=0, ddof=1)
         return errs

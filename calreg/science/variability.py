@@ -125,16 +125,16 @@ def _robust_line(x: FloatArray, y: FloatArray) -> FloatArray:
     order = np.lexsort((y, x))
     middle = 0.5 * (x.min() + x.max())
     u = (x - middle) / (0.5 * float(np.ptp(x)))
-    columns = np.column_stack([np.ones_like(u), u, y])[order]
+    columns = np.vstack([np.ones_like(u), u, y])[:, order]
     coefficients = np.array([np.median(y), 0.0])
     thresholds = np.full(x.size, huber_threshold(1))
     for _ in range(_LINE_ROUNDS):
-        residual = columns @ np.append(-coefficients, 1.0)
+        residual = np.append(-coefficients, 1.0) @ columns
         scale = ROBUST_SCATTER_PER_MAD * float(np.median(np.abs(residual)))
         if scale == 0.0:
             break
         scaled = columns / scale
-        gram = scaled[:, :, None] * scaled[:, None, :]
+        gram = scaled[:, None, :] * scaled[None, :, :]
         coefficients = solve_huber(gram, thresholds, coefficients).coefficients
     line: FloatArray = coefficients[0] + coefficients[1] * u
     return line

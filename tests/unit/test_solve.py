@@ -64,7 +64,7 @@ def test_two_row_blocks_are_the_weighted_pair_fit() -> None:
         return np.asarray((np.clip(x, -1.345, 1.345) / noise) @ columns)
 
     # Eq. 9 and 10 as a fit of pairs, solved by another method to rounding.
-    expected = optimize.fsolve(gradient, [0.3, -0.2], xtol=1e-15)
+    expected = optimize.root(gradient, [0.3, -0.2], tol=1e-15).x
     np.testing.assert_allclose(solution.coefficients, expected, rtol=0.0, atol=1e-12)
     x = (diff - columns @ expected) / noise
     weights = np.minimum(1.0, 1.345 / np.abs(x))
@@ -163,8 +163,8 @@ def test_newton_and_reweighting_share_the_minimum() -> None:
     rng = np.random.default_rng(8)
     x = np.column_stack([np.ones(50), rng.uniform(-1.0, 1.0, 50)])
     y = x @ [1.0, 2.0] + stats.t(df=2).rvs(50, random_state=rng)
-    columns = np.column_stack([x, y])
-    gram = columns[:, :, None] * columns[:, None, :]
+    columns = np.vstack([x.T, y])
+    gram = columns[:, None, :] * columns[None, :, :]
     solution = solve_huber(gram, np.full(50, 1.345), np.zeros(2))
     beta = np.zeros(2)
     for _ in range(400):

@@ -96,6 +96,12 @@ class StoredEpoch:
     rolls_deg: tuple[float, ...]
     n_exposures: int
 
+    @property
+    def rolls_text(self) -> str:
+        """The rolls, as one number where they agree to 0.1 deg."""
+        low, high = self.rolls_deg[0], self.rolls_deg[-1]
+        return f"{low:.1f}" if high - low < 0.1 else f"{low:.1f}…{high:.1f}"  # noqa: PLR2004
+
 
 @dataclass(frozen=True)
 class PlacedExposure:

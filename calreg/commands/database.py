@@ -1,0 +1,89 @@
+"""``calreg db``: make, upgrade, check and describe the database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import typer
+
+from calreg.commands.common import Db, Format, OutputFormat, log, open_registry, options_of
+from calreg.commands.output import Column, plain, print_json, print_rows
+
+
+
+@dataclass(frozen=True)
+class _TableSize:
+    """Rows of one table."""
+
+    table: str
+    n_rows: int
+
+
+app = typer.Typer(no_args_is_help=True, help="Make, upgrade, check and describe the database.")
+
+
+@app.command()
+def init(context: typer.Context, db: Db = None) -> None:
+    """Make the tables; a database that has them stays as it is.
+
+    Example: calreg --db sqlite:///idf.sqlite db init
+    """
+    from calreg.registry import Registry
+
+    outcome = Registry.init(options_of(context, db, None).db)
+    if outcome.created:
+        log(f"made the tables (schema revision {outcome.revision})")
+    else:
+        log(f"nothing to do: the tables are there (schema revision {outcome.revision})")
+
+
+@app.command()
+def upgrade(context: typer.Context, db: Db = None) -> None:
+    """Bring the tables of an older calreg to this version; data stay.
+
+    Example: calreg --db sqlite:///idf.sqlite db upgrade
+    """
+    from calreg.registry import Registry
+
+    outcome = Registry.upgrade(options_of(context, db, None).db)
+    if outcome.before == outcome.after:
+        log(f"nothing to do: the schema is at revision {outcome.after}")
+    else:
+        log(f"upgraded the schema from revision {outcome.before} to {outcome.after}")
+
+
+@app.command()
+def check(context: typer.Context, db: Db = None, output_format: Format = None) -> None:
+    """Check schema, foreign keys, dangling rows and digests; exit status 1 if anything is wrong.
+
+    Example: calreg db check
+    """
+    options = options_of(context, db, output_format)
+    with open_registry(options, read_only=True) as registry:
+        problems = registry.check()
+    columns = [Column("kind", "kind"), Column("table", "table"), Column("message", "problem")]
+    print_rows(problems, columns, options.output_format, empty="no problems found")
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def stats(context: typer.Context, db: Db = None, output_format: Format = None) -> None:
+    """Describe the database: engine, revision, size, rows per table.
+
+    Example: calreg db stats --format json
+    """
+    options = options_of(context, db, output_format)
+    with open_registry(options, read_only=True) as registry:
+        description = registry.stats()
+    if options.output_format is OutputFormat.JSON:
+        print_json(plain(description))
+        return
+    if options.output_format is OutputFormat.TABLE:
+        log(
+            f"{description.engine}, schema revision {description.revision}, "
+            f"{description.size_bytes / 1e6:.1f} MB"
+        )
+    rows = [_TableSize(name, n_rows) for name, n_rows in description.n_rows.items()]
+    columns = [Column("table", "table"), Column("n_rows", "rows", ",d")]
+    print_rows(rows, columns, options.output_format)

@@ -1,0 +1,136 @@
+"""``calreg export`` and ``calreg import``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from calreg.commands.common import (
+    AsOfOption,
+    Db,
+    FieldOption,
+    Format,
+    OutputFormat,
+    OverwriteOption,
+    RequiredPmap,
+    log,
+    open_registry,
+    options_of,
+    parse_time,
+)
+from calreg.commands.output import plain, print_json
+
+if TYPE_CHECKING:
+    from calreg.deliver import Delivery
+
+app = typer.Typer(no_args_is_help=True, help="Write what reductions take.")
+import_app = typer.Typer(no_args_is_help=True, help="Bring the offsets of others in.")
+
+FluxOption = Annotated[
+    str | None, typer.Option("--flux", help="Flux kind, where there are several: iso, auto, ...")
+]
+
+
+@app.command()
+def recipe(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="ECSV file to write.")],
+    pmap: RequiredPmap,
+    field: FieldOption = None,
+    flux: FluxOption = None,
+    as_of: AsOfOption = None,
+    overwrite: OverwriteOption = False,
+    db: Db = None,
+    output_format: Format = None,
+) -> None:
+    """Write the form of the published table: positive brightens module A.
+
+    Example: calreg export recipe idf_1130.ecsv --pmap jwst_1130.pmap
+    """
+    options = options_of(context, db, output_format)
+    as_of_utc = parse_time(as_of)
+    with open_registry(options) as registry:
+        delivery = registry.export_recipe(
+            file, pmap=pmap, field=field, flux_kind=flux, as_of_utc=as_of_utc, overwrite=overwrite
+        )
+    _tell([delivery], options.output_format)
+
+
+@app.command()
+def grizli(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="YAML file to write.")],
+    pmap: RequiredPmap,
+    field: FieldOption = None,
+    flux: FluxOption = None,
+    as_of: AsOfOption = None,
+    overwrite: OverwriteOption = False,
+    db: Db = None,
+    output_format: Format = None,
+) -> None:
+    """Write grizli's table: images are DIVIDED by its numbers.
+
+    Example: calreg export grizli idf_1130.yml --pmap jwst_1130.pmap
+    """
+    options = options_of(context, db, output_format)
+    as_of_utc = parse_time(as_of)
+    with open_registry(options) as registry:
+        delivery = registry.export_grizli(
+            file, pmap=pmap, field=field, flux_kind=flux, as_of_utc=as_of_utc, overwrite=overwrite
+        )
+    _tell([delivery], options.output_format)
+
+
+@app.command()
+def parquet(
+    context: typer.Context,
+    directory: Annotated[Path, typer.Argument(help="Folder to write to.")],
+    overwrite: OverwriteOption = False,
+    db: Db = None,
+    output_format: Format = None,
+) -> None:
+    """Write every table of the registry as Parquet, one file each.
+
+    Example: calreg export parquet registry_tables/
+    """
+    options = options_of(context, db, output_format)
+    with open_registry(options) as registry:
+        deliveries = registry.export_parquet(directory, overwrite=overwrite)
+    _tell(deliveries, options.output_format)
+
+
+@import_app.command("recipe")
+def import_recipe(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="ECSV table with the published columns.")],
+    pmap: RequiredPmap,
+    source: Annotated[
+        str, typer.Option("--source", help="Citation that tells this solution from others.")
+    ],
+    db: Db = None,
+    output_format: Format = None,
+) -> None:
+    """Bring a published table in as an external solution.
+
+    Example: calreg import recipe idf_zpcor.ecsv --pmap 1130 --source "Ma et al. 2024"
+    """
+    options = options_of(context, db, output_format)
+    with open_registry(options) as registry:
+        report = registry.import_recipe(file, pmap=pmap, source=source)
+    if options.output_format is OutputFormat.JSON:
+        print_json(plain(report))
+    elif report.is_new:
+        log(f"imported {report.n_solutions} solutions of {source!r}")
+    else:
+        log(f"unchanged: {source!r} was imported before with the same content")
+
+
+def _tell(deliveries: list[Delivery], output_format: OutputFormat) -> None:
+    """Say what was written."""
+    if output_format is OutputFormat.JSON:
+        print_json(plain(deliveries))
+        return
+    for delivery in deliveries:
+        log(f"wrote {delivery.path} ({delivery.n_sets} sets, sha256 {delivery.file_sha256[:16]}…)")

@@ -1,0 +1,127 @@
+"""Print answers as a table, JSON or CSV: data on stdout, nothing else."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from calreg.commands.common import OutputFormat
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a printed table.
+
+    Attributes
+    ----------
+    name : str
+        Field of the row.
+    header : str
+        With the unit, where there is one.
+    form : str
+        Format of numbers, such as ``+.5f``.
+    """
+
+    name: str
+    header: str
+    form: str = ""
+
+
+def print_rows(
+    rows: Sequence[Any],
+    columns: Sequence[Column],
+    output_format: OutputFormat,
+    *,
+    title: str = "",
+    empty: str = "nothing found",
+) -> None:
+    """Print rows of one dataclass; JSON and CSV have all fields, the table the chosen ones."""
+    if output_format is OutputFormat.JSON:
+        print_json([plain(row) for row in rows])
+    elif output_format is OutputFormat.CSV:
+        _print_csv(rows)
+    elif rows:
+        _print_table(rows, columns, title)
+    else:
+        sys.stderr.write(f"{empty}\n")
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON; NaN and infinity become null."""
+    sys.stdout.write(json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def plain(value: object) -> Any:
+    """Turn a value into what JSON knows."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {key: plain(inner) for key, inner in asdict(value).items()}
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, datetime):
+        return format_time(value)
+    if isinstance(value, Enum):
+        return value.value
+    return str(value) if isinstance(value, Path) else value
+
+
+def format_time(moment: datetime) -> str:
+    """Return a time as ISO 8601 in UTC with Z."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _print_csv(rows: Sequence[Any]) -> None:
+    """Print all fields as CSV."""
+    if not rows:
+        return
+    names = [entry.name for entry in fields(rows[0])]
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        values = plain(row)
+        writer.writerow(
+            [
+                json.dumps(values[name], sort_keys=True)
+                if isinstance(values[name], dict | list)
+                else values[name]
+                for name in names
+            ]
+        )
+
+
+def _print_table(rows: Sequence[Any], columns: Sequence[Column], title: str) -> None:
+    """Print the chosen fields as a table, never cut off when stdout is no terminal."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console() if sys.stdout.isatty() else Console(width=1000)
+    table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        is_number = bool(column.form)
+        table.add_column(column.header, justify="right" if is_number else "left", no_wrap=is_number)
+    for row in rows:
+        table.add_row(*(_cell(getattr(row, column.name), column.form) for column in columns))
+    console.print(table)
+
+
+def _cell(value: object, form: str) -> str:
+    """Format one cell; a missing value is a dash."""
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(sep=" ", timespec="seconds").replace("+00:00", "Z")
+    return format(value, form) if form and isinstance(value, int | float) else str(value)

@@ -1,0 +1,237 @@
+"""The questions: offsets, coefficients, history, compare."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from calreg.commands.common import (
+    ArrayOption,
+    AsOfOption,
+    BandOption,
+    Db,
+    FieldOption,
+    Format,
+    PmapOption,
+    open_registry,
+    options_of,
+    parse_time,
+)
+from calreg.commands.output import Column, print_rows
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(offsets)
+    app.command()(coefficients)
+    app.command()(history)
+    app.command()(compare)
+
+
+_OFFSET_COLUMNS = [
+    Column("field", "field"),
+    Column("pmap", "pmap"),
+    Column("band", "band"),
+    Column("array_id", "array"),
+    Column("epoch_i", "earlier"),
+    Column("epoch_j", "later"),
+    Column("array_i", "seen by"),
+    Column("array_j", "then by"),
+    Column("n_raw_i", "raw", "d"),
+    Column("n_raw_j", "raw", "d"),
+    Column("n", "sources", "d"),
+    Column("median_mag", "median [mag]", "+.4f"),
+    Column("mad_mag", "MAD", ".4f"),
+    Column("offset_ab_mag", "offset A-B [mag]", "+.4f"),
+    Column("offset_ab_err_mag", "error", ".4f"),
+    Column("time_mag", "time [mag]", "+.4f"),
+    Column("time_err_mag", "error", ".4f"),
+]
+
+
+def offsets(
+    context: typer.Context,
+    pmap: PmapOption = None,
+    band: BandOption = None,
+    array: ArrayOption = None,
+    field: FieldOption = None,
+    mag_limit: Annotated[
+        float, typer.Option("--mag-limit", help="Faintest mean magnitude of a pair [mag AB].")
+    ] = 22.0,
+    snr: Annotated[float, typer.Option("--snr", help="Smallest S/N of a pair.")] = 100.0,
+    max_sep: Annotated[float, typer.Option("--max-sep", help="Search radius [arcsec].")] = 0.1,
+    db: Db = None,
+    output_format: Format = None,
+) -> None:
+    """Medians per patch, and the offsets and time terms that follow (Eq. 7, 8; Table 2).
+
+    Example: calreg offsets --pmap jwst_1130.pmap --band F356W
+    """
+    from calreg.science.settings import FitSettings
+
+    options = options_of(context, db, output_format)
+    settings = FitSettings.parse(mag_limit=mag_limit, snr=snr, max_sep_arcsec=max_sep)
+    with open_registry(options, read_only=True) as registry:
+        rows = registry.offsets(
+            pmap=pmap, band=band, array_id=array, field=field, settings=settings
+        )
+    print_rows(
+        rows, _OFFSET_COLUMNS, options.output_format, empty="no patches yet: run calreg refit"
+    )
+
+
+_COEFFICIENT_COLUMNS = [
+    Column("field", "field"),
+    Column("pmap", "pmap"),
+    Column("band", "band"),
+    Column("array_id", "array"),
+    Column("offset_ab_mag", "offset A-B [mag]", "+.5f"),
+    Column("offset_ab_err_mag", "error", ".5f"),
+    Column("slope_mag_arcmin", "slope [mag/arcmin]", "+.5f"),
+    Column("slope_err_mag_arcmin", "error", ".5f"),
+    Column("corr_offset_slope", "corr", "+.2f"),
+    Column("pivot_arcmin", "pivot [arcmin]", ".2f"),
+    Column("offset_pivot_mag", "offset there", "+.5f"),
+    Column("offset_pivot_err_mag", "error", ".5f"),
+    Column("floor_mag", "floor [mag]", ".4f"),
+    Column("n_pairs", "pairs", "d"),
+    Column("n_clipped", "variable", "d"),
+    Column("version", "version", "d"),
+    Column("status", "status"),
+]
+
+
+def coefficients(
+    context: typer.Context,
+    pmap: PmapOption = None,
+    band: BandOption = None,
+    array: ArrayOption = None,
+    field: FieldOption = None,
+    as_of: AsOfOption = None,
+    all_versions: Annotated[
+        bool, typer.Option("--all-versions", help="Also versions that were superseded.")
+    ] = False,
+    db: Db = None,
+    output_format: Format = None,
+) -> None:
+    """Fitted offsets and gradients (Table 3).
+
+    Example: calreg coefficients --pmap jwst_1130.pmap --format json
+    """
+    options = options_of(context, db, output_format)
+    as_of_utc = parse_time(as_of)
+    with open_registry(options, read_only=True) as registry:
+        rows = registry.coefficients(
+            pmap=pmap,
+            band=band,
+            array_id=array,
+            field=field,
+            as_of_utc=as_of_utc,
+            all_versions=all_versions,
+        )
+    print_rows(
+        rows,
+        _COEFFICIENT_COLUMNS,
+        options.output_format,
+        empty="no coefficient set answers to that: calreg coefficients without options lists all",
+    )
+    if not rows:
+        raise typer.Exit(1)
+
+
+_HISTORY_COLUMNS = [
+    Column("pmap", "pmap"),
+    Column("offset_ab_mag", "offset A-B [mag]", "+.5f"),
+    Column("offset_ab_err_mag", "error", ".5f"),
+    Column("slope_mag_arcmin", "slope [mag/arcmin]", "+.5f"),
+    Column("slope_err_mag_arcmin", "error", ".5f"),
+    Column("photmjsr_a", "PHOTMJSR A", ".5f"),
+    Column("photmjsr_b", "PHOTMJSR B", ".5f"),
+    Column("change_mag", "change [mag]", "+.5f"),
+    Column("change_err_mag", "error", ".5f"),
+    Column("change_sigma", "sigma", "+.1f"),
+    Column("field", "field"),
+    Column("note", "note"),
+]
+
+
+def history(
+    context: typer.Context,
+    band: Annotated[str, typer.Option("--band", metavar="BAND", help="Band, such as F356W.")],
+    array: Annotated[
+        str, typer.Option("--array", metavar="ID", help="Array id: 1, 2, 3, 4 or long.")
+    ],
+    pmap_from: Annotated[
+        str | None, typer.Option("--from", metavar="PMAP", help="First context.")
+    ] = None,
+    pmap_to: Annotated[
+        str | None, typer.Option("--to", metavar="PMAP", help="Last context.")
+    ] = None,
+    field: FieldOption = None,
+    as_of: AsOfOption = None,
+    db: Db = None,
+    output_format: Format = None,
+) -> None:
+    """How an offset moved from context to context, beside PHOTMJSR.
+
+    Example: calreg history --band F356W --array long
+    """
+    options = options_of(context, db, output_format)
+    as_of_utc = parse_time(as_of)
+    with open_registry(options, read_only=True) as registry:
+        rows = registry.history(
+            band, array, pmap_from=pmap_from, pmap_to=pmap_to, field=field, as_of_utc=as_of_utc
+        )
+    print_rows(
+        rows,
+        _HISTORY_COLUMNS,
+        options.output_format,
+        title=f"{band.upper()} array {array.lower()}",
+        empty=f"nothing is known of {band.upper()} array {array.lower()}",
+    )
+    if not rows:
+        raise typer.Exit(1)
+
+
+_COMPARE_COLUMNS = [
+    Column("pmap", "pmap"),
+    Column("band", "band"),
+    Column("array_id", "array"),
+    Column("offset_ab_mag", "ours [mag]", "+.5f"),
+    Column("offset_ab_err_mag", "error", ".5f"),
+    Column("their_offset_ab_mag", "theirs [mag]", "+.5f"),
+    Column("their_offset_ab_err_mag", "error", ".5f"),
+    Column("difference_mag", "difference", "+.5f"),
+    Column("difference_sigma", "sigma", "+.2f"),
+    Column("slope_difference_sigma", "slope sigma", "+.2f"),
+    Column("source", "source"),
+]
+
+
+def compare(
+    context: typer.Context,
+    pmap: PmapOption = None,
+    band: BandOption = None,
+    array: ArrayOption = None,
+    source: Annotated[
+        str | None, typer.Option("--source", help="Only this external solution.")
+    ] = None,
+    db: Db = None,
+    output_format: Format = None,
+) -> None:
+    """Imported solutions beside ours, with the difference in sigma.
+
+    Example: calreg compare --pmap jwst_1130.pmap
+    """
+    options = options_of(context, db, output_format)
+    with open_registry(options, read_only=True) as registry:
+        rows = registry.compare(pmap=pmap, band=band, array_id=array, source=source)
+    print_rows(
+        rows,
+        _COMPARE_COLUMNS,
+        options.output_format,
+        empty="no external solution answers to that: bring one in with calreg import recipe",
+    )
+    if not rows:
+        raise typer.Exit(1)
