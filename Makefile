@@ -39,7 +39,7 @@ bench: $(VENV)/.stamp-test  ## the benchmark table
 	$(BIN)/python -m benchmarks
 
 clean:  ## remove everything that make has made
-	rm -rf $(VENV) $(DEMO_DIR) build dist htmlcov .coverage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DEMO_DIR) build dist htmlcov .coverage .hypothesis .pytest_cache .mypy_cache .ruff_cache
 	find calreg migrations tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.stamp-venv:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-
 from calreg import __version__
 from calreg.db.queries.answers import insert_delivery, insert_solutions, load_solutions
 from calreg.db.queries.exposures import add_ingest
@@ -85,8 +84,7 @@ def export_recipe(
             code_version=__version__,
             created_utc=created_utc,
             provenance={
-                provenance_key(stored.array_id, stored.band): _provenance(stored)
-                for stored in sets
+                provenance_key(stored.array_id, stored.band): _provenance(stored) for stored in sets
             },
         )
         rows = [recipe_row(stored) for stored in sets]

@@ -188,9 +188,7 @@ def load_history(
     arrays = {a.module: a.name for a in instrument.arrays.values() if a.array_id == array_id}
     zero_points = [
         point
-        for point in load_zero_points(
-            connection, band, list(arrays.values()), wanted.as_of_utc
-        )
+        for point in load_zero_points(connection, band, list(arrays.values()), wanted.as_of_utc)
         if _is_within(point.pmap, wanted)
     ]
     series: dict[tuple[str, str, str, str], dict[Pmap, StoredSet]] = defaultdict(dict)

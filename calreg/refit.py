@@ -25,10 +25,10 @@ from calreg.db.queries.sets import (
 )
 from calreg.domain import Progress, RollRelation, no_progress
 from calreg.errors import FitRefusedError
+from calreg.fitinput import KeyInputs, build_nodes, check_one_reduction, select_pairs
+from calreg.fitrows import coefficient_rows, covariance_rows, input_rows, set_row
 from calreg.instruments import Instrument, load_instrument
 from calreg.pairing import PairingReport, group_by_key, match_new_catalogs, needs_matching
-from calreg.fitrows import coefficient_rows, covariance_rows, input_rows, set_row
-from calreg.fitinput import KeyInputs, build_nodes, check_one_reduction, select_pairs
 from calreg.science.geometry import field_axis, parse_s_region
 from calreg.science.matching import MATCH_VERSION
 from calreg.science.model import MODEL_VERSION, fit_pair_model
@@ -213,9 +213,7 @@ class _Run:
     ) -> list[KeyInputs]:
         """Gather what every key would be fitted from, with its digest."""
         variable = load_variable_pairs(self.connection)
-        by_catalog = {
-            image.catalog_id: key for key, images in by_key.items() for image in images
-        }
+        by_catalog = {image.catalog_id: key for key, images in by_key.items() for image in images}
         groups_of: dict[FitKey, list[StoredGroup]] = defaultdict(list)
         for group in groups:
             is_in_use = (

@@ -157,9 +157,7 @@ class Registry:
         ConflictError
             If the same source already gave other numbers for the context.
         """
-        return deliver.import_recipe(
-            self._database, Path(path), pmap=_pmap(pmap), source=source
-        )
+        return deliver.import_recipe(self._database, Path(path), pmap=_pmap(pmap), source=source)
 
     # --- fits ---------------------------------------------------------------------------------
 

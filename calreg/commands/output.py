@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_UNLIMITED_WIDTH = 1000
+"""Width of tables that are piped or redirected [characters]: never cut off."""
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a printed table.
@@ -30,11 +34,14 @@ class Column:
         With the unit, where there is one.
     form : str
         Format of numbers, such as ``+.5f``.
+    is_fixed_at_zero : bool
+        Show an exact zero as a dash: the model held the number fixed.
     """
 
     name: str
     header: str
     form: str = ""
+    is_fixed_at_zero: bool = False
 
 
 def print_rows(
@@ -107,21 +114,30 @@ def _print_table(rows: Sequence[Any], columns: Sequence[Column], title: str) -> 
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console() if sys.stdout.isatty() else Console(width=1000)
-    table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    console = Console() if sys.stdout.isatty() else Console(width=_UNLIMITED_WIDTH)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
         is_number = bool(column.form)
-        table.add_column(column.header, justify="right" if is_number else "left", no_wrap=is_number)
+        table.add_column(
+            Text(column.header), justify="right" if is_number else "left", no_wrap=is_number
+        )
     for row in rows:
-        table.add_row(*(_cell(getattr(row, column.name), column.form) for column in columns))
-    console.print(table)
+        table.add_row(*(Text(_cell(getattr(row, column.name), column)) for column in columns))
+    with console.capture() as captured:
+        console.print(table)
+    if title:
+        sys.stdout.write(f"{title}\n")
+    for line in captured.get().splitlines():
+        sys.stdout.write(f"{line.rstrip()}\n")
 
 
-def _cell(value: object, form: str) -> str:
-    """Format one cell; a missing value is a dash."""
-    if value is None or value == "":
+def _cell(value: object, column: Column) -> str:
+    """Format one cell; a missing or fixed value is a dash."""
+    if value is None or value == "" or (column.is_fixed_at_zero and value == 0.0):
         return "–"
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(sep=" ", timespec="seconds").replace("+00:00", "Z")
-    return format(value, form) if form and isinstance(value, int | float) else str(value)
+    is_number = column.form and isinstance(value, int | float)
+    return format(value, column.form) if is_number else str(value)

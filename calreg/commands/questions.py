@@ -52,6 +52,7 @@ _OFFSET_COLUMNS = [
 
 def offsets(
     context: typer.Context,
+    *,
     pmap: PmapOption = None,
     band: BandOption = None,
     array: ArrayOption = None,
@@ -88,8 +89,8 @@ _COEFFICIENT_COLUMNS = [
     Column("array_id", "array"),
     Column("offset_ab_mag", "offset A-B [mag]", "+.5f"),
     Column("offset_ab_err_mag", "error", ".5f"),
-    Column("slope_mag_arcmin", "slope [mag/arcmin]", "+.5f"),
-    Column("slope_err_mag_arcmin", "error", ".5f"),
+    Column("slope_mag_arcmin", "slope [mag/arcmin]", "+.5f", is_fixed_at_zero=True),
+    Column("slope_err_mag_arcmin", "error", ".5f", is_fixed_at_zero=True),
     Column("corr_offset_slope", "corr", "+.2f"),
     Column("pivot_arcmin", "pivot [arcmin]", ".2f"),
     Column("offset_pivot_mag", "offset there", "+.5f"),
@@ -104,6 +105,7 @@ _COEFFICIENT_COLUMNS = [
 
 def coefficients(
     context: typer.Context,
+    *,
     pmap: PmapOption = None,
     band: BandOption = None,
     array: ArrayOption = None,
@@ -144,8 +146,8 @@ _HISTORY_COLUMNS = [
     Column("pmap", "pmap"),
     Column("offset_ab_mag", "offset A-B [mag]", "+.5f"),
     Column("offset_ab_err_mag", "error", ".5f"),
-    Column("slope_mag_arcmin", "slope [mag/arcmin]", "+.5f"),
-    Column("slope_err_mag_arcmin", "error", ".5f"),
+    Column("slope_mag_arcmin", "slope [mag/arcmin]", "+.5f", is_fixed_at_zero=True),
+    Column("slope_err_mag_arcmin", "error", ".5f", is_fixed_at_zero=True),
     Column("photmjsr_a", "PHOTMJSR A", ".5f"),
     Column("photmjsr_b", "PHOTMJSR B", ".5f"),
     Column("change_mag", "change [mag]", "+.5f"),
@@ -158,6 +160,7 @@ _HISTORY_COLUMNS = [
 
 def history(
     context: typer.Context,
+    *,
     band: Annotated[str, typer.Option("--band", metavar="BAND", help="Band, such as F356W.")],
     array: Annotated[
         str, typer.Option("--array", metavar="ID", help="Array id: 1, 2, 3, 4 or long.")
@@ -211,6 +214,7 @@ _COMPARE_COLUMNS = [
 
 def compare(
     context: typer.Context,
+    *,
     pmap: PmapOption = None,
     band: BandOption = None,
     array: ArrayOption = None,

@@ -90,14 +90,10 @@ class PostgresqlDialect(Dialect):
             )
         if state in ("55P03", "40P01", "40001"):  # Lock timeout, deadlock, serialisation.
             return DatabaseBusyError(busy_message(shown_url))
-        if state == "3D000":
-            return DatabaseUnreachableError(
-                f"{shown_url}: {text}: make the database with PostgreSQL's createdb"
-            )
         if state.startswith(("28", "08", "57P")) or not state:
             return DatabaseUnreachableError(
                 f"{shown_url} cannot be reached ({text}): check the server, the name and the "
-                "password in the URL"
+                "password; PostgreSQL's createdb makes a database that does not exist"
             )
         return DatabaseError(f"{shown_url}: {text}")
 

@@ -397,16 +397,13 @@ class _Reading:
         values: Any = self.table.columns[name].values
         try:
             if isinstance(values, np.ma.MaskedArray):
-                mask = np.ma.getmaskarray(values)
-                filled = (
-                    np.where(mask, "nan", values.data) if values.dtype.kind in "USO" else values
-                )
-                floats = np.array(np.ma.getdata(filled), dtype=np.float64)
-                floats[mask] = np.nan
+                is_masked = np.ma.getmaskarray(values)
+                floats = np.full(values.shape, np.nan)
+                floats[~is_masked] = np.ma.getdata(values)[~is_masked].astype(np.float64)
                 return floats
             return np.array(values, dtype=np.float64)
         except (ValueError, TypeError) as error:
-            row = next(i for i, value in enumerate(values) if not _is_number(value))
+            row = next((i for i, value in enumerate(values) if not _is_number(value)), 0)
             msg = (
                 f"{self.path}: {self._where(row)}: {str(values[row])!r} in column {name!r}; "
                 "expected a number"
@@ -425,7 +422,7 @@ def _is_number(value: object) -> bool:
     if np.ma.is_masked(value):
         return True
     try:
-        float(str(value))
+        float(value.decode("latin-1") if isinstance(value, bytes) else str(value))
     except ValueError:
         return False
     return True

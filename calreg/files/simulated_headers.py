@@ -139,6 +139,8 @@ def exposure_sci_values(exposure: SimulatedExposure) -> dict[str, Value]:
     array = exposure.array
     angle = np.radians(array.v3_ideal_y_angle_deg + exposure.roll_ref_deg)
     parity = array.v_ideal_parity
+    # CDELT scales the sky's axes, not the pixels': what y pixels differ by goes into PC.
+    y_over_x = array.y_scale_arcsec / array.x_scale_arcsec
     return {
         **_sci_values(exposure, exposure.footprint, exposure.pixar_sr),
         **_sci_times(exposure.expstart_mjd_utc, exposure.expend_mjd_utc),
@@ -150,11 +152,11 @@ def exposure_sci_values(exposure: SimulatedExposure) -> dict[str, Value]:
         "CRVAL2": exposure.dec_ref_deg,
         "LATPOLE": exposure.dec_ref_deg,
         "CDELT1": array.x_scale_arcsec / ARCSEC_PER_DEG,
-        "CDELT2": array.y_scale_arcsec / ARCSEC_PER_DEG,
+        "CDELT2": array.x_scale_arcsec / ARCSEC_PER_DEG,
         "PC1_1": parity * float(np.cos(angle)),
-        "PC1_2": float(np.sin(angle)),
+        "PC1_2": y_over_x * float(np.sin(angle)),
         "PC2_1": -parity * float(np.sin(angle)),
-        "PC2_2": float(np.cos(angle)),
+        "PC2_2": y_over_x * float(np.cos(angle)),
     }
 
 

@@ -1,7 +1,7 @@
 """Fields and epochs, found from footprints, rolls and times.
 
-Two exposures are of one field when their footprints overlap or they belong to one visit; two exposures
-of one field are of one epoch when their rolls agree within `ROLL_TOLERANCE_DEG` and no more than
+Two exposures are of one field when their footprints overlap or they belong to one visit; two of one
+field are of one epoch when their rolls agree within `ROLL_TOLERANCE_DEG` and no more than
 `MAX_GAP_DAYS` lie between them. Both relations are followed through any chain of exposures, so that
 the result does not depend on the order in which files arrive. One thing does: epochs that exist
 already are never joined; the exposure that would join them is refused, and leaves no link behind.
@@ -9,18 +9,22 @@ already are never joined; the exposure that would join them is refused, and leav
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calreg.domain import BoolArray, IntArray
 from calreg.errors import InvalidValueError
 from calreg.science.footprints import FootprintSet, near_pairs, near_pairs_within, pairs_overlap
-from calreg.units import FloatArray
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from calreg.domain import BoolArray, IntArray
+    from calreg.units import FloatArray
 
 ROLL_TOLERANCE_DEG = 2.0
-"""Rolls of one epoch; visits of one epoch drift with the Sun by up to a degree a day."""
+"""Largest difference of roll between neighbours of one epoch; a chain may drift further."""
 
 MAX_GAP_DAYS = 10.0
 """Longest time without an exposure inside one epoch."""
@@ -101,15 +105,15 @@ class KnownEpochs:
         missing = set(self.epoch_id.tolist()) - set(self.epoch_fields)
         if missing or len(self.epoch_id) != len(self.exposures):
             msg = (
-                f"known epochs: {len(self.epoch_id)} epochs for {len(self.exposures)} exposures, no "
-                f"field for epochs {sorted(missing)}: expected one epoch each, every one with a field"
+                f"known epochs: {len(self.epoch_id)} epochs for {len(self.exposures)} exposures, "
+                f"no field for epochs {sorted(missing)}: expected one epoch each, with a field"
             )
             raise InvalidValueError(msg)
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """Places given by the user instead of found, one value per new exposure, `NONE` where not given.
+    """Places given by the user, one value per new exposure, `NONE` where not given.
 
     Attributes
     ----------
@@ -284,7 +288,8 @@ class _Placing:
         rows = np.searchsorted(ids, wanted)
         is_known = np.append(ids, NONE)[rows] == wanted
         if not (is_known | (wanted == NONE)).all():
-            msg = f"unknown {what} {wanted[~is_known & (wanted != NONE)][0]}: expected an existing one"
+            unknown = wanted[~is_known & (wanted != NONE)][0]
+            msg = f"unknown {what} {unknown}: expected an existing one"
             raise InvalidValueError(msg)
         return np.where(wanted == NONE, NONE, rows)
 
@@ -352,7 +357,7 @@ class _Placing:
         # every exposure of the smaller fields against the larger ones
         for i, nodes in enumerate(members[:-1]):
             among = self._is_in([int(self.field[other[0]]) for other in members[i + 1 :]])
-            for node in nodes:
+            for node in nodes.tolist():
                 labels = set(self.epoch[self._close(node, among)].tolist())
                 links.update((int(self.epoch[node]), label) for label in labels)
         return sorted(links)

@@ -1,22 +1,26 @@
 """Overlap of footprints on the sky.
 
-A footprint is an array (n_vertices, 2) of ICRS (ra, dec) [deg]: a convex polygon of great-circle arcs,
-smaller than a hemisphere. Of a polygon that is not convex only those edges separate that lie on its
-convex hull, so that an overlap is never missed.
+A footprint is an array (n_vertices, 2) of ICRS (ra, dec) [deg]: a convex polygon of great-circle
+arcs, smaller than a hemisphere. Of a polygon that is not convex only those edges separate that lie
+on its convex hull, so that an overlap is never missed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial import cKDTree
 
-from calreg.domain import BoolArray, IntArray
 from calreg.errors import InvalidValueError
 from calreg.science.geometry import unit_vectors
-from calreg.units import FloatArray
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from calreg.domain import BoolArray, IntArray
+    from calreg.units import FloatArray
 
 _TOUCH_RAD = 1e-11
 """Footprints that share less than this, 2 microarcsec, touch and do not overlap."""
@@ -71,8 +75,8 @@ class FootprintSet:
         vertices = unit_vectors(*np.concatenate(list(footprints)).astype(np.float64).T)
         if counts.min() < 3 or not np.isfinite(vertices).all():
             msg = (
-                f"one of {len(footprints)} footprints has fewer than three vertices or a non-finite "
-                "coordinate: expected polygons in ICRS degrees"
+                f"one of {len(footprints)} footprints has fewer than three vertices or a "
+                "non-finite coordinate: expected polygons in ICRS degrees"
             )
             raise InvalidValueError(msg)
         starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
@@ -126,7 +130,7 @@ def pairs_overlap(first: FootprintSet, second: FootprintSet, pairs: IntArray) ->
     """
     i, j = pairs.T
     chord = np.linalg.norm(first.centres[i] - second.centres[j], axis=1)
-    result = chord < first.inner_radii[i] + second.inner_radii[j]
+    result: BoolArray = chord < first.inner_radii[i] + second.inner_radii[j]
     unsettled = np.flatnonzero(~result)
     for start in range(0, len(unsettled), _PAIRS_PER_BATCH):
         batch = unsettled[start : start + _PAIRS_PER_BATCH]

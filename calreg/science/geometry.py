@@ -7,20 +7,25 @@ angles degrees from north over east. Non-finite coordinates propagate as NaN unl
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from calreg.domain import RollRelation
 from calreg.errors import InvalidValueError
-from calreg.instruments import Instrument
 from calreg.units import ARCMIN_PER_DEG, ARCSEC_PER_DEG, FloatArray
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
+
+    from calreg.instruments import Instrument
+
 ROLL_TOLERANCE_DEG = 5.0
-"""Rolls this close to equal (or to opposite) put every array on the same patch: over half a module,
-2.2 arcmin, a rotation by 5 deg moves a source by 12 arcsec, a tenth of a long-wavelength array."""
+"""Rolls this close to equal (or to opposite) put every array on the same patch: 2.2 arcmin from the
+centre, a rotation by 5 deg moves a source by 12 arcsec, a tenth of a long-wavelength array."""
 
 MIN_AXIS_COMPONENT = 0.3
 """Smallest cosine between the axis of a field and the line from module A to B that gives a side."""
@@ -253,8 +258,8 @@ def field_axis(footprints: Sequence[FloatArray], pa_deg: float | None = None) ->
 
     Notes
     -----
-    The tangent point is moved to the origin found in turn until both agree, so that angle and origin
-    refer to the same north, near the poles too.
+    The tangent point is moved to the origin found in turn until both agree, so that angle and
+    origin refer to the same north, near the poles too.
     """
     if not footprints or (pa_deg is not None and not np.isfinite(pa_deg)):
         msg = (
@@ -393,9 +398,9 @@ def module_side(roll_deg: float, axis: FieldAxis, instrument: Instrument, array_
     cosine = float((east * np.sin(pa) + north * np.cos(pa)) / np.hypot(east, north))
     if not abs(cosine) >= MIN_AXIS_COMPONENT:
         msg = (
-            f"axis at position angle {axis.pa_deg:.3f} deg is nearly perpendicular to the line from "
-            f"{first.name} to {second.name} at roll {roll_deg:.3f} deg (cosine {cosine:.2f}): expected "
-            f"at least {MIN_AXIS_COMPONENT}; choose another angle with --axis"
+            f"axis at position angle {axis.pa_deg:.3f} deg is nearly perpendicular to the line "
+            f"from {first.name} to {second.name} at roll {roll_deg:.3f} deg (cosine {cosine:.2f}): "
+            f"expected at least {MIN_AXIS_COMPONENT}; choose another angle with --axis"
         )
         raise InvalidValueError(msg)
     return 1 if cosine > 0.0 else -1
@@ -450,8 +455,8 @@ def parse_s_region(text: str) -> FloatArray:
     if not is_usable:
         shown = text.strip() if len(text.strip()) <= 80 else text.strip()[:77] + "..."
         msg = (
-            f"S_REGION is {shown!r}: expected 'POLYGON ICRS  ra dec ra dec ra dec ...' with three or "
-            "more vertices in degrees"
+            f"S_REGION is {shown!r}: expected 'POLYGON ICRS  ra dec ra dec ra dec ...' with three "
+            "or more vertices in degrees"
         )
         raise InvalidValueError(msg)
     return np.column_stack([footprint[:, 0] % 360.0, footprint[:, 1]])

@@ -9,16 +9,22 @@ mutual and ambiguous follow from the counts. Cubes know neither poles nor right 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from calreg.domain import BoolArray, IntArray
 from calreg.errors import InvalidValueError
 from calreg.science.geometry import unit_vectors
 from calreg.units import ARCSEC_PER_DEG, MAS_PER_DEG, FloatArray
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
+
+    from calreg.domain import BoolArray, IntArray
 
 MATCH_VERSION = 1
 """Version of the matching; pairs of another version are stale."""
@@ -27,7 +33,7 @@ MAX_SEP_LIMIT_ARCSEC = 60.0
 """Largest search radius; beyond it nearest neighbours mean nothing and memory is the limit."""
 
 MIN_ASTROMETRY_PAIRS = 3
-"""Fewest pairs that an astrometric offset is taken from; a median of fewer is one source's error."""
+"""Fewest pairs that an astrometric offset is taken from; fewer give one source's error."""
 
 _MAX_PASSES = 4
 _CONVERGED_MAS = 0.1
@@ -72,8 +78,8 @@ class EpochMatch:
     match : Match
         Separations are those that remain after the offset is removed.
     ra_median_mas, dec_median_mas : float
-        The removed offset, later minus earlier, in right ascension times cos(dec) and in declination
-        [mas]; NaN when there were too few pairs to find one, and nothing was removed.
+        The removed offset, later minus earlier, in right ascension times cos(dec) and in
+        declination [mas]; NaN when there were too few pairs to find one, and nothing was removed.
     ra_mad_mas, dec_mad_mas : float
         Median absolute deviation of the same offsets, not scaled to a standard deviation [mas]; NaN
         with the median.
@@ -115,8 +121,8 @@ def match_sources(
     Raises
     ------
     InvalidValueError
-        If a position is not finite, a declination is out of range, the lengths differ, or the radius
-        is not within (0, `MAX_SEP_LIMIT_ARCSEC`].
+        If a position is not finite, a declination is out of range, the lengths differ, or the
+        radius is not within (0, `MAX_SEP_LIMIT_ARCSEC`].
     """
     _require_radius(max_sep_arcsec)
     first = _vectors(ra_1_deg, dec_1_deg, "first")
@@ -220,7 +226,7 @@ def match_epochs(
         removed = median
     mad = np.median(np.abs(offsets - removed[:, np.newaxis]), axis=1)
     return EpochMatch(
-        match, float(removed[0]), float(removed[1]), float(mad[0]), float(mad[1]), n_used
+        match, float(removed[0]), float(removed[1]), float(mad[0]), float(mad[1]), offsets.shape[1]
     )
 
 
@@ -250,8 +256,8 @@ def _vectors(ra_deg: ArrayLike, dec_deg: ArrayLike, which: str) -> FloatArray:
     if not is_usable.all():
         row = int(np.flatnonzero(~is_usable)[0])
         msg = (
-            f"{which} catalog: {int(np.count_nonzero(~is_usable))} positions are not usable, the first "
-            f"in row {row} is ({ra[row]}, {dec[row]}): expected finite ICRS degrees"
+            f"{which} catalog: {int(np.count_nonzero(~is_usable))} positions are not usable, "
+            f"the first in row {row} is ({ra[row]}, {dec[row]}): expected finite ICRS degrees"
         )
         raise InvalidValueError(msg)
     return np.ascontiguousarray(unit_vectors(ra, dec).T)
@@ -381,10 +387,9 @@ def _join(first: FloatArray, second: FloatArray, radius: float) -> tuple[_Neares
     ends = np.cumsum(counts)
     of_first, of_second = _Nearest(first.shape[1]), _Nearest(second.shape[1])
     n_candidates = int(ends[-1]) if len(ends) else 0
-    cuts = np.unique(
-        np.searchsorted(ends, np.arange(0, n_candidates, _CANDIDATES_PER_BATCH), side="right")
-    )
-    for low, high in zip(cuts, [*cuts[1:], len(ends)], strict=True):
+    steps = np.arange(0, n_candidates, _CANDIDATES_PER_BATCH)
+    cuts = [*np.unique(np.searchsorted(ends, steps, side="right")).tolist(), len(ends)]
+    for low, high in pairwise(cuts):
         n = counts[low:high]
         left = np.repeat(places[low:high], n)
         before = ends[low:high] - n - (ends[low] - counts[low])

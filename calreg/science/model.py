@@ -20,7 +20,7 @@ import numpy as np
 
 from calreg.errors import InvalidValueError, MissingPatchError, NotEnoughPairsError
 from calreg.science.offsets import ROBUST_SCATTER_PER_MAD
-from calreg.science.settings import FitSettings as FitSettings
+from calreg.science.settings import FitSettings
 from calreg.science.solve import BlockSolution, BlockSystem, solve_blocks
 
 if TYPE_CHECKING:
@@ -28,6 +28,19 @@ if TYPE_CHECKING:
 
     from calreg.domain import BoolArray, IntArray
     from calreg.units import FloatArray
+
+__all__ = [
+    "DATUM",
+    "MIN_BLOCKS_PER_PATCH",
+    "MODEL_NAME",
+    "MODEL_VERSION",
+    "TERMS",
+    "FitSettings",
+    "Nodes",
+    "PairFit",
+    "Term",
+    "fit_pair_model",
+]
 
 MODEL_NAME = "pair"
 MODEL_VERSION = 1

@@ -1,17 +1,15 @@
 """Where an array of the telescope looks: reference points, pixels on the sky, and footprints.
 
-Telescope frame: V1 along the boresight, V2 and V3 across it [arcsec]; roll is the angle of V3 on the
-sky, north over east [deg]. Sky positions are ICRS [deg]; non-finite input propagates as NaN.
+Telescope frame: V1 along the boresight, V2 and V3 across it [arcsec]; roll is the angle of V3 on
+the sky, north over east [deg]. Sky positions are ICRS [deg]; non-finite input propagates as NaN.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from calreg.instruments import Array
 from calreg.science.geometry import (
     local_frame,
     sky_from_focal_plane,
@@ -21,11 +19,16 @@ from calreg.science.geometry import (
 )
 from calreg.units import ARCMIN_PER_DEG, ARCSEC_PER_DEG, FloatArray
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from calreg.instruments import Array
+
 _ARCSEC_PER_ARCMIN = ARCSEC_PER_DEG / ARCMIN_PER_DEG
 
 
 class ReferencePoint(NamedTuple):
-    """Where an array's reference point is on the sky: the cards RA_REF, DEC_REF and ROLL_REF [deg]."""
+    """Where an array's reference point looks: the cards RA_REF, DEC_REF and ROLL_REF [deg]."""
 
     ra_ref_deg: float
     dec_ref_deg: float
@@ -41,7 +44,7 @@ class Boresight(NamedTuple):
 
 
 def _attitude(v2_arcsec: float, v3_arcsec: float, sky: ReferencePoint) -> FloatArray:
-    """Return the rotation (3, 3) from the telescope frame to the sky, given where one point looks."""
+    """Return the rotation (3, 3) from telescope to sky, given where one point looks."""
     return (
         _frame_at(*sky) @ _frame_at(v2_arcsec / ARCSEC_PER_DEG, v3_arcsec / ARCSEC_PER_DEG, 0.0).T
     )

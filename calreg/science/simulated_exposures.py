@@ -162,6 +162,8 @@ def expose(
 ) -> dict[ExposureKey, list[SimulatedExposure]]:
     """Return the dithers of each epoch, band and array, before any context is chosen.
 
+    Until then `pmap` and `photom_file` are empty and `photmjsr` is NaN.
+
     SW and LW bands are observed in pairs, in the order of `bands`.
     """
     by_channel = {

@@ -30,6 +30,7 @@ N_RESAMPLES = 400
 _TAIL_PROBABILITY = float(special.erfc(HUBER_THRESHOLD / np.sqrt(2.0)))
 _MAX_ITERATIONS = 500
 _ROUNDING_OF_LOSS = 1e-9
+_LEAST_SCATTER2 = 1e-20
 _SMALLEST_DECREMENT2 = 1e-25
 """Squared last step over its error: far below the rounding of a magnitude."""
 
@@ -212,7 +213,7 @@ def solve_huber(gram: FloatArray, thresholds: FloatArray, start: FloatArray) -> 
             return current
         current = updated
     msg = (
-        f"the robust fit of {thresholds.size} blocks did not settle in {_MAX_ITERATIONS} iterations: "
+        f"the robust fit of {thresholds.size} blocks did not settle in {_MAX_ITERATIONS} steps: "
         "check the magnitudes and errors of the catalogs"
     )
     raise FitRefusedError(msg)
@@ -422,7 +423,8 @@ class _Fitter:
         @cache
         def excess(log_variance: float) -> float:
             profile = self.profile(max(math.exp(log_variance) - least, 0.0))
-            return math.log(profile.observed / profile.expected)
+            ratio = profile.observed / profile.expected
+            return math.log(ratio) if ratio > 0.0 else -math.inf
 
         squares = np.add.reduceat(self._columns[-1] ** 2, self._starts) / self._block_dof
         typical = 2.0 * float(np.median(squares))
@@ -454,6 +456,8 @@ class _Fitter:
         spread2 = float((derivative - mean) ** 2 @ share)
         inflation = 1.0 + self._n_coefficients * spread2 / (self._n_dof * mean**2)
         scatter2 = float((profile.huber.weights**2 * profile.huber.distance2).sum()) / self.n_free
+        # Data without any scatter (made, not measured) keep a covariance with correlations.
+        scatter2 = max(scatter2, _LEAST_SCATTER2)
         normal = profile.gram[:-1, :-1].sum(axis=2)
         covariance = np.linalg.inv(normal) * (inflation**2 * scatter2 / mean**2)
         symmetric: FloatArray = 0.5 * (covariance + covariance.T)

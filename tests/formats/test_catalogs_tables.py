@@ -1,29 +1,28 @@
-"""ASCII_HEAD, ECSV, CSV, VOTable, Parquet and FITS tables: the same sources out of each."""
+"""ECSV, CSV, VOTable, Parquet and FITS tables: the same sources out of each."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import MaskedColumn, QTable, Table
 
 from calreg.domain import FluxKind
 from calreg.errors import CatalogColumnError, FileFormatError, MissingExtraError
-from calreg.files.catalogs import image_name_candidates, read_catalog
-from calreg.files.columns import run_together
+from calreg.files.catalogs import read_catalog
 from calreg.files.recognise import FileKind, recognise
-from calreg.files.textrows import first_data_line, line_of_row
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from calreg.domain import Catalog
 
-ASCII_HEAD = Path(__file__).parent.parent / "data" / "sextractor_2.25_ascii_head.cat"
 N_ROWS = 12
 ARRAYS = ("number", "ra_deg", "dec_deg", "x", "y", "flux", "flux_err", "mag", "mag_err", "flags")
 
@@ -54,32 +53,6 @@ def make_generic() -> QTable:
     )
 
 
-def make_jwst(*, x_name: str = "xcentroid", y_name: str = "ycentroid") -> QTable:
-    """Make a table with the columns, units and metadata of the pipeline's source_catalog step."""
-    rng = np.random.default_rng(4)
-    flux = rng.uniform(1e-6, 9e-6, N_ROWS)
-    sky = SkyCoord(rng.uniform(0.0, 1.0, N_ROWS), rng.uniform(-1.0, 1.0, N_ROWS), unit="deg")
-    table = QTable(
-        {
-            "label": np.arange(1, N_ROWS + 1, dtype=np.int32),
-            x_name: rng.uniform(0.0, 2000.0, N_ROWS) * u.pix,
-            y_name: rng.uniform(0.0, 2000.0, N_ROWS) * u.pix,
-            "sky_centroid": sky,
-            "aper_bkg_flux": np.zeros(N_ROWS) * u.Jy,
-            "aper_bkg_flux_err": np.zeros(N_ROWS) * u.Jy,
-        }
-    )
-    for name, factor in (("aper30", 0.3), ("aper50", 0.5), ("aper_total", 1.2), ("isophotal", 1.0)):
-        table[f"{name}_flux"] = factor * flux * u.Jy
-        table[f"{name}_flux_err"] = 0.01 * factor * flux * u.Jy
-        table[f"{name}_abmag"] = 8.90 - 2.5 * np.log10(factor * flux)
-        table[f"{name}_abmag_err"] = np.full(N_ROWS, 0.0109)
-        table[f"{name}_vegamag"] = table[f"{name}_abmag"] - 3.2
-    table.meta["versions"] = {"Python": "3.11", "photutils": "1.9.0", "jwst": "1.12.5"}
-    table.meta["aperture_params"] = {"aperture_radii": [1.0, 2.0, 3.0], "aperture_ee": [30, 50, 70]}
-    return table
-
-
 def read(path: Path, **options: Any) -> Catalog:
     return read_catalog(path, recognise(path), **options)
 
@@ -87,81 +60,6 @@ def read(path: Path, **options: Any) -> Catalog:
 def write_csv(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
-
-
-# --- ASCII_HEAD ----------------------------------------------------------------------------------
-
-
-def test_ascii_head_of_sextractor() -> None:
-    catalog = read(ASCII_HEAD)
-    assert catalog.number.tolist() == [1, 2, 3, 4, 5, 8]
-    assert catalog.ra_deg[0] == 265.0235451
-    assert catalog.dec_deg[0] == 68.9773322
-    assert catalog.x[0] == pytest.approx(123.1939, abs=1e-9)
-    assert catalog.y[0] == pytest.approx(39.4362, abs=1e-9)
-    assert (catalog.flux[0], catalog.flux_err[0]) == (13.8635, 0.1062864)
-    assert (catalog.mag[0], catalog.mag_err[0]) == (22.1453, 0.0083)
-    assert catalog.flags.tolist() == [0, 0, 0, 0, 0, 24]
-    assert (catalog.software, catalog.flux_unit, catalog.image_name) == ("SExtractor", "image", "")
-
-
-def test_ascii_head_apertures_and_99() -> None:
-    catalog = read(ASCII_HEAD, flux=FluxKind.APER, aperture="3")
-    assert (catalog.flux[0], catalog.mag[0]) == (14.05893, 22.1301)
-    # The last row has FLUX_APER -0.0054, MAG_APER 99.0000.
-    assert catalog.flux[-1] == -0.005385181
-    assert np.isnan(catalog.mag[-1])
-    assert np.isnan(catalog.mag_err[-1])
-    assert (catalog.n_negative_flux, catalog.n_dropped_nonfinite) == (1, 0)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "expected"),
-    [
-        # The line of DELTA_J2000 is lost: astropy would read it as ALPHA_J2000_1.
-        ("#   3 DELTA_J2000 ", "#     DELTA_J2000 ", "leaves 2 columns to 'ALPHA_J2000'"),
-        (
-            "#   2 ALPHA_J2000 ",
-            "#   2 ALPHA_J2000DELTA_J2000 ",
-            "'ALPHA_J2000DELTA_J2000' is 'ALPHA_J2000' and 'DELTA_J2000'",
-        ),
-        ("#   5 ", "#   4 ", r"numbers its columns \[1, 2, 3, 4, 4, 6"),
-        ("#   1 NUMBER", "#   7 NUMBER", "expected 1 first"),
-        ("#  30 FLAGS", "#  31 FLAGS", "names column 'FLAGS' beyond the 30 columns"),
-    ],
-)
-def test_ascii_head_bad_headers(tmp_path: Path, old: str, new: str, expected: str) -> None:
-    text = ASCII_HEAD.read_text()
-    assert old in text
-    path = write_csv(tmp_path / "a.cat", text.replace(old, new))
-    with pytest.raises(CatalogColumnError, match=expected):
-        read_catalog(path, FileKind.SEXTRACTOR_ASCII)
-
-
-def test_ascii_head_bad_rows(tmp_path: Path) -> None:
-    lines = ASCII_HEAD.read_text().splitlines()
-    first = next(i for i, line in enumerate(lines) if not line.startswith("#"))
-    asterisks = [*lines]
-    asterisks[first + 2] = lines[first + 2].replace("22.6020", "*******")
-    path = write_csv(tmp_path / "a.cat", "\n".join(asterisks))
-    with pytest.raises(FileFormatError, match=rf"line {first + 3}: .*\*\*\*\*"):
-        read_catalog(path, FileKind.SEXTRACTOR_ASCII)
-    short = [*lines]
-    short[first + 1] = short[first + 1][:200]
-    path = write_csv(tmp_path / "b.cat", "\n".join(short))
-    with pytest.raises(FileFormatError, match=rf"line {first + 2}: the number of columns changed"):
-        read_catalog(path, FileKind.SEXTRACTOR_ASCII)
-
-
-def test_ascii_head_without_rows_or_header(tmp_path: Path) -> None:
-    lines = ASCII_HEAD.read_text().splitlines()
-    header = "\n".join(line for line in lines if line.startswith("#"))
-    path = write_csv(tmp_path / "a.cat", header)
-    with pytest.raises(FileFormatError, match=r"holds no sources \(0 rows\)"):
-        read(path)
-    path = write_csv(tmp_path / "b.cat", "1 2 3\n")
-    with pytest.raises(FileFormatError, match="has no header lines"):
-        read_catalog(path, FileKind.SEXTRACTOR_ASCII)
 
 
 # --- the same sources from every format ----------------------------------------------------------
@@ -233,104 +131,6 @@ def test_bad_mapping(tmp_path: Path, columns: dict[str, str], expected: str) -> 
     path = write_csv(tmp_path / "a.csv", CSV_LINES)
     with pytest.raises(CatalogColumnError, match=expected):
         read(path, columns=columns)
-
-
-def test_mapping_a_known_name_tells_its_kind(tmp_path: Path) -> None:
-    path = tmp_path / "a_cat.ecsv"
-    make_jwst().write(path)
-    columns = {"mag": "aper50_abmag", "mag_err": "aper50_abmag_err"}
-    catalog = read(path, columns=columns)
-    assert (catalog.flux_kind, catalog.aperture) == (FluxKind.APER, "ee50")
-    with pytest.raises(CatalogColumnError, match="which is aper flux, but --flux iso"):
-        read(path, columns=columns, flux=FluxKind.ISO)
-
-
-# --- the jwst pipeline and photutils -------------------------------------------------------------
-
-
-@pytest.mark.parametrize("names", [("xcentroid", "ycentroid"), ("x_centroid", "y_centroid")])
-def test_jwst_catalog(tmp_path: Path, names: tuple[str, str]) -> None:
-    table = make_jwst(x_name=names[0], y_name=names[1])
-    path = tmp_path / "jw01176-o241_t001_nircam_clear-f444w_cat.ecsv"
-    table.write(path)
-    catalog = read(path)
-    np.testing.assert_array_equal(catalog.number, table["label"])
-    np.testing.assert_allclose(catalog.ra_deg, table["sky_centroid"].ra.deg, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(catalog.dec_deg, table["sky_centroid"].dec.deg, rtol=0, atol=1e-12)
-    # photutils counts pixels from 0 already.
-    np.testing.assert_array_equal(catalog.x, table[names[0]].value)
-    np.testing.assert_array_equal(catalog.y, table[names[1]].value)
-    np.testing.assert_allclose(catalog.flux, table["isophotal_flux"].value * 1e6, rtol=1e-14)
-    np.testing.assert_array_equal(catalog.mag, table["isophotal_abmag"])
-    assert (catalog.flux_kind, catalog.flux_unit) == (FluxKind.ISO, "uJy")
-    assert catalog.software == "jwst 1.12.5"
-    assert catalog.settings["aperture_params.aperture_ee"] == "30 50 70"
-    assert catalog.image_name == ""
-
-
-@pytest.mark.parametrize(
-    ("aperture", "label", "column"),
-    [
-        ("", "ee30", "aper30"),
-        ("50", "ee50", "aper50"),
-        ("ee50", "ee50", "aper50"),
-        ("total", "total", "aper_total"),
-    ],
-)
-def test_jwst_apertures(tmp_path: Path, aperture: str, label: str, column: str) -> None:
-    table = make_jwst()
-    path = tmp_path / "a_cat.ecsv"
-    table.write(path)
-    catalog = read(path, flux=FluxKind.APER, aperture=aperture)
-    assert catalog.aperture == label
-    np.testing.assert_allclose(catalog.flux, table[f"{column}_flux"].value * 1e6, rtol=1e-14)
-    np.testing.assert_array_equal(catalog.mag, table[f"{column}_abmag"])
-
-
-@pytest.mark.parametrize(
-    ("value", "error", "kind"),
-    [
-        ("segment_flux", "segment_fluxerr", FluxKind.ISO),
-        ("segment_flux", "segment_flux_err", FluxKind.ISO),
-        ("kron_flux", "kron_fluxerr", FluxKind.AUTO),
-        ("kron_flux", "kron_flux_err", FluxKind.AUTO),
-        ("flux_fit", "flux_err", FluxKind.PSF),
-        ("aperture_sum", "aperture_sum_err", FluxKind.APER),
-    ],
-)
-def test_photutils_names(tmp_path: Path, value: str, error: str, kind: FluxKind) -> None:
-    table = make_generic()["id", "ra", "dec", "x", "y"]
-    table[value] = np.linspace(1.0, 2.0, N_ROWS) * u.MJy / u.sr
-    table[error] = np.full(N_ROWS, 0.1) * u.MJy / u.sr
-    path = tmp_path / "a.ecsv"
-    table.write(path)
-    catalog = read(path)
-    assert (catalog.flux_kind, catalog.flux_unit) == (kind, "image")
-    np.testing.assert_array_equal(catalog.flux, np.linspace(1.0, 2.0, N_ROWS))
-    assert "flux_kind" not in catalog.settings
-
-
-def test_exploded_apertures_are_numbered_from_one(tmp_path: Path) -> None:
-    # STILTS spreads FLUX_APER to FLUX_APER_1 ..., astropy to FLUX_APER, FLUX_APER_1 ...
-    table = make_generic()["id", "ra", "dec"]
-    for i in (1, 2):
-        table[f"FLUX_APER_{i}"] = np.full(N_ROWS, float(i))
-        table[f"FLUXERR_APER_{i}"] = np.full(N_ROWS, 0.1)
-    path = tmp_path / "a.ecsv"
-    table.write(path)
-    first, second = (read(path, flux=FluxKind.APER, aperture=label) for label in "12")
-    assert (first.flux[0], second.flux[0]) == (1.0, 2.0)
-
-
-def test_two_kinds_without_iso_want_a_choice(tmp_path: Path) -> None:
-    table = make_generic()["id", "ra", "dec"]
-    for name in ("kron_flux", "kron_flux_err", "flux_fit", "flux_err"):
-        table[name] = np.ones(N_ROWS) * u.Jy
-    path = tmp_path / "a.ecsv"
-    table.write(path)
-    with pytest.raises(CatalogColumnError, match="--flux auto or --flux psf"):
-        read(path)
-    assert read(path, flux=FluxKind.PSF).flux_kind is FluxKind.PSF
 
 
 # --- units ---------------------------------------------------------------------------------------
@@ -547,32 +347,83 @@ def test_images_stated_in_metadata(tmp_path: Path) -> None:
     assert (catalog.image_name, catalog.detection_image_name) == ("x_i2d.fits", "det_i2d.fits")
 
 
-# --- names ---------------------------------------------------------------------------------------
+def test_masked_text_cell(tmp_path: Path) -> None:
+    # A column of numbers with one empty and one quoted cell comes as masked text.
+    text = CSV_LINES.replace("20.0", '""').replace("21.0", "bright")
+    path = write_csv(tmp_path / "a.csv", text)
+    with pytest.raises(CatalogColumnError, match="line 3: 'bright' in column 'mag'"):
+        read(path)
+    path = write_csv(tmp_path / "b.csv", CSV_LINES.replace("20.0", ""))
+    catalog = read(path)
+    assert (catalog.number.tolist(), catalog.n_dropped_nonfinite) == ([2, 3], 1)
+
+
+def test_text_in_a_fits_table(tmp_path: Path) -> None:
+    table = Table(make_generic())
+    table["ra"] = np.array([b"17:40:04"] * N_ROWS)
+    path = tmp_path / "a.fits"
+    table.write(path)
+    with pytest.raises(CatalogColumnError, match=r"row 1: .*17:40:04.* in column 'ra'"):
+        read(path)
+    table["ra"] = np.array([b"265.5"] * (N_ROWS - 1) + [b"x"])
+    table.write(path, overwrite=True)
+    with pytest.raises(CatalogColumnError, match=f"row {N_ROWS}: "):
+        read(path)
+
+
+def test_vector_columns_of_a_table(tmp_path: Path) -> None:
+    table = make_generic()["id", "ra", "dec"]
+    table["FLUX_APER"] = np.tile([3.0, 4.0], (N_ROWS, 1))
+    table["FLUXERR_APER"] = np.full((N_ROWS, 2), 0.1)
+    table["VIGNET"] = np.zeros((N_ROWS, 2, 2))
+    path = tmp_path / "a.ecsv"
+    table.write(path)
+    assert read(path, flux=FluxKind.APER, aperture="2").flux[0] == 4.0
+    with pytest.raises(CatalogColumnError, match="has no psf flux"):
+        read(path, flux=FluxKind.PSF)
+
+
+def test_hours_in_a_votable(tmp_path: Path) -> None:
+    table = Table(make_generic())
+    table["ra"] = table["ra"] / 15.0
+    table["ra"].unit = "h"
+    path = tmp_path / "a.vot"
+    table.write(path, format="votable")
+    np.testing.assert_allclose(read(path).ra_deg, make_generic()["ra"].value, rtol=1e-14)
 
 
 @pytest.mark.parametrize(
-    ("catalog", "images"),
-    [
-        ("X_cat.ecsv", ["X_i2d.fits", "X_cal.fits", "X_crf.fits", "X.fits"]),
-        ("X_i2d_cat.ecsv", ["X_i2d.fits"]),
-        ("X_i2d.cat", ["X_i2d.fits"]),
-        ("X_cal.fits.cat", ["X_cal.fits"]),
-        ("X_sex.csv", ["X_i2d.fits", "X_cal.fits", "X_crf.fits", "X.fits"]),
-        ("v1.2_cal.ldac", ["v1.2_cal.fits"]),
-    ],
+    ("names", "shift"),
+    [(("X_IMAGE", "Y_IMAGE"), 1.0), (("x_fit", "y_fit"), 0.0), (("u", "v"), 0.0)],
 )
-def test_image_name_candidates(catalog: str, images: list[str]) -> None:
-    assert image_name_candidates(catalog) == images
+def test_mapped_pixels_keep_their_first_pixel(
+    tmp_path: Path, names: tuple[str, str], shift: float
+) -> None:
+    table = make_generic()
+    table[names[0]], table[names[1]] = table["x"] + 5.0, table["y"] + 7.0
+    path = tmp_path / "a.ecsv"
+    table.write(path)
+    catalog = read(path, columns={"x": names[0], "y": names[1]})
+    np.testing.assert_array_equal(catalog.x, table["x"] + 5.0 - shift)
+    np.testing.assert_array_equal(catalog.y, table["y"] + 7.0 - shift)
 
 
-def test_run_together() -> None:
-    assert run_together("FLUX_ISOFLUXERR_ISO") == ("FLUX_ISO", "FLUXERR_ISO")
-    assert run_together("FLAGSNUMBER") == ("FLAGS", "NUMBER")
-    for name in ("FLUX_ISOCOR", "MAG_ISO", "radec", "isophotal_flux", "x_centroid"):
-        assert run_together(name) is None
-
-
-def test_line_of_row(tmp_path: Path) -> None:
-    path = write_csv(tmp_path / "a.csv", "# c\n\na,b\n1,2\n# d\n3,4\n")
-    assert [line_of_row(path, row, n_header_lines=1) for row in (1, 2, 3)] == [4, 6, 0]
-    assert first_data_line(path) == "a,b"
+def test_units_in_parquet_fields(tmp_path: Path) -> None:
+    # As calreg's own Parquet files and pyarrow users state them.
+    flux = np.linspace(1.0, 2.0, 3)
+    table = pa.table(
+        [[265.0, 265.1, None], [68.9, 68.9, 68.9], flux * 1e-6, flux * 1e-8],
+        schema=pa.schema(
+            [
+                pa.field("ra", pa.float64()),
+                pa.field("dec", pa.float64()),
+                pa.field("flux", pa.float64(), metadata={"unit": "Jy"}),
+                pa.field("flux_err", pa.float64(), metadata={"unit": "Jy"}),
+            ]
+        ),
+    )
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path)
+    catalog = read(path)
+    np.testing.assert_allclose(catalog.flux, flux[:2], rtol=1e-15)
+    assert (catalog.number.tolist(), catalog.n_dropped_nonfinite) == ([1, 2], 1)

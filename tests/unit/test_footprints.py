@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,19 +11,28 @@ import pytest
 from calreg.errors import InvalidValueError
 from calreg.science.footprints import footprints_overlap, overlapping_pairs
 from calreg.science.geometry import parse_s_region, sky_from_tangent_plane
-from calreg.units import FloatArray
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from calreg.units import FloatArray
 
 PLACES = [(265.02, 68.98), (0.0, 0.0), (359.999, 50.0), (12.0, 89.99), (200.0, -90.0)]
 
 
 def polygon(
-    ra_deg: float, dec_deg: float, xi_arcmin: FloatArray | list[float], eta: FloatArray | list[float]
+    ra_deg: float,
+    dec_deg: float,
+    xi_arcmin: FloatArray | list[float],
+    eta: FloatArray | list[float],
 ) -> FloatArray:
     """Return vertices given in the tangent plane of one place."""
     return np.column_stack(sky_from_tangent_plane(xi_arcmin, eta, ra_deg, dec_deg))
 
 
-def square(ra_deg: float, dec_deg: float, east: float, north: float, turn_deg: float = 0.0) -> FloatArray:
+def square(
+    ra_deg: float, dec_deg: float, east: float, north: float, turn_deg: float = 0.0
+) -> FloatArray:
     """Return a square of 2 arcmin whose middle is off the tangent point by (east, north) arcmin."""
     angle = np.radians(turn_deg + np.array([45.0, 135.0, 225.0, 315.0]))
     side = np.sqrt(2.0)
@@ -81,7 +90,10 @@ def test_overlap_of_a_polygon_that_is_not_convex_is_never_missed() -> None:
 
 def test_batches_equal_single_tests() -> None:
     rng = np.random.default_rng(5)
-    first = [square(265.0, 69.0, *rng.uniform(-5, 5, 2), rng.uniform(0, 90)) for _ in range(40)]
+    first = [
+        square(265.0, 69.0, rng.uniform(-5, 5), rng.uniform(-5, 5), rng.uniform(0, 90))
+        for _ in range(40)
+    ]
     second = [
         polygon(265.0, 69.0, *(rng.uniform(-5, 5, (2, 1)) + np.array([[0, 1, 0.4], [0, 0.3, 1]])))
         for _ in range(30)
@@ -114,11 +126,11 @@ def test_real_footprints_of_ceers(shared_data: Path) -> None:
     exposures = np.array([row["exposure"].rsplit("_", 1)[0] for row in rows])
     pairs = overlapping_pairs(prints, prints)
     is_same = exposures[pairs[:, 0]] == exposures[pairs[:, 1]]
-    # within one exposure arrays of one channel lie side by side; only a long array covers short ones
+    # within one exposure arrays of one channel lie side by side; a long array covers short ones
     for i, j in pairs[is_same & (pairs[:, 0] != pairs[:, 1])]:
         assert detectors[i].endswith("long") != detectors[j].endswith("long")
         assert detectors[i][:4] == detectors[j][:4]
-    counts = {name: 0 for name in np.unique(exposures)}
+    counts = dict.fromkeys(np.unique(exposures), 0)
     for i, _ in pairs[is_same & (pairs[:, 0] < pairs[:, 1])]:
         counts[exposures[i]] += 1
     complete = [name for name in counts if np.count_nonzero(exposures == name) == 10]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 
@@ -23,9 +25,18 @@ from calreg.science.geometry import (
     tangent_plane,
     unit_vectors,
 )
-from calreg.units import FloatArray
 
-PLACES = [(265.02, 68.98), (0.0, 0.0), (359.9999, -30.0), (12.0, 89.99), (200.0, -89.999), (0.0, 90.0)]
+if TYPE_CHECKING:
+    from calreg.units import FloatArray
+
+PLACES = [
+    (265.02, 68.98),
+    (0.0, 0.0),
+    (359.9999, -30.0),
+    (12.0, 89.99),
+    (200.0, -89.999),
+    (0.0, 90.0),
+]
 
 
 def rectangle(
@@ -52,7 +63,7 @@ def test_unit_vectors_and_back() -> None:
     assert vectors.shape == (500, 3)
     np.testing.assert_allclose((vectors**2).sum(axis=1), 1.0, rtol=1e-15)
     back_ra, back_dec = sky_position(3.0 * vectors)
-    # 1e-11 arcsec is the rounding of a double in degrees; asin and atan add a few bits near the poles
+    # a double in degrees rounds to 1e-11 arcsec; asin and atan add a few bits near the poles
     assert sep_arcsec(ra, dec, back_ra, back_dec).max() < 1e-9
     np.testing.assert_array_equal(unit_vectors(0.0, 90.0).round(15), [0.0, 0.0, 1.0])
     assert np.isnan(unit_vectors(np.nan, 10.0)[:2]).all()
@@ -110,7 +121,9 @@ def test_field_axis_is_the_same_bits_in_any_order() -> None:
     rng = np.random.default_rng(3)
     prints = [
         rectangle(ra, dec, 1.1, 1.1, 72.0)
-        for ra, dec in zip(rng.normal(0.0, 0.05, 60) % 360.0, rng.normal(68.98, 0.01, 60), strict=True)
+        for ra, dec in zip(
+            rng.normal(0.0, 0.05, 60) % 360.0, rng.normal(68.98, 0.01, 60), strict=True
+        )
     ]
     expected = field_axis(prints)
     for _ in range(10):
@@ -179,7 +192,8 @@ def test_s_region_round_trip() -> None:
     footprint = np.array([[214.914587999, 52.957090130], [359.9, -0.5], [0.000000001, 1.0]])
     text = s_region_text(footprint)
     assert text == (
-        "POLYGON ICRS  214.914587999 52.957090130 359.900000000 -0.500000000 0.000000001 1.000000000"
+        "POLYGON ICRS  214.914587999 52.957090130 359.900000000 -0.500000000"
+        " 0.000000001 1.000000000"
     )
     np.testing.assert_array_equal(parse_s_region(text), footprint)
     np.testing.assert_array_equal(parse_s_region(text.lower()), footprint)
@@ -204,5 +218,5 @@ def test_s_region_round_trip() -> None:
     ],
 )
 def test_s_region_refuses(text: str) -> None:
-    with pytest.raises(InvalidValueError, match="S_REGION is .*expected 'POLYGON ICRS"):
+    with pytest.raises(InvalidValueError, match=r"S_REGION is .*expected 'POLYGON ICRS"):
         parse_s_region(text)

@@ -24,7 +24,7 @@ def siaf() -> Any:
 
 
 def test_the_table_names_the_database_that_pysiaf_ships() -> None:
-    assert pysiaf.JWST_PRD_VERSION == NIRCAM.prd
+    assert NIRCAM.prd == pysiaf.JWST_PRD_VERSION
 
 
 @pytest.mark.parametrize("array", list(NIRCAM.arrays.values()), ids=lambda array: array.name)

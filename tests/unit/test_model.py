@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from simulated_nodes import Truth, simulate_nodes
 
 from calreg.errors import (
     DegenerateFitError,
@@ -15,7 +15,10 @@ from calreg.errors import (
 from calreg.science.model import TERMS, FitSettings, Nodes, PairFit, Term, fit_pair_model
 from calreg.science.offsets import measure_offset
 from calreg.science.solve import BlockSystem, solve_blocks
-from calreg.units import FloatArray
+from simulated_nodes import Truth, simulate_nodes
+
+if TYPE_CHECKING:
+    from calreg.units import FloatArray
 
 AUTO = FitSettings()
 LONG = Truth(offset_ab_mag=-0.0165, slope_mag_arcmin=0.0043, time_mag=(0.0, 0.0, 0.0))
@@ -83,6 +86,18 @@ def _exact_mag(nodes: Nodes, truth: Truth) -> FloatArray:
     mag = mag + np.where(nodes.is_module_a, 0.5, -0.5) * truth.offset_ab_mag
     mag = mag - 0.5 * nodes.roll_sign * truth.slope_mag_arcmin * nodes.d_arcmin
     return np.asarray(mag + np.array(truth.time_mag)[nodes.epoch])
+
+
+def test_data_without_noise_have_no_floor_and_still_a_covariance() -> None:
+    truth = replace(LONG, offset_ab_mag=0.25, slope_mag_arcmin=0.0)
+    nodes = _noiseless(truth)
+    # Quarters are exact in binary: not even rounding is left.
+    exact = np.round(nodes.source_id + np.where(nodes.is_module_a, 0.125, -0.125), 3)
+    fit = _fit(replace(nodes, mag=exact, mag_err=np.full(exact.size, 0.01)), fit_slope=True)
+    np.testing.assert_allclose(fit.values, [0.25, 0.0], rtol=0.0, atol=1e-15)
+    assert fit.floor_mag == 0.0
+    assert fit.corr_offset_slope == pytest.approx(-0.9, abs=0.1)
+    assert np.all(fit.errs < 1e-10)
 
 
 def test_offset_agrees_with_the_medians() -> None:
@@ -191,7 +206,7 @@ def test_order_and_numbering_change_no_bit(fit_slope: bool) -> None:
 def test_offset_and_slope_are_correlated_as_the_fields_geometry_says() -> None:
     fit = _fit(simulate_nodes(8, LONG, n_per_patch=85), fit_slope=True)
     assert fit.corr_offset_slope is not None
-    # d uniform in 0.3 ... 2.4: -mean / rms = -1.35 / 1.48 = -0.912; folded d is positive throughout.
+    # d uniform in 0.3 ... 2.4: -mean / rms = -1.35 / 1.48 = -0.912; folded d is always positive.
     assert fit.corr_offset_slope == pytest.approx(-0.912, abs=0.02)
     without_gap = _fit(
         simulate_nodes(8, LONG, n_per_patch=85, d_range_arcmin=(0.0, 2.2)), fit_slope=True

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from simulated_nodes import Truth, simulate_nodes
 
 from calreg.science.model import FitSettings, PairFit, fit_pair_model
-from calreg.units import FloatArray
+from simulated_nodes import Truth, simulate_nodes
+
+if TYPE_CHECKING:
+    from calreg.units import FloatArray
 
 N_SEEDS = 200
 NORMAL_95 = 1.959964
@@ -107,8 +110,8 @@ def test_outliers_do_not_bias_the_offset() -> None:
 def test_floor_is_unbiased(n_epochs: int) -> None:
     for key, fits in _fits(n_epochs, 0.0):
         floors = np.array([fit.floor_mag for fit in fits])
-        # The mean of 200 floors is good to 1.2 % at 38 pairs; a root of an unbiased square is low by
-        # an eighth of its relative variance, 1 %.
+        # The mean of 200 floors is good to 1.2 % at 38 pairs; a root of an unbiased square is low
+        # by an eighth of its relative variance, 1 %.
         assert floors.mean() == pytest.approx(key.truth.floor_mag, rel=0.04)
 
 
@@ -148,8 +151,8 @@ def test_bootstrap_agrees_with_the_covariance(n_epochs: int, outlier_share: floa
 
 
 def test_middle_epoch_shared_by_two_pairs_is_not_counted_twice() -> None:
-    # Pairs 1-2 and 2-3 taken as independent would promise 1 / sqrt(2) of the error of 1-2; the shared
-    # middle detection leaves sqrt(3) / 2 where all detections are equally noisy.
+    # Pairs 1-2 and 2-3 taken as independent would promise 1 / sqrt(2) of the error of 1-2; the
+    # shared middle detection leaves sqrt(3) / 2 where all detections are equally noisy.
     for (_, two), (_, three) in zip(_fits(2, 0.0), _fits(3, 0.0), strict=True):
         ratio = np.mean([fit.offset_ab_err_mag for fit in three]) / np.mean(
             [fit.offset_ab_err_mag for fit in two]

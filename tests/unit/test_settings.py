@@ -24,7 +24,10 @@ def test_defaults_are_the_papers() -> None:
 def test_same_settings_have_one_json() -> None:
     typed = FitSettings.parse(mag_limit=22, floor="0.01", slope=" FIT ", axis="-288")
     assert typed == FitSettings(floor=0.01, slope="fit", axis_pa_deg=72.0)
-    assert typed.canonical_json() == FitSettings(floor=0.01, slope="fit", axis_pa_deg=72).canonical_json()
+    assert (
+        typed.canonical_json()
+        == FitSettings(floor=0.01, slope="fit", axis_pa_deg=72).canonical_json()
+    )
 
 
 def test_json_returns_the_settings() -> None:

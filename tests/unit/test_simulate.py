@@ -28,6 +28,7 @@ from calreg.units import ab_mag, surface_brightness_to_ujy
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from calreg.domain import BoolArray
     from calreg.units import FloatArray
 
 OLD, NEW = jwidf.PMAPS
@@ -39,16 +40,12 @@ def jwidf_programme() -> Programme:
     return simulate_jwidf(1)
 
 
-def _clean(programme: Programme, mosaic: SimulatedMosaic) -> np.ndarray:
+def _clean(programme: Programme, mosaic: SimulatedMosaic) -> BoolArray:
     """Rows that a fit takes: brighter than 22, no flags, constant, real."""
     rows = mosaic.detections
     is_real = rows.source >= 0
-    return (
-        (rows.mag_iso < 22.0)
-        & (rows.flags == 0)
-        & is_real
-        & ~programme.sky.is_variable[rows.source]
-    )
+    is_constant = ~programme.sky.is_variable[rows.source]
+    return np.asarray((rows.mag_iso < 22.0) & (rows.flags == 0) & is_real & is_constant)
 
 
 def _pairs(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from calreg.science.solve import (
     solve_blocks,
     solve_huber,
 )
-from calreg.units import FloatArray
+
+if TYPE_CHECKING:
+    from calreg.units import FloatArray
 
 
 def _pairs(
@@ -109,7 +112,8 @@ def test_floor_recovers_the_extra_noise() -> None:
         solve_blocks(_pairs(seed, 60, 0.015)[0], floor_mag=None, seed=1).floor_mag
         for seed in range(60)
     ]
-    # Row noise 0.015 is a pair floor of 0.015 sqrt(2); one floor is good to 10 %, the mean to 1.4 %.
+    # Row noise 0.015 is a pair floor of 0.015 sqrt(2); one floor is good to 10 %, the mean of 60
+    # to 1.4 %.
     assert np.mean(floors) == pytest.approx(0.015 * math.sqrt(2.0), rel=0.045)
 
 
@@ -144,7 +148,7 @@ def test_huge_outliers_do_not_move_the_fit() -> None:
     clean = solve_blocks(system, floor_mag=None, seed=1)
     robust = solve_blocks(spoiled, floor_mag=None, seed=1)
     shift = np.abs(robust.coefficients - clean.coefficients)
-    # Three of 60 pairs at their full influence c sigma move the fit by at most 1.345 * 3 / 60 / 0.82
+    # Three of 60 pairs at their full influence c sigma move a fit by at most 1.345 * 3 / 60 / 0.82
     # pair errors, 0.08 * sqrt(60) = 0.64 errors of the mean when all pull the same way.
     assert np.all(shift < 0.7 * clean.errs)
     assert robust.block_weights[[0, 10, 21]].max() < 0.05
@@ -153,7 +157,9 @@ def test_huge_outliers_do_not_move_the_fit() -> None:
 def test_solution_survives_a_floor_far_below_the_scatter() -> None:
     # All blocks are clipped: the loss is nearly that of absolute deviations.
     system, _ = _pairs(4, 30, 0.02)
-    tiny = BlockSystem(system.names, system.design, system.values, np.full(60, 1e-14), system.starts)
+    tiny = BlockSystem(
+        system.names, system.design, system.values, np.full(60, 1e-14), system.starts
+    )
     solution = solve_blocks(tiny, floor_mag=0.0, seed=1)
     np.testing.assert_allclose(solution.coefficients, [0.3, -0.2], atol=0.02)
     assert np.all(np.isfinite(solution.covariance))
@@ -176,7 +182,9 @@ def test_newton_and_reweighting_share_the_minimum() -> None:
 def test_bootstrap_depends_on_the_seed_alone() -> None:
     system, _ = _pairs(6, 40, 0.01)
     first = solve_blocks(system, floor_mag=None, seed=11).bootstrap_errs
-    np.testing.assert_array_equal(first, solve_blocks(system, floor_mag=None, seed=11).bootstrap_errs)
+    np.testing.assert_array_equal(
+        first, solve_blocks(system, floor_mag=None, seed=11).bootstrap_errs
+    )
     assert not np.array_equal(first, solve_blocks(system, floor_mag=None, seed=12).bootstrap_errs)
 
 

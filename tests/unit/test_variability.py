@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 
-from calreg.domain import IntArray
 from calreg.errors import InvalidValueError
 from calreg.science.variability import find_variables, measure_residuals
-from calreg.units import FloatArray
+
+if TYPE_CHECKING:
+    from calreg.domain import IntArray
+    from calreg.units import FloatArray
 
 
 def _group(seed: int, n_pairs: int, floor_mag: float = 0.008) -> tuple[FloatArray, FloatArray]:
@@ -92,7 +96,9 @@ def test_broken_pairs_are_refused() -> None:
         measure_residuals(np.zeros(2), np.zeros(3))
 
 
-def _judge(seed: int, n_sources: int, change_mag: FloatArray) -> tuple[IntArray, IntArray, IntArray, FloatArray, FloatArray]:
+def _judge(
+    seed: int, n_sources: int, change_mag: FloatArray
+) -> tuple[IntArray, IntArray, IntArray, FloatArray, FloatArray]:
     """Return source, epoch pair, band, z and residual of four bands of one epoch pair."""
     residuals = [
         measure_residuals(dmag + change_mag, variance)
@@ -163,9 +169,7 @@ def test_order_changes_no_bit() -> None:
     source, pair, band, z, residual = _judge(3, 25, np.linspace(0.0, 0.3, 25))
     order = np.random.default_rng(1).permutation(source.size)
     first = find_variables(source, pair, band, z, residual)
-    second = find_variables(
-        source[order], pair[order], band[order], z[order], residual[order]
-    )
+    second = find_variables(source[order], pair[order], band[order], z[order], residual[order])
     for name in ("source_id", "epoch_pair", "chi2", "n_bands", "max_residual_mag"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
 

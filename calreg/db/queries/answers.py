@@ -106,9 +106,7 @@ def load_patch_groups(
         statement = statement.where(PairGroupRow.array_id == array_id)
     if field is not None:
         statement = statement.where(FieldRow.name == field)
-    return [
-        PatchGroup(*row[:2], Pmap(row[2]), *row[3:]) for row in connection.execute(statement)
-    ]
+    return [PatchGroup(*row[:2], Pmap(row[2]), *row[3:]) for row in connection.execute(statement)]
 
 
 @dataclass(frozen=True)
@@ -146,9 +144,7 @@ def count_raw_exposures(connection: sa.Connection) -> list[RawCount]:
     for epoch_id, number, band, array, kind, n_raw in connection.execute(statement):
         counts.setdefault((epoch_id, number, band, array), {})[kind] = int(n_raw)
     return [
-        RawCount(
-            epoch_id, Pmap(number), band, array, by_kind.get("cal", max(by_kind.values()))
-        )
+        RawCount(epoch_id, Pmap(number), band, array, by_kind.get("cal", max(by_kind.values())))
         for (epoch_id, number, band, array), by_kind in sorted(counts.items())
     ]
 

@@ -1,0 +1,134 @@
+"""Rows that tests of the database start from: one of each kind, valid, and plain to vary."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from calreg.db.bulk import insert_columns, insert_rows
+from calreg.db.columns import ColumnKind, column_kind
+from calreg.db.schema import (
+    Base,
+    CatalogRow,
+    DetectionRow,
+    EpochRow,
+    ExposureRow,
+    FieldRow,
+    FitRunRow,
+    IngestRow,
+    PairGroupRow,
+    PairRow,
+    PmapRow,
+    SourceRow,
+)
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+DIGEST = "0" * 64
+_PLAIN = {
+    ColumnKind.TEXT: "",
+    ColumnKind.INTEGER: 1,
+    ColumnKind.FLOAT: 1.0,
+    ColumnKind.TIME: MOMENT,
+}
+
+
+def plain_row(row_class: type[Base], **values: object) -> dict[str, object]:
+    """Return a row with a plain value for every column that must have one; `values` go on top."""
+    row: dict[str, object] = {}
+    for column in row_class.__table__.columns:
+        if column.nullable or column.name == "id":
+            continue
+        row[column.name] = _PLAIN[column_kind(column.type)]
+    return {**row, **values}
+
+
+def add(connection: sa.Connection, row_class: type[Base], **values: object) -> int:
+    """Insert a plain row and return its id."""
+    return insert_rows(connection, row_class, [plain_row(row_class, **values)])[0]
+
+
+def add_exposure(connection: sa.Connection, **values: object) -> int:
+    """Insert an exposure with all that it needs."""
+    parents = {
+        "pmap_id": lambda: add(connection, PmapRow, name="jwst_1130.pmap", number=1130),
+        "ingest_id": lambda: add(connection, IngestRow),
+        "epoch_id": lambda: add(
+            connection, EpochRow, field_id=add(connection, FieldRow, name="JWIDF")
+        ),
+    }
+    given = {name: make() for name, make in parents.items() if name not in values}
+    plain = {"kind": "cal", "array": "nrca1", "header_sha256": DIGEST, "module": "A"}
+    return add(connection, ExposureRow, **{**plain, **given, **values})
+
+
+def add_catalog(connection: sa.Connection, **values: object) -> int:
+    """Insert a catalog with all that it needs."""
+    if "exposure_id" not in values:
+        values["exposure_id"] = add_exposure(connection)
+        values["ingest_id"] = add(connection, IngestRow)
+    plain = {"flux_kind": "iso", "mag_origin": "flux", "file_sha256": DIGEST}
+    return add(connection, CatalogRow, **{**plain, **values})
+
+
+def add_pairs(connection: sa.Connection, n_pairs: int) -> int:
+    """Insert two catalogs and the pairs between them; return the group's id."""
+    pmap_id = add(connection, PmapRow, name="jwst_1130.pmap", number=1130)
+    ingest_id = add(connection, IngestRow)
+    field_id = add(connection, FieldRow, name="JWIDF")
+    epochs, catalogs = [], []
+    for sequence, array in enumerate(("nrca1", "nrcb1")):
+        epochs.append(add(connection, EpochRow, field_id=field_id))
+        exposure_id = add_exposure(
+            connection,
+            epoch_id=epochs[-1],
+            pmap_id=pmap_id,
+            ingest_id=ingest_id,
+            array=array,
+            sequence=str(sequence),
+        )
+        catalogs.append(add_catalog(connection, exposure_id=exposure_id, ingest_id=ingest_id))
+        insert_columns(
+            connection,
+            DetectionRow,
+            {
+                "catalog_id": catalogs[-1],
+                "number": np.arange(1, n_pairs + 1),
+                "ra_deg": np.linspace(10.0, 10.1, n_pairs),
+                "dec_deg": 5.0,
+                "mag_ab": np.linspace(18.0, 22.0, n_pairs),
+                "flags": 0,
+            },
+        )
+    group_id = add(
+        connection,
+        PairGroupRow,
+        fit_run_id=add(connection, FitRunRow, settings="{}"),
+        field_id=field_id,
+        pmap_id=pmap_id,
+        catalog_i_id=catalogs[0],
+        catalog_j_id=catalogs[1],
+        epoch_i_id=epochs[0],
+        epoch_j_id=epochs[1],
+        relation="opposite",
+        array_id="1",
+        image_kind="cal",
+        flux_kind="iso",
+    )
+    source_ids = [add(connection, SourceRow, field_id=field_id) for _ in range(n_pairs)]
+    insert_columns(
+        connection,
+        PairRow,
+        {
+            **plain_row(PairRow),
+            "group_id": group_id,
+            "number_i": np.arange(1, n_pairs + 1),
+            "number_j": np.arange(1, n_pairs + 1),
+            "source_id": np.array(source_ids),
+        },
+    )
+    return group_id
