@@ -153,21 +153,21 @@ def refit(
     context: typer.Context,
     *,
     mag_limit: Annotated[
-        float, typer.Option("--mag-limit", help="Faintest mean magnitude of a pair [mag AB].")
+        float, typer.Option("--mag-limit", help=r"Faintest mean magnitude of a pair \[mag AB].")
     ] = 22.0,
     snr: Annotated[float, typer.Option("--snr", help="Smallest S/N of a pair.")] = 100.0,
     max_sep: Annotated[
-        float, typer.Option("--max-sep", help="Search radius of matching [arcsec].")
+        float, typer.Option("--max-sep", help=r"Search radius of matching \[arcsec].")
     ] = 0.1,
     floor: Annotated[
-        str, typer.Option("--floor", help="Noise floor per pair [mag], or auto to fit it.")
+        str, typer.Option("--floor", help=r"Noise floor per pair \[mag], or auto to fit it.")
     ] = "auto",
     slope: Annotated[
         str, typer.Option("--slope", help="Gradient: auto (LW only), none, fit.")
     ] = "auto",
     time: Annotated[str, typer.Option("--time", help="Time term: fix (zero) or fit.")] = "fix",
     axis: Annotated[
-        str, typer.Option("--axis", help="Position angle of the field's axis [deg], or auto.")
+        str, typer.Option("--axis", help=r"Position angle of the field's axis \[deg], or auto.")
     ] = "auto",
     db: Db = None,
     output_format: Format = None,

@@ -58,10 +58,10 @@ def offsets(
     array: ArrayOption = None,
     field: FieldOption = None,
     mag_limit: Annotated[
-        float, typer.Option("--mag-limit", help="Faintest mean magnitude of a pair [mag AB].")
+        float, typer.Option("--mag-limit", help=r"Faintest mean magnitude of a pair \[mag AB].")
     ] = 22.0,
     snr: Annotated[float, typer.Option("--snr", help="Smallest S/N of a pair.")] = 100.0,
-    max_sep: Annotated[float, typer.Option("--max-sep", help="Search radius [arcsec].")] = 0.1,
+    max_sep: Annotated[float, typer.Option("--max-sep", help=r"Search radius \[arcsec].")] = 0.1,
     db: Db = None,
     output_format: Format = None,
 ) -> None:

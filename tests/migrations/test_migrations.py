@@ -1,0 +1,244 @@
+"""Migrations make exactly what the models say, and go both ways with data in place."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from registryrows import add_pairs
+
+from calreg.db import engine
+from calreg.db.bulk import fetch_columns
+from calreg.db.engine import (
+    Access,
+    Database,
+    SchemaStatus,
+    init_database,
+    migrate_database,
+    open_database,
+    schema_state,
+    upgrade_database,
+)
+from calreg.db.health import check_database
+from calreg.db.schema import Base
+from calreg.errors import DatabaseError, SchemaOutdatedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NEXT_REVISION = '''
+"""Rename a column of a parent table and add one that must not be empty."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade():
+    with op.batch_alter_table("catalogs") as batch:
+        batch.alter_column("software", new_column_name="program")
+        batch.add_column(sa.Column("origin", sa.Text(), nullable=False, server_default="old"))
+    with op.batch_alter_table("catalogs") as batch:
+        batch.alter_column("origin", server_default=None)
+
+
+def downgrade():
+    with op.batch_alter_table("catalogs") as batch:
+        batch.drop_column("origin")
+        batch.alter_column("program", new_column_name="software")
+'''
+
+BAD_REVISION = '''
+"""Lose the parents of rows, which must not pass."""
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade():
+    op.execute("DELETE FROM catalogs")
+
+
+def downgrade():
+    pass
+'''
+
+
+@pytest.fixture
+def later_migrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Use a copy of the migrations, to which a test may add; return its folder of revisions."""
+    folder = tmp_path / "100% migrations"
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(engine.migrations_folder(), folder, ignore=ignore)
+    monkeypatch.setattr(engine, "migrations_folder", lambda: folder)
+    return folder / "versions"
+
+
+def all_rows(database: Database) -> dict[str, dict[str, np.ndarray]]:
+    """Return the whole content of a registry."""
+    with database.read() as connection:
+        return {
+            table.name: fetch_columns(
+                connection, sa.select(table).order_by(*table.primary_key.columns)
+            )
+            for table in Base.metadata.sorted_tables
+            if "merged_into_id" not in table.c
+        }
+
+
+def assert_equal_rows(
+    found: Mapping[str, Mapping[str, np.ndarray]], expected: Mapping[str, Mapping[str, np.ndarray]]
+) -> None:
+    assert found.keys() == expected.keys()
+    for table, columns in expected.items():
+        for name, values in columns.items():
+            np.testing.assert_array_equal(found[table][name], values, err_msg=f"{table}.{name}")
+
+
+def structure(connection: sa.Connection) -> dict[str, str]:
+    """Return all that the engine knows of tables, constraints, indexes and comments."""
+    if connection.dialect.name == "sqlite":
+        statement = "SELECT type || ' ' || name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+    else:
+        statement = """
+            SELECT 'constraint ' || conrelid::regclass || '.' || conname,
+                   pg_get_constraintdef(oid) FROM pg_constraint
+            WHERE connamespace = 'public'::regnamespace
+            UNION ALL SELECT 'index ' || indexname, indexdef FROM pg_indexes
+            WHERE schemaname = 'public'
+            UNION ALL SELECT 'column ' || table_name || '.' || ordinal_position,
+                   concat_ws(' ', column_name, data_type, is_nullable, column_default,
+                             col_description(table_name::regclass, ordinal_position))
+            FROM information_schema.columns WHERE table_schema = 'public'
+        """
+    rows = connection.exec_driver_sql(statement).all()
+    return {name: " ".join(text.split()) for name, text in rows if "calreg_version" not in name}
+
+
+def test_models_equal_head(database: Database) -> None:
+    with database.read() as connection:
+        options = {"compare_type": True, "version_table": engine.VERSION_TABLE}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_models_and_head_make_the_same_database(database: Database, empty_db_url: str) -> None:
+    # Alembic compares neither CHECKs nor the order of columns; the engine's own words do.
+    if empty_db_url == database.url:
+        pytest.fail("the two databases are one")
+    with Database(empty_db_url, Access.CREATE) as made, made.write() as connection:
+        Base.metadata.create_all(connection)
+        expected = structure(connection)
+    with database.read() as connection:
+        found = structure(connection)
+    assert len(expected) > 100 or connection.dialect.name == "sqlite"
+    assert {name: _ordered(text) for name, text in found.items()} == {
+        name: _ordered(text) for name, text in expected.items()
+    }
+
+
+def _ordered(text: str) -> tuple[str, list[str]]:
+    """Return a CREATE TABLE with its constraints sorted: their order means nothing."""
+    head, *constraints = re.split(r", CONSTRAINT ", text)
+    tail = re.search(r"( WITHOUT ROWID)?$", text)
+    cleaned = [re.sub(r" *\)( WITHOUT ROWID)?$", "", part).strip() for part in constraints]
+    return head + (tail[0] if tail else ""), sorted(cleaned)
+
+
+def test_up_down_up_with_data_in_place(db_url: str) -> None:
+    with open_database(db_url) as database, database.write() as connection:
+        add_pairs(connection, 20)
+    assert migrate_database(db_url, "base") == ["0001"]
+    assert schema_state(db_url).status is SchemaStatus.UNINITIALISED
+    with open_database(db_url, check_schema=False) as database, database.read() as connection:
+        assert sa.inspect(connection).get_table_names() == [engine.VERSION_TABLE]
+    assert init_database(db_url).created
+    with open_database(db_url) as database:
+        with database.write() as connection:
+            add_pairs(connection, 20)
+        with database.read() as connection:
+            assert check_database(connection) == []
+
+
+def test_a_rebuilt_parent_keeps_its_children_both_ways(
+    db_url: str, later_migrations: Path
+) -> None:
+    with open_database(db_url) as database:
+        with database.write() as connection:
+            add_pairs(connection, 20)
+        before = all_rows(database)
+    (later_migrations / "0002_next.py").write_text(NEXT_REVISION)
+
+    with pytest.raises(SchemaOutdatedError, match="0001.*0002.*db upgrade"):
+        open_database(db_url)
+    outcome = upgrade_database(db_url)
+    assert (outcome.before, outcome.after) == ("0001", "0002")
+    with open_database(db_url) as database, database.read() as connection:
+        rows = connection.exec_driver_sql("SELECT program, origin FROM catalogs").all()
+        assert rows == [("", "old"), ("", "old")]
+        n_children = connection.exec_driver_sql("SELECT count(*) FROM detections").scalar()
+        assert n_children == len(before["detections"]["number"]) == 40
+
+    assert migrate_database(db_url, "0001") == ["0002"]
+    with open_database(db_url, check_schema=False) as database:
+        assert_equal_rows(all_rows(database), before)
+        with database.write() as connection:  # Foreign keys are back on.
+            with pytest.raises(sa.exc.IntegrityError):
+                connection.exec_driver_sql("DELETE FROM catalogs")
+
+
+def test_a_migration_that_orphans_rows_is_undone(db_url: str, later_migrations: Path) -> None:
+    with open_database(db_url) as database:
+        with database.write() as connection:
+            add_pairs(connection, 5)
+        before = all_rows(database)
+    (later_migrations / "0002_bad.py").write_text(BAD_REVISION)
+    # PostgreSQL refuses the statement, SQLite's check comes at the end.
+    with pytest.raises(Exception, match=r"detections|foreign key") as caught:
+        upgrade_database(db_url)
+    assert isinstance(caught.value, DatabaseError) or "Conflict" in type(caught.value).__name__
+    with open_database(db_url, check_schema=False) as database:
+        assert_equal_rows(all_rows(database), before)
+    assert schema_state(db_url).current == "0001"
+
+
+def test_head_is_what_alembic_says() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(engine.migrations_folder()))
+    script = ScriptDirectory.from_config(config)
+    assert script.get_heads() == [engine.head_revision()]
+    # `SchemaState` compares revisions as text, and files are found by their first four characters.
+    for revision in script.walk_revisions():
+        assert re.fullmatch(r"\d{4}", revision.revision)
+        assert Path(revision.path).name.startswith(f"{revision.revision}_")
+
+
+def test_migrations_do_not_import_the_models() -> None:
+    for path in engine.migrations_folder().rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [str(node.module), *(f"{node.module}.{item.name}" for item in node.names)]
+            assert not [name for name in names if name.startswith("calreg.db.schema")], path
+
+
+def test_an_installation_without_migrations_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "migrations_folder", lambda: tmp_path)
+    with pytest.raises(DatabaseError, match="no migrations.*install calreg again"):
+        engine.head_revision()
