@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calreg.db.queries.catalogs import (
@@ -28,6 +27,8 @@ from calreg.science.photometry import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from calreg.db.engine import Connection
     from calreg.domain import Catalog
     from calreg.files.recognise import FileKind

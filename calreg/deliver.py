@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calreg import __version__
@@ -26,6 +25,8 @@ from calreg.files.recipe import (
 from calreg.parquettables import registry_tables
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from calreg.db.engine import Connection, Database
     from calreg.instruments import Instrument
 

@@ -14,7 +14,6 @@ from calreg.domain import BoolArray, IntArray, RollRelation
 from calreg.errors import FitRefusedError
 from calreg.science.geometry import along_axis, module_side
 from calreg.science.model import MODEL_VERSION, Nodes
-from calreg.science.settings import FitSettings
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from calreg.db.queries.sets import FitKey
     from calreg.instruments import Instrument
     from calreg.science.geometry import FieldAxis
+    from calreg.science.settings import FitSettings
 
 Columns = dict[str, "npt.NDArray[np.generic]"]
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from calreg.db.queries.answers import StoredZeroPoint, load_solutions, load_zero_points
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
-from calreg.domain import Pmap
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from calreg.db.engine import Connection
+    from calreg.domain import Pmap
     from calreg.instruments import Instrument
 
 

@@ -19,8 +19,8 @@ from calreg.db.queries.pairs import (
 )
 from calreg.domain import Progress, RollRelation
 from calreg.flags import PairFlag
-from calreg.science.geometry import roll_relation
 from calreg.science.association import assign_sources
+from calreg.science.geometry import roll_relation
 from calreg.science.matching import MATCH_VERSION, EpochMatch, match_epochs
 from calreg.science.offsets import patch_statistics
 from calreg.science.variability import find_variables, measure_residuals
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
+
     from calreg.db.engine import Connection
     from calreg.db.queries.pairs import StoredGroup
     from calreg.db.queries.sets import FitKey

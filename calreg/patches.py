@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from calreg.db.engine import Connection
+    from calreg.instruments import Instrument
     from calreg.science.settings import FitSettings
+
+_NOTHING = np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class OffsetRow:
 def measure_offsets(
     connection: Connection,
     settings: FitSettings,
+    instrument: Instrument,
     *,
     pmap: Pmap | None = None,
     band: str | None = None,
@@ -106,10 +110,11 @@ def measure_offsets(
         for count in count_raw_exposures(connection)
     }
     dmag = _differences(connection, groups, settings)
+    names = {epoch_id: epoch.name for epoch_id, epoch in epochs.items()}
     rows = []
     for patches in by_epochs.values():
-        rows += _offset_rows(patches, dmag, n_raw, {key: e.name for key, e in epochs.items()})
-    starts = {epoch.name: epoch.start_mjd_utc for epoch in epochs.values()}
+        rows += _offset_rows(patches, dmag, n_raw, names, instrument)
+    starts = {(epoch.field_name, epoch.name): epoch.start_mjd_utc for epoch in epochs.values()}
     return sorted(
         rows,
         key=lambda row: (
@@ -117,8 +122,8 @@ def measure_offsets(
             Pmap.parse(row.pmap),
             row.band,
             row.array_id,
-            starts[row.epoch_i],
-            starts[row.epoch_j],
+            starts[row.field, row.epoch_i],
+            starts[row.field, row.epoch_j],
             row.array_i,
             row.image_kind,
             row.flux_kind,
@@ -177,6 +182,7 @@ def _offset_rows(
     dmag: dict[int, tuple[IntArray, FloatArray]],
     n_raw: dict[tuple[int, Pmap, str, str], int],
     epoch_names: dict[int, str],
+    instrument: Instrument,
 ) -> list[OffsetRow]:
     """Lay out the patches of one epoch pair with what they say together."""
     patches: dict[tuple[str, str], list[PatchGroup]] = defaultdict(list)
@@ -188,11 +194,12 @@ def _offset_rows(
     }
     first = groups[0]
     is_opposite = first.relation == RollRelation.OPPOSITE
-    b_first = [values for (array_i, _), values in measured.items() if array_i.startswith("nrcb")]
-    a_first = [values for (array_i, _), values in measured.items() if array_i.startswith("nrca")]
+    by_module = {
+        instrument.array(array_i).module: values for (array_i, _), values in measured.items()
+    }
     offset = None
-    if is_opposite and b_first and a_first and b_first[0].size and a_first[0].size:
-        offset = measure_offset(b_first[0], a_first[0])
+    if is_opposite and all(by_module.get(module, _NOTHING).size for module in ("A", "B")):
+        offset = measure_offset(by_module["B"], by_module["A"])
     rows = []
     for (array_i, array_j), members in sorted(patches.items()):
         patch = patch_statistics(measured[array_i, array_j])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from calreg.db.queries.sets import (
     load_latest_sets,
     load_refusals,
 )
+from calreg.digests import make_set_id
 from calreg.domain import Progress, RollRelation, no_progress
 from calreg.errors import FitRefusedError
 from calreg.fitinput import KeyInputs, build_nodes, check_one_reduction, select_pairs
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from calreg.db.queries.pairs import CatalogImage, StoredGroup
     from calreg.db.queries.sets import FitKey, LatestSet
     from calreg.science.geometry import FieldAxis
-
-_SET_NAMESPACE = uuid.UUID("6f0c1a52-7d0e-5c59-9d6e-3c1b5f1f9a11")
-"""Namespace of set ids: the same key, version and inputs give the same id in every registry."""
 
 
 @dataclass(frozen=True)
@@ -274,7 +271,7 @@ class _Run:
             self._refuse(inputs, str(error), report)
             return
         version = 1 if latest is None else latest.version + 1
-        set_id = str(uuid.uuid5(_SET_NAMESPACE, f"{inputs.digest} {version}"))
+        set_id = make_set_id(inputs.digest, version)
         row = set_row(inputs, selected, fit)
         row |= {
             "set_id": set_id,

@@ -1,13 +1,14 @@
-"""The registry: one public class, with a method for everything that the commands do."""
+"""The registry: one public class, with a method for everything that the commands do.
+
+Services are imported by the methods that need them, so that a question does not wait for the imports
+of a fit.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from calreg import deliver, history, patches
-from calreg import ingest as ingest_service
-from calreg import refit as refit_service
 from calreg.db.engine import (
     Database,
     default_url,
@@ -15,20 +16,21 @@ from calreg.db.engine import (
     open_database,
     upgrade_database,
 )
-from calreg.db.health import check_database, describe_database
-from calreg.db.queries.sets import SetFilter
 from calreg.domain import Pmap, no_progress
 from calreg.instruments import Instrument, load_instrument
-from calreg.science.settings import FitSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
     from types import TracebackType
 
+    from calreg import deliver, history, patches
+    from calreg import ingest as ingest_service
+    from calreg import refit as refit_service
     from calreg.db.engine import InitOutcome, UpgradeOutcome
     from calreg.db.health import DatabaseDescription, Problem
     from calreg.domain import Progress
+    from calreg.science.settings import FitSettings
 
 PathLike = str | Path
 
@@ -136,6 +138,8 @@ class Registry:
         IngestReport
             What was loaded, what was known before, and what was refused with the reason.
         """
+        from calreg import ingest as ingest_service
+
         given = [paths] if isinstance(paths, str | Path) else paths
         return ingest_service.ingest(
             self._database,
@@ -157,6 +161,8 @@ class Registry:
         ConflictError
             If the same source already gave other numbers for the context.
         """
+        from calreg import deliver
+
         return deliver.import_recipe(self._database, Path(path), pmap=_pmap(pmap), source=source)
 
     # --- fits ---------------------------------------------------------------------------------
@@ -178,6 +184,8 @@ class Registry:
         RefitReport
             What was fitted, left alone, refused, or waits for another epoch, each with the reason.
         """
+        from calreg import refit as refit_service
+
         return refit_service.refit(
             self._database, settings, instrument=self._instrument, progress=progress
         )
@@ -194,10 +202,14 @@ class Registry:
         settings: FitSettings | None = None,
     ) -> list[patches.OffsetRow]:
         """Measure medians and MADs of every patch, and Eq. 7 and 8 of the paper."""
+        from calreg import patches
+        from calreg.science.settings import FitSettings
+
         with self._database.read() as connection:
             return patches.measure_offsets(
                 connection,
                 settings or FitSettings(),
+                self._instrument,
                 pmap=_optional_pmap(pmap),
                 band=self._band(band),
                 array_id=self._array_id(array_id),
@@ -230,6 +242,9 @@ class Registry:
         InvalidValueError, UnknownKeyError
             If a key cannot be one.
         """
+        from calreg import history
+        from calreg.db.queries.sets import SetFilter
+
         wanted = SetFilter(
             pmap=_optional_pmap(pmap),
             band=self._band(band),
@@ -252,6 +267,9 @@ class Registry:
         as_of_utc: datetime | None = None,
     ) -> list[history.HistoryRow]:
         """Return one row per context, in integer order, for a band and array id."""
+        from calreg import history
+        from calreg.db.queries.sets import SetFilter
+
         wanted = SetFilter(
             pmap_from=_optional_pmap(pmap_from),
             pmap_to=_optional_pmap(pmap_to),
@@ -272,6 +290,9 @@ class Registry:
         source: str | None = None,
     ) -> list[history.CompareRow]:
         """Set external solutions beside ours, with the difference in sigma."""
+        from calreg import history
+        from calreg.db.queries.sets import SetFilter
+
         wanted = SetFilter(
             pmap=_optional_pmap(pmap), band=self._band(band), array_id=self._array_id(array_id)
         )
@@ -299,6 +320,8 @@ class Registry:
         OutputError
             If the file exists (without `overwrite`) or cannot be written.
         """
+        from calreg import deliver
+
         return deliver.export_recipe(
             self._database,
             Path(path),
@@ -328,6 +351,8 @@ class Registry:
         OutputError
             If the file exists (without `overwrite`) or cannot be written.
         """
+        from calreg import deliver
+
         return deliver.export_grizli(
             self._database,
             Path(path),
@@ -343,17 +368,32 @@ class Registry:
         self, directory: PathLike, *, overwrite: bool = False
     ) -> list[deliver.Delivery]:
         """Write every table as Parquet, one file each (extra ``arrow``)."""
+        from calreg import deliver
+
         return deliver.export_parquet(self._database, Path(directory), overwrite=overwrite)
 
     # --- the database -------------------------------------------------------------------------
 
     def check(self) -> list[Problem]:
-        """Check schema, foreign keys, dangling rows and digests; return what is wrong."""
+        """Check schema, foreign keys, dangling rows and digests; return what is wrong.
+
+        Digests are the ids of coefficient sets, and those of files that were ingested or delivered,
+        where they are still in their place.
+        """
+        from calreg.db.health import check_database
+        from calreg.digests import check_files, check_sets
+
         with self._database.read() as connection:
-            return check_database(connection)
+            problems = check_database(connection)
+            if not problems:
+                problems += check_sets(connection)
+                problems += check_files(connection)
+            return problems
 
     def stats(self) -> DatabaseDescription:
         """Describe the database: engine, revision, size, rows per table."""
+        from calreg.db.health import describe_database
+
         with self._database.read() as connection:
             return describe_database(connection)
 

@@ -1,4 +1,4 @@
-"""Fixtures that every test folder may use; those that need a database are in `dbfixtures`."""
+"""Fixtures for all folders; databases are in `dbfixtures`, filled registries in `programmes`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["dbfixtures"]
+pytest_plugins = ["dbfixtures", "programmes", "synthetic"]
 
 _ROOT = Path(__file__).resolve().parent.parent
 

@@ -527,7 +527,7 @@ class RefusalRow(Base):
             "flux_kind",
             "aperture",
             "input_digest",
-            name="inputs",
+            name="uq_refusals_inputs",
         ),
         _sha256("input_digest"),
     )

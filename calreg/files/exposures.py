@@ -16,11 +16,13 @@ from calreg.errors import (
 )
 from calreg.files.headers import FitsHeaders, file_sha256, read_headers
 from calreg.files.imagecards import ImageCards, parse_s_region
+from calreg.files.textcolumn import read_text_column
 from calreg.units import SECONDS_PER_DAY, FloatArray
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from calreg.files.headers import HeaderUnit
     from calreg.instruments import Array, Band, Instrument
 
 FULL_SUBARRAY = "FULL"
@@ -304,7 +306,7 @@ def _require_one_context(cards: ImageCards, headers: FitsHeaders) -> None:
             f"{table.extension}, expected BINTABLE; resample again"
         )
         raise FileFormatError(msg)
-    members = _member_contexts(headers)
+    members = _member_contexts(table)
     if len(members) > 1:
         found = ", ".join(sorted(members, key=_context_order))
         cards.reject(
@@ -320,15 +322,9 @@ def _require_one_context(cards: ImageCards, headers: FitsHeaders) -> None:
         )
 
 
-def _member_contexts(headers: FitsHeaders) -> set[str]:
+def _member_contexts(table: HeaderUnit) -> set[str]:
     """Return the different contexts in HDRTAB, numbered ones in their full spelling."""
-    from astropy.io import fits
-
-    with fits.open(headers.path) as hdus:
-        table = hdus[_MEMBER_TABLE]
-        if "CRDS_CTX" not in table.columns.names:
-            return set()
-        texts = {str(text).strip() for text in table.data["CRDS_CTX"]}
+    texts = set(read_text_column(table, "CRDS_CTX"))
     return {_full_context(text) for text in texts if text.upper() not in _PLACEHOLDERS}
 
 

@@ -279,9 +279,9 @@ def solve_blocks(system: BlockSystem, *, floor_mag: float | None, seed: int) -> 
     ``u^2 sum(w^2 r^2) - b (1 - p / n) (sum(w) - sum(w^2) / sum(w))``, b from `huber_variance`, p
     coefficients and n degrees of freedom; bounded influence keeps 5 % of outliers from feeding it.
 
-    The covariance is ``K^2 s^2 / g^2`` times the inverse of the weighted normal matrix, with s^2
-    the mean of u^2 D^2 per degree of freedom, g the mean derivative of u D and K = 1 + p var(g) /
-    (n g^2).
+    The covariance is ``nu / (nu - 2) K^2 s^2 / g^2`` times the inverse of the weighted normal matrix,
+    with s^2 the mean of u^2 D^2 per degree of freedom, g the mean derivative of u D, K = 1 + p var(g) /
+    (n g^2), and nu = n - p: the variance of Student's t, because s^2 is estimated from the same data.
 
     References
     ----------
@@ -459,7 +459,9 @@ class _Fitter:
         # Data without any scatter (made, not measured) keep a covariance with correlations.
         scatter2 = max(scatter2, _LEAST_SCATTER2)
         normal = profile.gram[:-1, :-1].sum(axis=2)
-        covariance = np.linalg.inv(normal) * (inflation**2 * scatter2 / mean**2)
+        # s^2 is itself estimated: the pulls are Student's t, whose variance is nu / (nu - 2).
+        spread = self.n_free / max(self.n_free - 2.0, 1.0)
+        covariance = np.linalg.inv(normal) * (spread * inflation**2 * scatter2 / mean**2)
         symmetric: FloatArray = 0.5 * (covariance + covariance.T)
         return symmetric
 

@@ -368,7 +368,7 @@ def _create_refusals() -> None:
             "flux_kind",
             "aperture",
             "input_digest",
-            name="inputs",
+            name="uq_refusals_inputs",
         ),
     )
 

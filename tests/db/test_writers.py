@@ -169,8 +169,8 @@ import sys
 from calreg.db.engine import open_database
 
 with open_database(sys.argv[1]) as database:
-    print("waiting", flush=True)
     try:
+        print("waiting", flush=True)
         with database.write():
             pass
     except KeyboardInterrupt:

@@ -74,12 +74,13 @@ def test_two_row_blocks_are_the_weighted_pair_fit() -> None:
     np.testing.assert_allclose(solution.block_weights, weights, rtol=0.0, atol=1e-10)
     assert solution.chi2 == pytest.approx(float(x @ x), rel=1e-10)
     assert solution.n_dof == 38
-    # Huber's covariance of the pair fit.
+    # Huber's covariance of the pair fit, with the variance of Student's t for 38 degrees of freedom.
     share = float(np.mean(np.abs(x) <= 1.345))
     scatter2 = float(np.sum(np.clip(x, -1.345, 1.345) ** 2)) / 38.0
     inflation = 1.0 + 2.0 / 40.0 * (1.0 - share) / share
     scaled = columns / noise[:, None]
-    covariance = inflation**2 * scatter2 / share**2 * np.linalg.inv(scaled.T @ scaled)
+    huber = inflation**2 * scatter2 / share**2 * np.linalg.inv(scaled.T @ scaled)
+    covariance = huber * 38.0 / 36.0
     np.testing.assert_allclose(solution.covariance, covariance, rtol=1e-9)
 
 

@@ -6,13 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import sqlalchemy as sa
 
 from calreg.db.bulk import fetch_columns
 from calreg.db.schema import Base
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 _UNIT = re.compile(r"\[([^,\]]+)")
