@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from calreg.db.queries.answers import StoredZeroPoint, load_solutions, load_zero_points
@@ -139,22 +139,22 @@ def load_coefficients(connection: Connection, wanted: SetFilter) -> list[Coeffic
 class HistoryRow:
     """One context in the history of a band and array id.
 
+    What was measured is None where nothing was measured under this context.
+
     Attributes
     ----------
     pmap, band, array_id : str
-    field : str or None
-        None where nothing was measured under this context.
+    photmjsr_a, photmjsr_b : float or None
+        PHOTMJSR of the two arrays [MJy/sr per DN/s]; None where unknown or where sources disagree.
     offset_ab_mag, offset_ab_err_mag : float or None
         Measured m_A - m_B at d = 0 [mag].
     slope_mag_arcmin, slope_err_mag_arcmin : float or None
-    photmjsr_a, photmjsr_b : float or None
-        PHOTMJSR of the two arrays [MJy/sr per DN/s]; None where unknown or where sources disagree.
     change_mag, change_err_mag, change_sigma : float or None
         Measured offset minus that of the previous measured context, its error with both errors taken
         as independent, and their ratio. The same exposures reduced twice share their noise, so the
         ratio is a lower limit to the significance.
     n_pairs, version : int or None
-    set_id : str or None
+    set_id, field, image_kind, flux_kind : str or None
     note : str
         Values of PHOTMJSR that disagree.
     """
@@ -162,22 +162,22 @@ class HistoryRow:
     pmap: str
     band: str
     array_id: str
-    field: str | None
-    offset_ab_mag: float | None
-    offset_ab_err_mag: float | None
-    slope_mag_arcmin: float | None
-    slope_err_mag_arcmin: float | None
     photmjsr_a: float | None
     photmjsr_b: float | None
-    change_mag: float | None
-    change_err_mag: float | None
-    change_sigma: float | None
-    n_pairs: int | None
-    version: int | None
-    set_id: str | None
-    image_kind: str | None
-    flux_kind: str | None
-    note: str
+    offset_ab_mag: float | None = None
+    offset_ab_err_mag: float | None = None
+    slope_mag_arcmin: float | None = None
+    slope_err_mag_arcmin: float | None = None
+    change_mag: float | None = None
+    change_err_mag: float | None = None
+    change_sigma: float | None = None
+    n_pairs: int | None = None
+    version: int | None = None
+    set_id: str | None = None
+    field: str | None = None
+    image_kind: str | None = None
+    flux_kind: str | None = None
+    note: str = ""
 
 
 def load_history(
@@ -200,35 +200,47 @@ def load_history(
     for sets in series.values() or [{}]:
         previous: StoredSet | None = None
         for pmap in sorted(known | set(sets)):
-            stored = sets.get(pmap)
             photmjsr_a, note_a = _photmjsr(zero_points, pmap, arrays["A"])
             photmjsr_b, note_b = _photmjsr(zero_points, pmap, arrays["B"])
-            change = _change(previous, stored)
-            rows.append(
-                HistoryRow(
-                    pmap=pmap.name,
-                    band=band,
-                    array_id=array_id,
-                    field=stored and stored.field,
-                    offset_ab_mag=stored and stored.value("offset_ab"),
-                    offset_ab_err_mag=stored and stored.err("offset_ab"),
-                    slope_mag_arcmin=stored and stored.value("slope"),
-                    slope_err_mag_arcmin=stored and stored.err("slope"),
-                    photmjsr_a=photmjsr_a,
-                    photmjsr_b=photmjsr_b,
-                    change_mag=change and change[0],
-                    change_err_mag=change and change[1],
-                    change_sigma=change and change[0] / change[1],
-                    n_pairs=stored and stored.n_pairs,
-                    version=stored and stored.version,
-                    set_id=stored and stored.set_id,
-                    image_kind=stored and stored.image_kind,
-                    flux_kind=stored and stored.flux_kind,
-                    note="; ".join(note for note in (note_a, note_b) if note),
-                )
+            row = HistoryRow(
+                pmap=pmap.name,
+                band=band,
+                array_id=array_id,
+                photmjsr_a=photmjsr_a,
+                photmjsr_b=photmjsr_b,
+                note="; ".join(note for note in (note_a, note_b) if note),
             )
-            previous = stored or previous
+            if pmap in sets:
+                row = _with_measurement(row, sets[pmap], previous)
+                previous = sets[pmap]
+            rows.append(row)
     return rows
+
+
+def _with_measurement(row: HistoryRow, stored: StoredSet, previous: StoredSet | None) -> HistoryRow:
+    """Add what was measured under a row's context, and the change since the previous one."""
+    row = replace(
+        row,
+        offset_ab_mag=stored.value("offset_ab"),
+        offset_ab_err_mag=stored.err("offset_ab"),
+        slope_mag_arcmin=stored.value("slope"),
+        slope_err_mag_arcmin=stored.err("slope"),
+        n_pairs=stored.n_pairs,
+        version=stored.version,
+        set_id=stored.set_id,
+        field=stored.field,
+        image_kind=stored.image_kind,
+        flux_kind=stored.flux_kind,
+    )
+    if previous is None:
+        return row
+    change_mag, change_err_mag, change_sigma = _difference(
+        (stored.value("offset_ab"), stored.err("offset_ab")),
+        (previous.value("offset_ab"), previous.err("offset_ab")),
+    )
+    return replace(
+        row, change_mag=change_mag, change_err_mag=change_err_mag, change_sigma=change_sigma
+    )
 
 
 def _is_within(pmap: Pmap, wanted: SetFilter) -> bool:
@@ -254,30 +266,23 @@ def _photmjsr(
     return (values[0] if values else None), ""
 
 
-def _change(previous: StoredSet | None, stored: StoredSet | None) -> tuple[float, float] | None:
-    """Return (change, error) of the offset between two measured contexts [mag]."""
-    if previous is None or stored is None:
-        return None
-    change_mag = stored.value("offset_ab") - previous.value("offset_ab")
-    return change_mag, math.hypot(stored.err("offset_ab"), previous.err("offset_ab"))
-
-
 # --- comparison ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class CompareRow:
-    """Our solution beside an external one.
+    """Our solution beside an external one; ours is None where we have none.
 
     Attributes
     ----------
     pmap, band, array_id, source : str
-    offset_ab_mag, offset_ab_err_mag : float or None
-        Ours; None where we have none.
     their_offset_ab_mag, their_offset_ab_err_mag : float
+    their_slope_mag_arcmin, their_slope_err_mag_arcmin : float
+    offset_ab_mag, offset_ab_err_mag : float or None
+    slope_mag_arcmin, slope_err_mag_arcmin : float or None
     difference_mag, difference_err_mag, difference_sigma : float or None
         Ours minus theirs, errors taken as independent.
-    slope_mag_arcmin, their_slope_mag_arcmin, slope_difference_sigma : float or None
+    slope_difference_mag_arcmin, slope_difference_sigma : float or None
     field, set_id : str or None
     """
 
@@ -285,18 +290,21 @@ class CompareRow:
     band: str
     array_id: str
     source: str
-    offset_ab_mag: float | None
-    offset_ab_err_mag: float | None
     their_offset_ab_mag: float
     their_offset_ab_err_mag: float
-    difference_mag: float | None
-    difference_err_mag: float | None
-    difference_sigma: float | None
-    slope_mag_arcmin: float | None
     their_slope_mag_arcmin: float
-    slope_difference_sigma: float | None
-    field: str | None
-    set_id: str | None
+    their_slope_err_mag_arcmin: float
+    offset_ab_mag: float | None = None
+    offset_ab_err_mag: float | None = None
+    slope_mag_arcmin: float | None = None
+    slope_err_mag_arcmin: float | None = None
+    difference_mag: float | None = None
+    difference_err_mag: float | None = None
+    difference_sigma: float | None = None
+    slope_difference_mag_arcmin: float | None = None
+    slope_difference_sigma: float | None = None
+    field: str | None = None
+    set_id: str | None = None
 
 
 def compare_solutions(
@@ -314,39 +322,43 @@ def compare_solutions(
         array_id=wanted.array_id,
         source=source,
     ):
-        for stored in ours.get((theirs.pmap, theirs.band, theirs.array_id)) or [None]:
-            difference = slope_sigma = None
-            if stored is not None:
-                difference = _difference(
-                    (stored.value("offset_ab"), stored.err("offset_ab")),
-                    (theirs.offset_ab_mag, theirs.offset_ab_err_mag),
-                )
-                slopes = _difference(
-                    (stored.value("slope"), stored.err("slope")),
-                    (theirs.slope_mag_arcmin, theirs.slope_err_mag_arcmin),
-                )
-                slope_sigma = slopes[2]
-            rows.append(
-                CompareRow(
-                    pmap=theirs.pmap.name,
-                    band=theirs.band,
-                    array_id=theirs.array_id,
-                    source=theirs.source,
-                    offset_ab_mag=stored and stored.value("offset_ab"),
-                    offset_ab_err_mag=stored and stored.err("offset_ab"),
-                    their_offset_ab_mag=theirs.offset_ab_mag,
-                    their_offset_ab_err_mag=theirs.offset_ab_err_mag,
-                    difference_mag=difference and difference[0],
-                    difference_err_mag=difference and difference[1],
-                    difference_sigma=difference and difference[2],
-                    slope_mag_arcmin=stored and stored.value("slope"),
-                    their_slope_mag_arcmin=theirs.slope_mag_arcmin,
-                    slope_difference_sigma=slope_sigma,
-                    field=stored and stored.field,
-                    set_id=stored and stored.set_id,
-                )
-            )
+        row = CompareRow(
+            pmap=theirs.pmap.name,
+            band=theirs.band,
+            array_id=theirs.array_id,
+            source=theirs.source,
+            their_offset_ab_mag=theirs.offset_ab_mag,
+            their_offset_ab_err_mag=theirs.offset_ab_err_mag,
+            their_slope_mag_arcmin=theirs.slope_mag_arcmin,
+            their_slope_err_mag_arcmin=theirs.slope_err_mag_arcmin,
+        )
+        matching = ours.get((theirs.pmap, theirs.band, theirs.array_id), [])
+        rows += [_with_ours(row, stored) for stored in matching] or [row]
     return rows
+
+
+def _with_ours(row: CompareRow, stored: StoredSet) -> CompareRow:
+    """Add our set to a row, and how it differs."""
+    offset = (stored.value("offset_ab"), stored.err("offset_ab"))
+    slope = (stored.value("slope"), stored.err("slope"))
+    offset_difference = _difference(offset, (row.their_offset_ab_mag, row.their_offset_ab_err_mag))
+    slope_difference = _difference(
+        slope, (row.their_slope_mag_arcmin, row.their_slope_err_mag_arcmin)
+    )
+    return replace(
+        row,
+        offset_ab_mag=offset[0],
+        offset_ab_err_mag=offset[1],
+        slope_mag_arcmin=slope[0],
+        slope_err_mag_arcmin=slope[1],
+        difference_mag=offset_difference[0],
+        difference_err_mag=offset_difference[1],
+        difference_sigma=offset_difference[2],
+        slope_difference_mag_arcmin=slope_difference[0],
+        slope_difference_sigma=slope_difference[2],
+        field=stored.field,
+        set_id=stored.set_id,
+    )
 
 
 def _difference(
