@@ -1,1 +1,1 @@
-"""Benchmarks: calreg beside what users would pick instead, measured in one run. See `make bench`."""
+"""Benchmarks: calreg beside what users would pick instead, measured in one run."""

@@ -33,11 +33,13 @@ def main() -> int:
     for name in arguments.names or _NAMES:
         started = time.monotonic()
         module = importlib.import_module(f"benchmarks.{name}")
-        with tempfile.TemporaryDirectory(prefix="calreg-bench-") as folder:
-            with Databases(Path(folder)) as databases:
-                for result in module.run(Setting(Path(folder), databases, arguments.quick)):
-                    results.append(result)
-                    _log(f"{name}: {result.what}: {result.ours}")
+        with (
+            tempfile.TemporaryDirectory(prefix="calreg-bench-") as folder,
+            Databases(Path(folder)) as databases,
+        ):
+            for result in module.run(Setting(Path(folder), databases, arguments.quick)):
+                results.append(result)
+                _log(f"{name}: {result.what}: {result.ours}")
         _log(f"{name}: {time.monotonic() - started:.0f} s")
     _print_table(results)
     return int(any(result.is_reached is False for result in results))

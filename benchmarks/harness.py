@@ -8,11 +8,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from benchmarks.databases import Databases
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from benchmarks.databases import Databases
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,6 @@ class Setting:
     def n_rounds(self) -> int:
         """Rounds that medians are taken over."""
         return 3 if self.is_quick else 5
-
-
-Benchmark = "Callable[[Setting], Iterator[Result]]"
 
 
 @dataclass

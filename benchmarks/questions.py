@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import uuid
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.databases import ENGINES
+from benchmarks.databases import ENGINES, gather_statistics
 from benchmarks.harness import Result, median_call_s
 from calreg import Registry
 from calreg.db.bulk import insert_columns
@@ -24,7 +25,7 @@ from calreg.db.schema import (
 from calreg.domain import Pmap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -47,18 +48,22 @@ def run(setting: Setting) -> Iterator[Result]:
     for engine in ENGINES:
         url = setting.databases.make(engine)
         n_sets = fill(url, _N_PMAPS // 10 if setting.is_quick else _N_PMAPS)
+        gather_statistics(url)
         with Registry(url) as registry:
             half_way = _MOMENT + timedelta(days=_N_VERSIONS / 2)
-            calls: dict[str, Callable[[], list[object]]] = {
-                "history of one band and array": lambda r=registry: r.history("F356W", "long"),
-                "coefficients of one context": lambda r=registry: r.coefficients(
-                    pmap=Pmap(_FIRST_PMAP + 5)
+            context = Pmap(_FIRST_PMAP + 5)
+            calls: dict[str, Callable[[], Sequence[object]]] = {
+                "history of one band and array": partial(registry.history, "F356W", "long"),
+                "coefficients of one context": partial(registry.coefficients, pmap=context),
+                "coefficients of one key, all versions": partial(
+                    registry.coefficients,
+                    pmap=context,
+                    band="F356W",
+                    array_id="long",
+                    all_versions=True,
                 ),
-                "coefficients of one key, all versions": lambda r=registry: r.coefficients(
-                    pmap=Pmap(_FIRST_PMAP + 5), band="F356W", array_id="long", all_versions=True
-                ),
-                "history as of an earlier time": lambda r=registry: r.history(
-                    "F356W", "long", as_of_utc=half_way
+                "history as of an earlier time": partial(
+                    registry.history, "F356W", "long", as_of_utc=half_way
                 ),
             }
             for what, call in calls.items():
@@ -80,7 +85,12 @@ def run(setting: Setting) -> Iterator[Result]:
 def fill(url: str, n_pmaps: int) -> int:
     """Store sets of one field for many contexts, bands, arrays and versions; return how many."""
     bands = np.array(
-        [(band, array_id) for ids, names in _BANDS.items() for array_id in ids.split() for band in names]
+        [
+            (band, array_id)
+            for ids, names in _BANDS.items()
+            for array_id in ids.split()
+            for band in names
+        ]
     )
     n_keys = len(bands)
     n_sets = n_pmaps * n_keys * _N_VERSIONS
@@ -94,9 +104,7 @@ def fill(url: str, n_pmaps: int) -> int:
     set_ids = np.array([str(uuid.UUID(digest[:32])) for digest in digests], dtype=object)
     created = np.array([_MOMENT + timedelta(days=n) for n in range(_N_VERSIONS)], dtype=object)
     with open_database(url) as database, database.write() as connection:
-        insert_columns(
-            connection, FieldRow, {"id": 1, "name": "JWIDF", "created_utc": _MOMENT}
-        )
+        insert_columns(connection, FieldRow, {"id": 1, "name": "JWIDF", "created_utc": _MOMENT})
         insert_columns(
             connection,
             FitRunRow,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calreg.db.queries.catalogs import (
@@ -16,7 +18,7 @@ from calreg.db.queries.exposures import (
     find_images,
     identity_of,
 )
-from calreg.errors import ConflictError, UnknownImageError
+from calreg.errors import CatalogColumnError, ConflictError, UnknownImageError
 from calreg.files.catalogs import read_catalog
 from calreg.files.exposures import read_exposure
 from calreg.files.imagenames import image_name_candidates
@@ -27,13 +29,19 @@ from calreg.science.photometry import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Collection, Sequence
 
     from calreg.db.engine import Connection
-    from calreg.domain import Catalog
+    from calreg.domain import Catalog, IntArray
     from calreg.files.recognise import FileKind
     from calreg.ingest import IngestOptions
     from calreg.instruments import Instrument
+
+_INTEGER_BOUND = 2**31
+"""Row identifiers and flags are stored in four bytes."""
+
+_PHOTMJSR_RELATIVE_TOLERANCE = 1e-6
+"""A copied header may have lost digits; contexts differ by 1e-4 and more."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,7 @@ class CatalogEntry:
     image : StoredExposure
     calibrated : CalibratedCatalog
     known_as : str or None
-        File name under which the same content is in the registry.
+        The catalog that has the same content already.
     """
 
     catalog: Catalog
@@ -56,17 +64,11 @@ class CatalogEntry:
 
     @property
     def summary(self) -> str:
-        """What is loaded, in one line."""
-        catalog = self.catalog
-        words = [
-            f"{catalog.number.size} detections ({catalog.flux_kind.upper()}) of "
+        """What is loaded, in a few words; rows that were dropped are counted apart."""
+        return (
+            f"{self.catalog.number.size} detections ({self.catalog.flux_kind.upper()}) of "
             f"{self.image.array} {self.image.band} {self.image.pmap}"
-        ]
-        if catalog.n_dropped_nonfinite:
-            words.append(f"{catalog.n_dropped_nonfinite} rows dropped for NaN or infinity")
-        if catalog.n_negative_flux:
-            words.append(f"{catalog.n_negative_flux} without magnitude (flux not positive)")
-        return "; ".join(words)
+        )
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -74,11 +76,13 @@ class CatalogEntry:
         disagreement = self.calibrated.mag_disagreement
         if disagreement is None or not self.calibrated.n_disagreeing:
             return ()
-        return (
-            f"{self.catalog.file_name}: {self.calibrated.n_disagreeing} magnitudes differ from "
-            f"-2.5 log10(flux * PIXAR_SR * 1e6) + 8.90 by more than {MAG_DISAGREEMENT_LIMIT} mag "
-            f"(median {disagreement:+.4f}); the computed ones are stored: check MAG_ZEROPOINT",
+        message = (
+            f"{self.calibrated.n_disagreeing} of {self.catalog.number.size} magnitudes differ by "
+            f"more than {MAG_DISAGREEMENT_LIMIT} mag from -2.5 log10(flux * PIXAR_SR * 1e6) + 8.90 "
+            f"(computed - stated: median {disagreement:+.4f} mag); the computed ones are stored; "
+            "check MAG_ZEROPOINT"
         )
+        return (message,)
 
 
 class CatalogDoor:
@@ -89,14 +93,21 @@ class CatalogDoor:
     connection : Connection
     options : IngestOptions
     instrument : Instrument
+    refused_images : collection of str
+        File names of images of the call that were not taken, for messages.
     """
 
     def __init__(
-        self, connection: Connection, options: IngestOptions, instrument: Instrument
+        self,
+        connection: Connection,
+        options: IngestOptions,
+        instrument: Instrument,
+        refused_images: Collection[str] = (),
     ) -> None:
         self.connection = connection
         self.options = options
         self.instrument = instrument
+        self.refused_images = refused_images
 
     def read(self, path: Path, kind: FileKind) -> CatalogEntry:
         """Read a catalog, find its image and calibrate it.
@@ -113,8 +124,14 @@ class CatalogDoor:
             aperture=self.options.aperture,
             columns=self.options.columns,
         )
+        _require_storable(path, "number", catalog.number)
+        _require_storable(path, "flags", catalog.flags)
         image = self._find_image(path, catalog)
-        calibrated = calibrate_catalog(catalog, bunit=image.bunit, pixar_sr=image.pixar_sr)
+        try:
+            calibrated = calibrate_catalog(catalog, bunit=image.bunit, pixar_sr=image.pixar_sr)
+        except CatalogColumnError as error:
+            msg = f"{path}: {error}"
+            raise CatalogColumnError(msg) from error
         return CatalogEntry(catalog, image, calibrated, self._known_as(path, catalog, image))
 
     def write(self, entry: CatalogEntry, ingest_id: int) -> None:
@@ -135,7 +152,7 @@ class CatalogDoor:
             if (known.flux_kind, known.aperture) != (catalog.flux_kind, catalog.aperture):
                 continue
             if known.file_sha256 == catalog.file_sha256:
-                return known.file_name
+                return f"{known.file_name} in the registry"
             msg = (
                 f"{path}: {image.file_name} already has a {catalog.flux_kind.upper()} catalog, "
                 f"{known.file_name}, with other content; choose another flux with --flux, or use a "
@@ -149,26 +166,42 @@ class CatalogDoor:
         if self.options.image is not None:
             return self._named_image(path, self.options.image)
         names = [catalog.image_name] if catalog.image_name else image_name_candidates(path.name)
-        found = find_images(self.connection, names)
+        found = _most_likely(names, find_images(self.connection, names))
         if not found:
-            same = find_catalogs_by_digest(self.connection, catalog.file_sha256)
-            hint = f" (the same content is known as the catalog of {same[0].image_name})" if same else ""
+            raise UnknownImageError(self._unknown(path, catalog, names))
+        alike = [image for image in found if _has_stated_photmjsr(catalog, image)]
+        if not alike:
+            stated = ", ".join(f"{image.photmjsr} under {image.pmap}" for image in found)
             msg = (
-                f"{path}: its image {' or '.join(names)} is neither in the registry nor in this call"
-                f"{hint}; ingest the image first or name it with --image"
+                f"{path}: its header states PHOTMJSR {catalog.settings['PHOTMJSR']}, but "
+                f"{found[0].file_name} in the registry has {stated}: the catalog was measured on "
+                "another reduction; ingest that image, or name the right one with --image"
             )
             raise UnknownImageError(msg)
-        if len(found) > 1:
-            beside = [image for image in found if image.directory == catalog.directory]
-            found = beside or found
-        if len(found) > 1:
-            places = ", ".join(f"{image.directory} ({image.pmap})" for image in found)
+        if len(alike) > 1:
+            folder = path.resolve().parent
+            beside = [image for image in alike if Path(image.directory).resolve() == folder]
+            alike = beside or alike
+        if len(alike) > 1:
+            places = " and ".join(f"{image.directory} ({image.pmap})" for image in alike)
             msg = (
-                f"{path}: {len(found)} images are called {found[0].file_name}: {places}; put the "
-                "catalog beside its image or name the image with --image"
+                f"{path}: {len(alike)} images are called {alike[0].file_name}, in {places}; put "
+                "the catalog beside its image, or name the image with --image"
             )
             raise UnknownImageError(msg)
-        return found[0]
+        return alike[0]
+
+    def _unknown(self, path: Path, catalog: Catalog, names: Sequence[str]) -> str:
+        """Say that an image is unknown, and what the reason may be."""
+        refused = next((name for name in names if name in self.refused_images), None)
+        if refused is not None:
+            return f"{path}: its image {refused} was refused; mend that first"
+        same = find_catalogs_by_digest(self.connection, catalog.file_sha256)
+        hint = f" (known with the same content for {same[0].image_name})" if same else ""
+        return (
+            f"{path}: its image {' or '.join(names)} is neither in the registry nor in this call"
+            f"{hint}; ingest the image too, or name it with --image"
+        )
 
     def _named_image(self, path: Path, image: Path) -> StoredExposure:
         """Return the image that ``--image`` names: a file, or a file name in the registry."""
@@ -181,5 +214,46 @@ class CatalogDoor:
             found = find_images(self.connection, [image.name])
             if len(found) == 1:
                 return found[0]
+            if found:
+                places = " and ".join(f"{other.directory} ({other.pmap})" for other in found)
+                msg = (
+                    f"{path}: --image {image}: {len(found)} images have this name, in {places}; "
+                    "give the path of the file"
+                )
+                raise UnknownImageError(msg)
         msg = f"{path}: --image {image} is not in the registry; ingest it first or in the same call"
         raise UnknownImageError(msg)
+
+
+def _most_likely(names: Sequence[str], found: Sequence[StoredExposure]) -> list[StoredExposure]:
+    """Return the images with the first name that any image has."""
+    for name in names:
+        images = [image for image in found if image.file_name == name]
+        if images:
+            return images
+    return []
+
+
+def _has_stated_photmjsr(catalog: Catalog, image: StoredExposure) -> bool:
+    """Tell whether an image has the PHOTMJSR of the catalog's header, where that states one.
+
+    SExtractor copies the header of the measured extension, and so tells contexts apart.
+    """
+    try:
+        stated = float(catalog.settings["PHOTMJSR"])
+    except (KeyError, ValueError):
+        return True
+    return image.photmjsr is None or math.isclose(
+        stated, image.photmjsr, rel_tol=_PHOTMJSR_RELATIVE_TOLERANCE
+    )
+
+
+def _require_storable(path: Path, name: str, values: IntArray) -> None:
+    """Refuse integers that the registry cannot hold."""
+    if values.min() < -_INTEGER_BOUND or values.max() >= _INTEGER_BOUND:
+        extreme = values.min() if values.min() < -_INTEGER_BOUND else values.max()
+        msg = (
+            f"{path}: column {name}: found {extreme}, expected whole numbers of 32 bits; name "
+            f"another column with --columns {name}=..."
+        )
+        raise CatalogColumnError(msg)

@@ -79,4 +79,7 @@ def _file_problem(recorded: RecordedFile) -> str | None:
     if found == recorded.sha256:
         return None
     what = "headers" if recorded.is_header_digest else "content"
-    return f"{path}: {what} changed since it was recorded (sha256 {found[:12]}…, {recorded.sha256[:12]}… recorded)"
+    return (
+        f"{path}: {what} changed since it was recorded "
+        f"(sha256 is {found[:12]}..., was {recorded.sha256[:12]}...)"
+    )

@@ -1,4 +1,4 @@
-"""The words of calreg as types: contexts, bands, arrays, and the records that files and tables share."""
+"""The words of calreg as types: contexts, kinds, and the records that files and tables share."""
 
 from __future__ import annotations
 
@@ -36,6 +36,15 @@ class Pmap:
     @classmethod
     def parse(cls, text: str) -> Pmap:
         """Read ``jwst_1130.pmap``, ``jwst_1130`` or ``1130``.
+
+        Parameters
+        ----------
+        text : str
+            In any case; blanks around it do not matter.
+
+        Returns
+        -------
+        Pmap
 
         Raises
         ------
@@ -89,7 +98,7 @@ class RollRelation(StrEnum):
 
 @dataclass(frozen=True)
 class Exposure:
-    """One detector image with a header: a `cal` or `crf` exposure, or an `i2d` mosaic of one array.
+    """One detector image with a header: a `cal` or `crf` exposure, or one array's `i2d` mosaic.
 
     Text is empty, and numbers are None, where the header does not say. Times are MJD UTC, angles
     degrees, sky ICRS.
@@ -98,8 +107,8 @@ class Exposure:
     ----------
     kind : ExposureKind
     program, observation, visit, visit_group, sequence, activity, exposure : str
-        The JWST identifiers as in the header (``01176``, ``241``, ``001``, ``02``, ``1``, ``01``, ``1``).
-        Empty from `visit` on for mosaics.
+        The JWST identifiers as in the header (``01176``, ``241``, ``001``, ``02``, ``1``, ``01``,
+        ``1``). Empty from `visit` on for mosaics.
     array : str
         ``nrca1`` ... ``nrcblong``.
     pmap : Pmap
@@ -217,7 +226,8 @@ class Catalog:
     flux_unit : str
         ``image`` (sum of pixel values), ``uJy``, or empty when there is no flux.
     mag, mag_err : ndarray of float64
-        Magnitudes as the catalog states them (AB where the catalog's zero point is); NaN where not given.
+        Magnitudes as the catalog states them (AB where the catalog's zero point is); NaN where not
+        given.
     flags : ndarray of int64
         `calreg.flags.DetectionFlag` bits.
     n_dropped_nonfinite : int

@@ -9,10 +9,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from calreg.domain import BoolArray, IntArray, RollRelation
 from calreg.errors import FitRefusedError
-from calreg.science.geometry import along_axis, module_side
+from calreg.science.association import assign_sources
+from calreg.science.geometry import along_axis, module_side, sky_position, unit_vectors
 from calreg.science.model import MODEL_VERSION, Nodes
 
 if TYPE_CHECKING:
@@ -91,7 +94,9 @@ class KeyInputs:
         content = {
             "key": [first.pmap.name, *self.key[2:]],
             "groups": groups,
-            "axis": [axis.pa_deg, axis.origin_ra_deg, axis.origin_dec_deg] if self.fit_slope else [],
+            "axis": [axis.pa_deg, axis.origin_ra_deg, axis.origin_dec_deg]
+            if self.fit_slope
+            else [],
             "settings": self.settings.canonical_json(),
             "model_version": MODEL_VERSION,
         }
@@ -157,7 +162,9 @@ def select_pairs(inputs: KeyInputs, columns: Columns) -> SelectedPairs:
         [group.relation == RollRelation.OPPOSITE for group in inputs.groups], dtype=np.bool_
     )[group_index]
     variable = {
-        (group_id, *numbers) for group_id in group_ids for numbers in inputs.variable.get(group_id, ())
+        (group_id, *numbers)
+        for group_id in group_ids
+        for numbers in inputs.variable.get(group_id, ())
     }
     keys = zip(columns["group_id"], columns["number_i"], columns["number_j"], strict=True)
     if variable:
@@ -181,48 +188,73 @@ def build_nodes(inputs: KeyInputs, selected: SelectedPairs, instrument: Instrume
         image.catalog_id: module_side(image.roll_deg, inputs.axis, instrument, image.array_id)
         for image in inputs.images
     }
+    catalog_i, catalog_j = (
+        np.array([getattr(group, f"catalog_{end}_id") for group in inputs.groups], dtype=np.int64)
+        for end in ("i", "j")
+    )
+    detections = np.concatenate(
+        [
+            np.column_stack([catalog_ids[group_index], columns[f"number_{end}"]])
+            for end, catalog_ids in (("i", catalog_i), ("j", catalog_j))
+        ]
+    )
+    source = _link_sources(columns, detections, inputs.settings.max_sep_arcsec)
     parts: dict[str, list[npt.NDArray[np.generic]]] = {}
-    detections: list[IntArray] = []
-    for end in ("i", "j"):
-        catalog_ids = np.array(
-            [getattr(group, f"catalog_{end}_id") for group in inputs.groups], dtype=np.int64
-        )
+    for end, catalog_ids in (("i", catalog_i), ("j", catalog_j)):
         images = [inputs.images_by_catalog[catalog_id] for catalog_id in catalog_ids]
         is_module_a = np.array([image.module == "A" for image in images], dtype=np.bool_)
         orientation = np.array([side[catalog_id] for catalog_id in catalog_ids], dtype=np.int64)
         epoch = np.array([epoch_order[image.epoch_id] for image in images], dtype=np.int64)
         part = {
-            "source_id": columns["source_id"],
+            "source_id": source,
             "is_patch_p": (is_module_a == (orientation < 0))[group_index],
             "epoch": epoch[group_index],
             "is_module_a": is_module_a[group_index],
             "mag": columns[f"mag_{end}"],
             "mag_err": columns[f"mag_err_{end}"],
         }
-        detection = np.column_stack([catalog_ids[group_index], columns[f"number_{end}"]])
-        detections.append(detection)
         for name, values in part.items():
             parts.setdefault(name, []).append(values)
     joined = {name: np.concatenate(values) for name, values in parts.items()}
-    identity = np.column_stack(
-        [joined["source_id"], joined["is_patch_p"], np.concatenate(detections)]
-    )
+    identity = np.column_stack([joined["source_id"], joined["is_patch_p"], detections])
     _, first = np.unique(identity, axis=0, return_index=True)
     nodes = {name: values[first] for name, values in joined.items()}
     return Nodes(
         **nodes,
-        d_arcmin=_source_coordinates(columns, nodes["source_id"], inputs.axis),
+        d_arcmin=_source_coordinates(columns, source, nodes["source_id"], inputs.axis),
         epoch_labels=tuple(inputs.epoch_names[epoch_id] for epoch_id in inputs.epoch_ids),
     )
 
 
-def _source_coordinates(
-    columns: Columns, source_id: IntArray, axis: FieldAxis
-) -> npt.NDArray[np.float64]:
-    """Return the coordinate d [arcmin] of each node's source, from the mean of its pairs."""
-    d_arcmin = along_axis(columns["ra_deg"], columns["dec_deg"], axis)
-    distinct, index = np.unique(columns["source_id"], return_inverse=True)
-    mean = np.bincount(index, d_arcmin, minlength=distinct.size) / np.maximum(
-        np.bincount(index, minlength=distinct.size), 1
+def _link_sources(columns: Columns, detections: IntArray, max_sep_arcsec: float) -> IntArray:
+    """Return the source of every pair, from the key's own pairs alone.
+
+    Pairs that share a detection are of one source, and so are those at one place on both patches.
+    The sources of the registry will not do: they depend on other bands, and on the order of ingest.
+    """
+    n_pairs = columns["ra_deg"].size
+    distinct, index = np.unique(detections, axis=0, return_inverse=True)
+    ends = index.reshape(2, n_pairs)
+    graph = coo_array(
+        (np.ones(n_pairs, dtype=np.int8), (ends[0], ends[1])), shape=(len(distinct),) * 2
     )
-    return np.asarray(mean[np.searchsorted(distinct, source_id)])
+    n_linked, label = connected_components(graph, directed=False)
+    linked = label[ends[0]]
+    mean = np.column_stack(
+        [
+            np.bincount(linked, vector, minlength=n_linked)
+            for vector in unit_vectors(columns["ra_deg"], columns["dec_deg"]).T
+        ]
+    )
+    nothing = np.empty(0)
+    places = assign_sources(*sky_position(mean), nothing, nothing, max_sep_arcsec=max_sep_arcsec)
+    return places.index[linked]
+
+
+def _source_coordinates(
+    columns: Columns, source: IntArray, wanted: IntArray, axis: FieldAxis
+) -> npt.NDArray[np.float64]:
+    """Return the coordinate d [arcmin] of the wanted sources, from the mean of their pairs."""
+    d_arcmin = along_axis(columns["ra_deg"], columns["dec_deg"], axis)
+    n_pairs = np.maximum(np.bincount(source), 1)
+    return np.asarray((np.bincount(source, d_arcmin) / n_pairs)[wanted])

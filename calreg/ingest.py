@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,21 +22,21 @@ from calreg.db.queries.exposures import (
     load_epochs,
 )
 from calreg.domain import Exposure, FluxKind, Progress, no_progress
-from calreg.errors import CalregError, ConflictError, InvalidValueError
+from calreg.errors import CalregError, ConflictError, EpochConflictError, InvalidValueError
 from calreg.files.exposures import read_exposure
 from calreg.files.recognise import FileKind, inspect
 from calreg.instruments import Instrument, load_instrument
 from calreg.placing import place_exposures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from calreg.db.engine import Connection, Database
 
 _DATA_SUFFIXES = frozenset(
     {".fits", ".fit", ".cat", ".ldac", ".ecsv", ".csv", ".xml", ".vot", ".votable", ".parquet"}
 )
-"""In a folder, a file that is not recognised is an error with one of these endings, else passed over."""
+"""In a folder, an unrecognised file is refused with one of these endings, else passed over."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,19 @@ class FileOutcome:
     message : str
         What was loaded, or why not.
     warnings : tuple of str
+        Without the name of the file.
+    n_dropped_nonfinite : int
+        Rows of a catalog that were dropped for NaN or infinity.
+    n_negative_flux : int
+        Rows of a catalog that were stored without magnitude, as their flux is not positive.
     """
 
     path: Path
     kind: str
     message: str
     warnings: tuple[str, ...] = ()
+    n_dropped_nonfinite: int = 0
+    n_negative_flux: int = 0
 
 
 @dataclass
@@ -151,15 +160,14 @@ def ingest(
     )
     try:
         with database.write() as connection:
-            loader = _Loader(connection, options, instrument, report)
+            loader = _Loader(connection, options, instrument, report, database.command)
             loader.load_exposures(exposures)
             loader.load_catalogs(catalogs, progress)
-            if options.is_strict and report.refused:
-                raise _NothingLoadedError
-            report.is_committed = bool(report.loaded)
+            loader.require_strict()
     except _NothingLoadedError:
         report.loaded.clear()
         report.epochs.clear()
+    report.is_committed = bool(report.loaded)
     return report
 
 
@@ -169,15 +177,14 @@ def _expand(paths: Iterable[Path], report: IngestReport) -> list[tuple[Path, boo
     for path in paths:
         if path.is_dir():
             for inner in sorted(path.rglob("*")):
-                is_hidden = any(
-                    part.startswith(".") for part in inner.relative_to(path).parts
-                )
+                is_hidden = any(part.startswith(".") for part in inner.relative_to(path).parts)
                 if inner.is_file() and not is_hidden:
                     files.setdefault(inner, False)
         elif path.is_file():
             files[path] = True
         else:
-            message = f"{path}: no such file or folder"
+            what = "neither a file nor a folder" if path.exists() else "no such file or folder"
+            message = f"{path}: {what}: check the name"
             report.refused.append(FileOutcome(path, "", message))
     return list(files.items())
 
@@ -229,11 +236,13 @@ class _Loader:
         options: IngestOptions,
         instrument: Instrument,
         report: IngestReport,
+        command: Callable[[str], str],
     ) -> None:
         self.connection = connection
         self.options = options
         self.instrument = instrument
         self.report = report
+        self.command = command
         self.started_utc = datetime.now(UTC)
         self._ingest_id: int | None = None
 
@@ -243,6 +252,11 @@ class _Loader:
         if self._ingest_id is None:
             self._ingest_id = add_ingest(self.connection, self.started_utc, __version__)
         return self._ingest_id
+
+    def require_strict(self) -> None:
+        """Roll everything back if a file was refused and that is not to be tolerated."""
+        if self.options.is_strict and self.report.refused:
+            raise _NothingLoadedError
 
     def load_exposures(self, exposures: list[tuple[Path, Exposure]]) -> None:
         """Place new exposures in fields and epochs and write them."""
@@ -258,8 +272,8 @@ class _Loader:
         )
         kept = []
         for (path, exposure), placement in zip(new, placed, strict=True):
-            if placement.refusal:
-                message = f"{path}: {placement.refusal}"
+            if placement.joined:
+                message = str(self._epoch_conflict(path, *placement.joined))
                 self.report.refused.append(FileOutcome(path, str(exposure.kind), message))
             else:
                 kept.append((path, exposure, placement.epoch_id))
@@ -281,6 +295,17 @@ class _Loader:
             epoch for epoch in load_epochs(self.connection) if epoch.id in touched
         ]
 
+    def _epoch_conflict(
+        self, path: Path, epoch_1: StoredEpoch, epoch_2: StoredEpoch
+    ) -> EpochConflictError:
+        """Word the one thing that cannot be found out: which epoch a late file belongs to."""
+        words = ["ingest", str(path), "--field", epoch_1.field_name, "--epoch", epoch_1.name]
+        return EpochConflictError(
+            f"{path}: would join epochs {epoch_1.name} and {epoch_2.name} of field "
+            f"{epoch_1.field_name}, which exist already; say which one it belongs to: "
+            f"{self.command(shlex.join(words))}"
+        )
+
     def _sort_out(self, exposures: list[tuple[Path, Exposure]]) -> list[tuple[Path, Exposure]]:
         """Tell new exposures from known ones and from conflicts."""
         stored: dict[Identity, StoredExposure | Exposure] = dict(
@@ -293,41 +318,67 @@ class _Loader:
                 stored[identity_of(exposure)] = exposure
                 new.append((path, exposure))
             elif _is_same_content(exposure, known):
-                message = f"same content as {known.file_name}, which is in the registry"
-                if isinstance(known, Exposure):
-                    message = f"same content as {known.file_name} of this call"
-                self.report.unchanged.append(FileOutcome(path, str(exposure.kind), message))
-            else:
-                error = ConflictError(
-                    f"{path}: {exposure.kind} of {exposure.array} {exposure.band} under "
-                    f"{exposure.pmap}, CAL_VER {exposure.cal_ver or 'unknown'}, is known from "
-                    f"{Path(known.directory) / known.file_name} with other content; nothing of this "
-                    "file was loaded. Reprocessed data need another CRDS_CTX or CAL_VER, or a new "
-                    "registry"
+                where = "of this call" if isinstance(known, Exposure) else "in the registry"
+                self.report.unchanged.append(
+                    FileOutcome(
+                        path,
+                        str(exposure.kind),
+                        f"same content as {known.file_name} {where}",
+                        self._ignored_place(known),
+                    )
                 )
-                self.report.refused.append(FileOutcome(path, str(exposure.kind), str(error)))
+            else:
+                message = str(_content_conflict(path, exposure, known))
+                self.report.refused.append(FileOutcome(path, str(exposure.kind), message))
         return new
+
+    def _ignored_place(self, known: StoredExposure | Exposure) -> tuple[str, ...]:
+        """Warn where ``--field`` or ``--epoch`` asks for another place than a known image has."""
+        if isinstance(known, Exposure):
+            return ()
+        epoch = self._epochs_before[known.epoch_id]
+        wanted = (
+            self.options.field_name or epoch.field_name,
+            self.options.epoch_label or epoch.name,
+        )
+        if wanted == (epoch.field_name, epoch.name):
+            return ()
+        message = (
+            f"stays in field {epoch.field_name}, epoch {epoch.name}: --field and --epoch place new "
+            "images only"
+        )
+        return (message,)
+
+    @cached_property
+    def _epochs_before(self) -> dict[int, StoredEpoch]:
+        """The epochs as they were before this call."""
+        return {epoch.id: epoch for epoch in load_epochs(self.connection)}
 
     def load_catalogs(self, catalogs: list[tuple[Path, FileKind]], progress: Progress) -> None:
         """Read catalogs one by one, find their images, and write their detections."""
-        door = CatalogDoor(self.connection, self.options, self.instrument)
+        refused = {outcome.path.name for outcome in self.report.refused}
+        door = CatalogDoor(self.connection, self.options, self.instrument, refused)
         for n_done, (path, kind) in enumerate(catalogs):
             progress("loading catalogs", n_done, len(catalogs))
             try:
                 entry = door.read(path, kind)
-                if entry.known_as is not None:
-                    message = f"same content as {entry.known_as}, which is in the registry"
-                    self.report.unchanged.append(FileOutcome(path, "catalog", message))
-                    continue
             except CalregError as error:
-                message = str(error)
-                if path.name not in message:
-                    message = f"{path}: {message}"
-                self.report.refused.append(FileOutcome(path, "catalog", message))
+                self.report.refused.append(FileOutcome(path, "catalog", str(error)))
+                continue
+            if entry.known_as is not None:
+                message = f"same content as {entry.known_as}"
+                self.report.unchanged.append(FileOutcome(path, "catalog", message))
                 continue
             door.write(entry, self.ingest_id)
             self.report.loaded.append(
-                FileOutcome(path, "catalog", entry.summary, entry.warnings)
+                FileOutcome(
+                    path,
+                    "catalog",
+                    entry.summary,
+                    entry.warnings,
+                    entry.catalog.n_dropped_nonfinite,
+                    entry.catalog.n_negative_flux,
+                )
             )
         progress("loading catalogs", len(catalogs), len(catalogs))
 
@@ -338,6 +389,18 @@ def _is_same_content(exposure: Exposure, known: StoredExposure | Exposure) -> bo
     if has_both and exposure.file_sha256 != known.file_sha256:
         return False
     return exposure.header_sha256 == known.header_sha256
+
+
+def _content_conflict(
+    path: Path, exposure: Exposure, known: StoredExposure | Exposure
+) -> ConflictError:
+    """Word that a file has the identity of a known image and other content."""
+    return ConflictError(
+        f"{path}: {exposure.kind} of {exposure.array} {exposure.band} under {exposure.pmap}, "
+        f"CAL_VER {exposure.cal_ver or 'unknown'}, is known with other content from "
+        f"{Path(known.directory) / known.file_name}; nothing of this file was loaded: reprocessed "
+        "data need another CRDS_CTX or CAL_VER, or a new registry"
+    )
 
 
 def parse_columns(text: str) -> dict[str, str]:

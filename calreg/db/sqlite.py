@@ -33,8 +33,11 @@ if TYPE_CHECKING:
 _POLL_MS = 250
 """How long one try for a lock blocks, so that Ctrl-C is answered while we wait."""
 
-_BATCH_ROWS = 4096
-"""Rows that are Python objects at one time; larger batches fall out of the CPU's cache."""
+_MAX_PARAMETERS = 999
+"""Parameters of a statement that every SQLite takes (32766 since 3.32, for no more speed)."""
+
+_BATCH_STATEMENTS = 8
+"""Statements whose rows are Python objects at one time; more fall out of the CPU's cache."""
 
 
 class _SqliteFileGuard:
@@ -216,17 +219,30 @@ class SqliteDialect(Dialect):
     def insert(
         self, connection: sa.Connection, table: sa.Table, columns: Sequence[TableColumn]
     ) -> None:
-        """Insert with the driver's executemany, which is five times as fast as SQLAlchemy's."""
+        """Insert with the driver's executemany, many rows to a statement.
+
+        That is five times as fast as SQLAlchemy's bulk insert, and a third faster than a row to a
+        statement: each statement has a fixed cost.
+        """
         quote = connection.dialect.identifier_preparer.quote
         names = ", ".join(quote(column.name) for column in columns)
-        marks = ", ".join("?" * len(columns))
-        statement = f"INSERT INTO {quote(table.name)} ({names}) VALUES ({marks})"  # noqa: S608
+        insert = f"INSERT INTO {quote(table.name)} ({names}) VALUES "  # noqa: S608  # names, no values
+        row = f"({', '.join('?' * len(columns))})"
+        n_statement = max(1, _MAX_PARAMETERS // len(columns))
+        n_batch = n_statement * _BATCH_STATEMENTS
+        n_columns = len(columns)
         cursor = connection.connection.cursor()
         try:
-            for start in range(0, columns[0].n_rows, _BATCH_ROWS):
-                batch = slice(start, start + _BATCH_ROWS)
-                rows = zip(*[_sqlite_objects(column, batch) for column in columns], strict=True)
-                cursor.executemany(statement, rows)  # type: ignore[arg-type]
+            for start in range(0, columns[0].n_rows, n_batch):
+                n_rows = min(n_batch, columns[0].n_rows - start)
+                values: list[object] = [None] * (n_rows * n_columns)
+                for index, column in enumerate(columns):
+                    values[index::n_columns] = _sqlite_objects(column, slice(start, start + n_rows))
+                n_whole = n_rows // n_statement * n_statement
+                whole = _split(values[: n_whole * n_columns], n_statement * n_columns)
+                rest = _split(values[n_whole * n_columns :], n_columns)
+                cursor.executemany(insert + ", ".join([row] * n_statement), whole)
+                cursor.executemany(insert + row, rest)
         finally:
             cursor.close()
 
@@ -286,6 +302,11 @@ def _sqlite_objects(column: TableColumn, batch: slice) -> list[object]:
         values = values.astype(np.object_)
         values[column.is_null[batch]] = None
     return list(values.tolist())
+
+
+def _split(values: list[object], n_each: int) -> list[list[object]]:
+    """Cut a list into lists of equal length."""
+    return [values[start : start + n_each] for start in range(0, len(values), n_each)]
 
 
 def _patiently(connection: sa.Connection, statement: str, wait_s: float) -> None:

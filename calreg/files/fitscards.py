@@ -101,6 +101,16 @@ class HeaderTemplate:
     def filled(self, values: Mapping[str, Value]) -> list[bytes]:
         """Return the cards with values filled in.
 
+        Parameters
+        ----------
+        values : mapping of str to str, bool, int or float
+            By keyword; the others keep the template's value.
+
+        Returns
+        -------
+        list of bytes
+            Cards of 80 bytes.
+
         Raises
         ------
         UnknownKeyError

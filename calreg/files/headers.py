@@ -175,6 +175,14 @@ def read_headers(path: Path) -> FitsHeaders:
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a whole file in hexadecimal.
 
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    str
+
     Raises
     ------
     FileFormatError
@@ -188,7 +196,17 @@ def file_sha256(path: Path) -> str:
 
 
 def read_start(path: Path, n_bytes: int) -> bytes:
-    """Return the first bytes of a file, fewer if the file is shorter.
+    """Return the first bytes of a file.
+
+    Parameters
+    ----------
+    path : Path
+    n_bytes : int
+
+    Returns
+    -------
+    bytes
+        Fewer than `n_bytes` if the file is shorter.
 
     Raises
     ------

@@ -96,6 +96,14 @@ def inspect(path: Path) -> RecognisedFile:
 def recognise(path: Path) -> FileKind:
     """Return what a file holds; see `inspect`.
 
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    FileKind
+
     Raises
     ------
     FileFormatError

@@ -115,6 +115,11 @@ def catalog_columns(mosaic: SimulatedMosaic) -> dict[str, NDArray[np.float64 | n
     Parameters
     ----------
     mosaic : SimulatedMosaic
+
+    Returns
+    -------
+    dict of str to ndarray of float64 or int64, shape (n_rows,)
+        Fluxes in the mosaic's pixel unit; pixels 1-based; positions ICRS [deg].
     """
     detections = mosaic.detections
     return {

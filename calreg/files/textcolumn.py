@@ -16,7 +16,7 @@ _FORM = re.compile(r"(?P<repeat>\d*)(?P<code>[LXBIJKAEDCMPQ]).*")
 
 # Bytes of one element, FITS standard 4.0, Table 18; of X, bits, eight make a byte.
 _ELEMENT_BYTES = {
-    "L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16,
+    "A": 1, "B": 1, "L": 1, "I": 2, "J": 4, "E": 4, "K": 8, "D": 8, "C": 8, "P": 8, "M": 16, "Q": 16
 }  # fmt: skip
 
 
@@ -84,6 +84,4 @@ def _cells(table: HeaderUnit, start: int, width: int) -> list[str]:
         stream.seek(table.data_start)
         raw = stream.read(row_bytes * n_rows)
     cells = np.frombuffer(raw, dtype=np.uint8).reshape(n_rows, row_bytes)[:, start : start + width]
-    return [
-        cell.tobytes().partition(b"\0")[0].decode("ascii", "replace").strip() for cell in cells
-    ]
+    return [cell.tobytes().partition(b"\0")[0].decode("ascii", "replace").strip() for cell in cells]

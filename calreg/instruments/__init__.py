@@ -128,11 +128,21 @@ class Instrument:
     keywords: dict[str, Keyword]
 
     def array(self, name: str) -> Array:
-        """Return an array by its name or its DETECTOR card, in any case.
+        """Return an array by its name or its DETECTOR card.
+
+        Parameters
+        ----------
+        name : str
+            ``nrcblong``, or a detector such as ``NRCBLONG``, in any case.
+
+        Returns
+        -------
+        Array
 
         Raises
         ------
         UnknownKeyError
+            If the instrument has no such array.
         """
         array = self.arrays.get(name.strip().lower())
         if array is None:
@@ -151,6 +161,16 @@ class Instrument:
     def band(self, filter_name: str, pupil: str) -> Band:
         """Return the band of a (FILTER, PUPIL) pair.
 
+        Parameters
+        ----------
+        filter_name, pupil : str
+            The cards FILTER and PUPIL, in any case.
+
+        Returns
+        -------
+        Band
+            Named by FILTER where PUPIL is clear, else by PUPIL.
+
         Raises
         ------
         InvalidValueError
@@ -161,17 +181,28 @@ class Instrument:
         band = self.bands.get(name)
         if band is None or band.filter != filter_name:
             msg = (
-                f"FILTER={filter_name!r} with PUPIL={pupil!r} is not an imaging passband of {self.name}"
+                f"FILTER={filter_name!r} with PUPIL={pupil!r} is not an imaging passband of "
+                f"{self.name}"
             )
             raise InvalidValueError(msg)
         return band
 
     def band_named(self, name: str) -> Band:
-        """Return a band by its name, in any case.
+        """Return a band by its name.
+
+        Parameters
+        ----------
+        name : str
+            ``F356W``, in any case.
+
+        Returns
+        -------
+        Band
 
         Raises
         ------
         UnknownKeyError
+            If the instrument has no such band.
         """
         band = self.bands.get(name.strip().upper())
         if band is None:
@@ -180,11 +211,22 @@ class Instrument:
         return band
 
     def array_id_named(self, name: str) -> str:
-        """Return an array id by its own name or that of one of its detectors, in any case.
+        """Return an array id by its own name or that of one of its detectors.
+
+        Parameters
+        ----------
+        name : str
+            ``long``, or an array such as ``nrcblong``, in any case.
+
+        Returns
+        -------
+        str
+            What the modules share: ``1`` ... ``4``, ``long``.
 
         Raises
         ------
         UnknownKeyError
+            If the instrument has neither.
         """
         wanted = name.strip().lower()
         if wanted in self.array_ids:
@@ -203,6 +245,10 @@ def load_instrument(name: str = "nircam") -> Instrument:
     ----------
     name : str
         Name of the TOML file without its ending.
+
+    Returns
+    -------
+    Instrument
 
     Raises
     ------

@@ -67,7 +67,7 @@ def assign_sources(
     index = np.full(ra_deg.size, -1, dtype=np.int64)
     if known_ra_deg.size and ra_deg.size:
         tree = cKDTree(unit_vectors(known_ra_deg, known_dec_deg))
-        _, nearest = tree.query(vectors, distance_upper_bound=radius)
+        nearest = np.asarray(tree.query(vectors, distance_upper_bound=radius)[1], dtype=np.int64)
         is_found = nearest < known_ra_deg.size
         index[is_found] = nearest[is_found]
     is_new = index < 0
@@ -81,8 +81,6 @@ def assign_sources(
     )
     n_new, label = connected_components(graph, directed=False)
     index[is_new] = known_ra_deg.size + label
-    mean = np.column_stack(
-        [np.bincount(label, vectors[is_new, axis], minlength=n_new) for axis in range(3)]
-    )
-    new_ra_deg, new_dec_deg = sky_position(mean)
+    sums = [np.bincount(label, vectors[is_new, axis], minlength=n_new) for axis in range(3)]
+    new_ra_deg, new_dec_deg = sky_position(np.column_stack(sums).astype(np.float64, copy=False))
     return Assignment(index, new_ra_deg, new_dec_deg)

@@ -63,6 +63,10 @@ class FootprintSet:
         footprints : sequence of ndarray of float64, shape (n_vertices, 2)
             ICRS (ra, dec) [deg]; orientation and a repeated first vertex do not matter.
 
+        Returns
+        -------
+        FootprintSet
+
         Raises
         ------
         InvalidValueError
@@ -226,6 +230,10 @@ def footprints_overlap(footprint_1: FloatArray, footprint_2: FloatArray) -> bool
     ----------
     footprint_1, footprint_2 : ndarray of float64, shape (n_vertices, 2)
         ICRS (ra, dec) [deg].
+
+    Returns
+    -------
+    bool
 
     Raises
     ------

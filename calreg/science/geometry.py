@@ -73,7 +73,7 @@ def unit_vectors(ra_deg: ArrayLike, dec_deg: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray of float64, shape (..., 3)
-        x towards (0, 0), z towards the north pole; NaN where a coordinate is not finite.
+        The x axis points to (0, 0), the z axis to the north pole; NaN where a coordinate is not finite.
     """
     ra, dec = np.broadcast_arrays(
         np.radians(np.asarray(ra_deg, dtype=np.float64)),
@@ -416,6 +416,10 @@ def s_region_text(footprint: FloatArray) -> str:
     ----------
     footprint : ndarray of float64, shape (n_vertices, 2)
         ICRS (ra, dec) [deg].
+
+    Returns
+    -------
+    str
     """
     numbers = " ".join(f"{ra:.9f} {dec:.9f}" for ra, dec in np.asarray(footprint, float).tolist())
     return f"POLYGON ICRS  {numbers}"

@@ -192,6 +192,10 @@ def base_photmjsr(band: str, array: str) -> float:
     band, array : str
         ``F150W``, ``nrca1``.
 
+    Returns
+    -------
+    float
+
     Raises
     ------
     UnknownKeyError
@@ -208,6 +212,16 @@ def true_coefficients(
     truth: tuple[TrueCoefficients, ...], pmap: str, band: str, array_id: str
 ) -> TrueCoefficients:
     """Return the entry of one key.
+
+    Parameters
+    ----------
+    truth : tuple of TrueCoefficients
+    pmap, band, array_id : str
+        ``jwst_1130.pmap``, ``F356W``, ``long``.
+
+    Returns
+    -------
+    TrueCoefficients
 
     Raises
     ------

@@ -263,7 +263,7 @@ class PairFit:
 
     @property
     def offset_ab_mag(self) -> float:
-        """m_A - m_B at d = 0 [mag]."""
+        """Offset m_A - m_B at d = 0 [mag]."""
         return self.value("offset_ab")
 
     @property

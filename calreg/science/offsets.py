@@ -72,6 +72,11 @@ def patch_statistics(dmag: FloatArray) -> PatchStatistics:
     dmag : ndarray of float64, shape (n_pairs,)
         Later minus earlier [mag]; finite.
 
+    Returns
+    -------
+    PatchStatistics
+        NaN where there are too few pairs for a number.
+
     Raises
     ------
     InvalidValueError
@@ -99,6 +104,11 @@ def measure_offset(dmag_b_first: FloatArray, dmag_a_first: FloatArray) -> Median
         Later minus earlier [mag] on the patch that module B saw first.
     dmag_a_first : ndarray of float64, shape (n_q,)
         The same on the patch that module A saw first.
+
+    Returns
+    -------
+    MedianOffset
+        Errors are NaN where a patch has one pair only.
 
     Raises
     ------

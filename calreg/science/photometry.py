@@ -73,12 +73,14 @@ def calibrate_catalog(catalog: Catalog, *, bunit: str, pixar_sr: float | None) -
     if scale_ujy is None:
         if not has_stated:
             msg = (
-                f"{catalog.file_name}: fluxes are sums of an image in {bunit or 'an unknown unit'} and "
-                "there are no magnitudes; expected BUNIT MJy/sr with PIXAR_SR, or a magnitude column"
+                f"fluxes are sums of an image in {bunit or 'an unknown unit'} "
+                f"with PIXAR_SR={pixar_sr or 'missing'}, and there are no magnitudes; expected an "
+                "image in MJy/sr with PIXAR_SR, or a magnitude column"
             )
             raise CatalogColumnError(msg)
-        flux_ujy = ab_flux_ujy(catalog.mag)
-        flux_err_ujy = flux_ujy * catalog.mag_err / MAG_PER_RELATIVE_FLUX
+        with np.errstate(over="ignore"):
+            flux_ujy = _finite(ab_flux_ujy(catalog.mag))
+            flux_err_ujy = _finite(flux_ujy * catalog.mag_err / MAG_PER_RELATIVE_FLUX)
         return CalibratedCatalog(
             _detections(catalog, flux_ujy, flux_err_ujy, catalog.mag, catalog.mag_err),
             "catalog",
@@ -90,7 +92,8 @@ def calibrate_catalog(catalog: Catalog, *, bunit: str, pixar_sr: float | None) -
     mag = ab_mag(flux_ujy)
     has_mag = np.isfinite(mag)
     mag_err = np.full(mag.shape, np.nan)
-    np.divide(MAG_PER_RELATIVE_FLUX * flux_err_ujy, flux_ujy, out=mag_err, where=has_mag)
+    with np.errstate(over="ignore"):
+        np.divide(MAG_PER_RELATIVE_FLUX * flux_err_ujy, flux_ujy, out=mag_err, where=has_mag)
     difference = (mag - catalog.mag)[has_mag & np.isfinite(catalog.mag)]
     return CalibratedCatalog(
         _detections(catalog, flux_ujy, flux_err_ujy, mag, mag_err),
@@ -116,16 +119,21 @@ def _detections(
     mag_ab: FloatArray,
     mag_err: FloatArray,
 ) -> Detections:
-    """Put the pieces together."""
+    """Put the pieces together; an infinity that is no position and no flux is unknown."""
     return Detections(
         number=catalog.number,
         ra_deg=catalog.ra_deg,
         dec_deg=catalog.dec_deg,
-        x=catalog.x,
-        y=catalog.y,
+        x=_finite(catalog.x),
+        y=_finite(catalog.y),
         flux_ujy=flux_ujy,
         flux_err_ujy=flux_err_ujy,
         mag_ab=mag_ab,
-        mag_err=mag_err,
+        mag_err=_finite(mag_err),
         flags=catalog.flags,
     )
+
+
+def _finite(values: FloatArray) -> FloatArray:
+    """Return NaN for infinities."""
+    return np.where(np.isfinite(values), values, np.nan)

@@ -17,9 +17,9 @@ class FitSettings:
     Attributes
     ----------
     mag_limit : float
-        Faintest AB magnitude of either detection [mag].
+        Faintest mean AB magnitude of a pair [mag].
     snr : float
-        Smallest signal-to-noise ratio of either detection.
+        Smallest signal-to-noise ratio of a pair, by the mean error of its two magnitudes.
     max_sep_arcsec : float
         Search radius [arcsec].
     floor : float or "auto"
@@ -35,6 +35,10 @@ class FitSettings:
     ------
     InvalidValueError
         If a value is outside its meaning.
+
+    Notes
+    -----
+    Both limits are on means, symmetric in the two epochs, so that the selection favours neither.
     """
 
     mag_limit: float = 22.0
@@ -76,9 +80,31 @@ class FitSettings:
     ) -> FitSettings:
         """Read settings as a command line gives them, words in any case.
 
+        Parameters
+        ----------
+        mag_limit : float
+            Faintest mean AB magnitude of a pair [mag].
+        snr : float
+            Smallest signal-to-noise ratio of a pair, by the mean error of its two magnitudes.
+        max_sep_arcsec : float
+            Search radius [arcsec].
+        floor : str or float
+            ``auto``, or the noise floor per pair [mag], as text or number.
+        slope : str
+            ``auto``, ``none`` or ``fit``.
+        time : str
+            ``fix`` or ``fit``.
+        axis : str or float
+            ``auto``, or the position angle of +d [deg, N over E], as text or number.
+
+        Returns
+        -------
+        FitSettings
+
         Raises
         ------
         InvalidValueError
+            If a value is outside its meaning.
         """
         return cls(
             mag_limit=mag_limit,
@@ -93,6 +119,15 @@ class FitSettings:
     @classmethod
     def from_json(cls, text: str) -> FitSettings:
         """Read what `canonical_json` wrote.
+
+        Parameters
+        ----------
+        text : str
+            JSON object with every setting.
+
+        Returns
+        -------
+        FitSettings
 
         Raises
         ------

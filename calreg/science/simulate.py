@@ -137,6 +137,15 @@ class Programme:
     def true_coefficients(self, pmap: str, band: str, array_id: str) -> TrueCoefficients:
         """Return what was injected for one key.
 
+        Parameters
+        ----------
+        pmap, band, array_id : str
+            ``jwst_1130.pmap``, ``F356W``, ``long``.
+
+        Returns
+        -------
+        TrueCoefficients
+
         Raises
         ------
         UnknownKeyError
@@ -146,6 +155,17 @@ class Programme:
 
     def mosaic(self, pmap: str, band: str, array: str, epoch: int) -> SimulatedMosaic:
         """Return one mosaic.
+
+        Parameters
+        ----------
+        pmap, band, array : str
+            ``jwst_1130.pmap``, ``F356W``, ``nrcalong``.
+        epoch : int
+            Number of the epoch, from 1.
+
+        Returns
+        -------
+        SimulatedMosaic
 
         Raises
         ------

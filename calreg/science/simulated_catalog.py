@@ -1,8 +1,6 @@
 """Seeded photometry of a simulated sky, as SExtractor's dual-image mode would give it.
 
-Model
------
-A source of magnitude M, at d along the field's axis, measured at epoch e by array A or B, reads
+The model: a source of magnitude M, at d along the field's axis, measured at epoch e by array A or B, reads
 
     m = M + variation_e + [array in A] offset_ab - 1/2 o_e k d + time_e + noise
 
@@ -178,6 +176,11 @@ def mosaic_pixels(xi_arcmin: FloatArray, eta_arcmin: FloatArray) -> tuple[FloatA
     ----------
     xi_arcmin, eta_arcmin : ndarray of float64
         Tangent-plane position about the field centre, east and north [arcmin].
+
+    Returns
+    -------
+    x_fits, y_fits : ndarray of float64
+        1-based pixel coordinates, as FITS counts.
     """
     angle = np.radians(MOSAIC_Y_PA_DEG)
     pixels_per_arcmin = 60.0 / MOSAIC_SCALE_ARCSEC

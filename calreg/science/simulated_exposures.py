@@ -162,9 +162,19 @@ def expose(
 ) -> dict[ExposureKey, list[SimulatedExposure]]:
     """Return the dithers of each epoch, band and array, before any context is chosen.
 
-    Until then `pmap` and `photom_file` are empty and `photmjsr` is NaN.
+    Parameters
+    ----------
+    instrument : Instrument
+    bands : sequence of Band
+        SW and LW bands are observed in pairs, in this order.
+    epochs : tuple of SimulatedEpoch
+    n_dithers : int
+        Exposures of each epoch, band and array.
 
-    SW and LW bands are observed in pairs, in the order of `bands`.
+    Returns
+    -------
+    dict of ExposureKey to list of SimulatedExposure
+        `pmap` and `photom_file` are empty and `photmjsr` is NaN until a context is chosen.
     """
     by_channel = {
         channel: [band for band in bands if band.channel == channel] for channel in ("SW", "LW")

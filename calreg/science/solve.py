@@ -64,7 +64,7 @@ class BlockSystem:
 
     @property
     def sizes(self) -> IntArray:
-        """Rows of every block, shape (n_blocks,)."""
+        """Number of rows of every block, shape (n_blocks,)."""
         return np.diff(self.starts, append=self.values.size)
 
 
@@ -149,7 +149,17 @@ class _Profile:
 
 @cache
 def huber_threshold(n_dof: int) -> float:
-    """Return the Huber threshold on the distance of a block with `n_dof` degrees of freedom.
+    """Return the Huber threshold on the distance of a block.
+
+    Parameters
+    ----------
+    n_dof : int
+        Degrees of freedom of the block, one or more.
+
+    Returns
+    -------
+    float
+        In units of the noise; 1.345 for one degree of freedom.
 
     Notes
     -----
@@ -279,9 +289,10 @@ def solve_blocks(system: BlockSystem, *, floor_mag: float | None, seed: int) -> 
     ``u^2 sum(w^2 r^2) - b (1 - p / n) (sum(w) - sum(w^2) / sum(w))``, b from `huber_variance`, p
     coefficients and n degrees of freedom; bounded influence keeps 5 % of outliers from feeding it.
 
-    The covariance is ``nu / (nu - 2) K^2 s^2 / g^2`` times the inverse of the weighted normal matrix,
-    with s^2 the mean of u^2 D^2 per degree of freedom, g the mean derivative of u D, K = 1 + p var(g) /
-    (n g^2), and nu = n - p: the variance of Student's t, because s^2 is estimated from the same data.
+    The covariance is ``nu / (nu - 2) K^2 s^2 / g^2`` times the inverse of the weighted normal
+    matrix, with s^2 the mean of u^2 D^2 per degree of freedom, g the mean derivative of u D,
+    K = 1 + p var(g) / (n g^2), and nu = n - p: the variance of Student's t, because s^2 is estimated
+    from the same data.
 
     References
     ----------
@@ -358,6 +369,10 @@ def describe_combination(vector: FloatArray, names: tuple[str, ...]) -> str:
     vector : ndarray of float64, shape (n_names,)
         Unit vector; parts below 0.05 are left out and the first part is made positive.
     names : tuple of str
+
+    Returns
+    -------
+    str
     """
     parts = [(float(part), name) for part, name in zip(vector, names, strict=True)]
     parts = [(part, name) for part, name in parts if abs(part) >= 0.05]

@@ -89,6 +89,11 @@ def measure_residuals(
         Coordinate along the axis [arcmin]. With it, 12 pairs or more are compared with a robust
         line in d instead of their median.
 
+    Returns
+    -------
+    GroupResiduals
+        NaN for too few pairs.
+
     Raises
     ------
     InvalidValueError

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from registryrows import add_catalog
 
 from calreg.db import bulk
 from calreg.db.bulk import (
@@ -19,9 +18,13 @@ from calreg.db.bulk import (
     integer_list,
     reserve_ids,
 )
-from calreg.db.engine import Database
 from calreg.db.schema import CoefficientRow, DetectionRow, FieldRow, IngestRow, PmapRow
 from calreg.errors import ConflictError, InvalidValueError
+from registryrows import add_catalog
+
+if TYPE_CHECKING:
+    from calreg.db.columns import ColumnValue
+    from calreg.db.engine import Database
 
 N_ROWS = 5000
 NULLABLE = ("x", "y", "flux_ujy", "flux_err_ujy", "mag_ab", "mag_err")
@@ -48,10 +51,9 @@ ALL_DETECTIONS = sa.select(DetectionRow).order_by(DetectionRow.number)
 
 
 @pytest.fixture
-def catalog_id(database: Database) -> Iterator[int]:
+def catalog_id(database: Database) -> int:
     with database.write() as connection:
-        id_ = add_catalog(connection)
-    yield id_
+        return add_catalog(connection)
 
 
 def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
@@ -181,11 +183,11 @@ def test_null_among_integers_is_an_error(database: Database) -> None:
         insert_columns(connection, FieldRow, {"name": "a", "created_utc": moment})
     statement = sa.select(FieldRow.merged_into_id)
     with (
-        pytest.raises(InvalidValueError, match="merged_into_id.*coalesce"),
+        pytest.raises(InvalidValueError, match=r"merged_into_id.*coalesce"),
         database.read() as connection,
     ):
         fetch_columns(connection, statement)
-    with pytest.raises(InvalidValueError, match="merged_into_id.*coalesce"):
+    with pytest.raises(InvalidValueError, match=r"merged_into_id.*coalesce"):
         fetch_columns_fast(database, statement)
 
 
@@ -292,14 +294,14 @@ def test_columns_that_do_not_fit_are_refused_before_anything_is_sent(
 def test_floats_that_do_not_fit_are_refused(
     database: Database, catalog_id: int, name: str, value: object, message: str
 ) -> None:
-    columns = {key: values for key, values in detections(3).items()}
+    columns = dict(detections(3).items())
     columns[name] = np.array([1.0, value, 2.0], dtype=None if isinstance(value, float) else "U4")
     with pytest.raises(InvalidValueError, match=message), database.write() as connection:
         insert_columns(connection, DetectionRow, {"catalog_id": catalog_id, **columns})
 
 
 def test_naive_times_are_refused(database: Database) -> None:
-    row = {"started_utc": datetime(2026, 1, 1), "code_version": "x"}  # noqa: DTZ001
+    row: dict[str, ColumnValue] = {"started_utc": datetime(2026, 1, 1), "code_version": "x"}
     with pytest.raises(InvalidValueError, match="time zone"), database.write() as connection:
         insert_columns(connection, IngestRow, row)
 
@@ -365,13 +367,14 @@ def test_long_integer_lists_are_one_parameter(database: Database) -> None:
         insert_columns(connection, PmapRow, {"id": ids, "name": names, "number": ids})
     wanted = [int(ids[3]), int(ids[50]), *range(10**6, 10**6 + 100_000)]
     with database.read() as connection:
-        statement = sa.select(PmapRow.id).where(
-            PmapRow.id.in_(integer_list(connection, wanted))
-        )
+        statement = sa.select(PmapRow.id).where(PmapRow.id.in_(integer_list(connection, wanted)))
         assert sorted(connection.execute(statement).scalars()) == wanted[:2]
-        assert connection.execute(
-            sa.select(PmapRow.id).where(PmapRow.id.in_(integer_list(connection, [])))
-        ).all() == []
+        assert (
+            connection.execute(
+                sa.select(PmapRow.id).where(PmapRow.id.in_(integer_list(connection, [])))
+            ).all()
+            == []
+        )
 
 
 def test_names_of_columns_may_not_collide(database: Database) -> None:

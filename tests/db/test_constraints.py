@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import sqlalchemy as sa
-from registryrows import DIGEST, add, add_catalog, add_exposure, add_pairs, plain_row
 
 from calreg.db.bulk import insert_columns, insert_rows
-from calreg.db.engine import Database
 from calreg.db.schema import (
     Base,
     CatalogRow,
@@ -21,6 +21,10 @@ from calreg.db.schema import (
     SourceRow,
 )
 from calreg.errors import ConflictError, DatabaseError
+from registryrows import DIGEST, add, add_catalog, add_exposure, add_pairs, plain_row, refused_write
+
+if TYPE_CHECKING:
+    from calreg.db.engine import Database
 
 
 @pytest.mark.parametrize(
@@ -39,8 +43,8 @@ from calreg.errors import ConflictError, DatabaseError
         ({"dec_ref_deg": 90.5}, "ck_exposures_dec_ref_deg"),
     ],
 )
-def test_checks_of_exposures(database: Database, values: dict[str, object], name: str) -> None:
-    with pytest.raises(ConflictError, match=rf"\b{name}\b"), database.write() as connection:
+def test_checks_of_exposures(database: Database, values: dict[str, ColumnValue], name: str) -> None:
+    with refused_write(database, ConflictError, rf"\b{name}\b") as connection:
         add_exposure(connection, **values)
     with database.write() as connection:  # The same row without the bad value is taken.
         add_exposure(connection)
@@ -57,7 +61,7 @@ def test_checks_of_exposures(database: Database, values: dict[str, object], name
 def test_checks_guard_bulk_inserts_too(
     database: Database, values: dict[str, float], name: str
 ) -> None:
-    with pytest.raises(ConflictError, match=rf"\b{name}\b"), database.write() as connection:
+    with refused_write(database, ConflictError, rf"\b{name}\b") as connection:
         catalog_id = add_catalog(connection)
         row = {"catalog_id": catalog_id, "number": 1, "ra_deg": 1.0, "dec_deg": 1.0, "flags": 0}
         insert_columns(connection, DetectionRow, {**row, **values})
@@ -67,14 +71,18 @@ def test_checks_guard_bulk_inserts_too(
     ("row_class", "values", "name"),
     [
         (PmapRow, {"number": 0}, "ck_pmaps_number"),
-        (DeliveryRow, {"file_sha256": DIGEST, "file_size_bytes": 0}, "ck_deliveries_file_size_bytes"),
+        (
+            DeliveryRow,
+            {"file_sha256": DIGEST, "file_size_bytes": 0},
+            "ck_deliveries_file_size_bytes",
+        ),
         (DeliveryRow, {"file_sha256": "", "file_size_bytes": 1}, "ck_deliveries_file_sha256"),
     ],
 )
 def test_checks_of_other_tables(
-    database: Database, row_class: type[Base], values: dict[str, object], name: str
+    database: Database, row_class: type[Base], values: dict[str, ColumnValue], name: str
 ) -> None:
-    with pytest.raises(ConflictError, match=rf"\b{name}\b"), database.write() as connection:
+    with refused_write(database, ConflictError, rf"\b{name}\b") as connection:
         add(connection, row_class, **values)
 
 
@@ -87,16 +95,13 @@ def test_checks_of_other_tables(
         ({"n_negative_flux": -1}, "ck_catalogs_n_negative_flux"),
     ],
 )
-def test_checks_of_catalogs(database: Database, values: dict[str, object], name: str) -> None:
-    with pytest.raises(ConflictError, match=rf"\b{name}\b"), database.write() as connection:
+def test_checks_of_catalogs(database: Database, values: dict[str, ColumnValue], name: str) -> None:
+    with refused_write(database, ConflictError, rf"\b{name}\b") as connection:
         add_catalog(connection, **values)
 
 
 def test_a_group_pairs_two_epochs(database: Database) -> None:
-    with (
-        pytest.raises(ConflictError, match="ck_pair_groups_epochs"),
-        database.write() as connection,
-    ):
+    with refused_write(database, ConflictError, "ck_pair_groups_epochs") as connection:
         group_id = add_pairs(connection, 2)
         same = {"epoch_j_id": PairGroupRow.epoch_i_id}
         connection.execute(sa.update(PairGroupRow).where(PairGroupRow.id == group_id).values(same))
@@ -125,26 +130,19 @@ def test_foreign_keys_refuse_to_lose_parents(database: Database) -> None:
         catalog_id = add_catalog(connection)
         row = {"catalog_id": catalog_id, "number": 1, "ra_deg": 1.0, "dec_deg": 1.0, "flags": 0}
         insert_columns(connection, DetectionRow, row)
-    with (
-        pytest.raises(ConflictError, match=r"(?i)foreign key constraint"),
-        database.write() as connection,
-    ):
+    with refused_write(database, ConflictError, r"(?i)foreign key constraint") as connection:
         connection.execute(sa.delete(CatalogRow))
     with database.read() as connection:
-        assert connection.execute(sa.select(sa.func.count()).select_from(DetectionRow)).scalar() == 1
+        assert (
+            connection.execute(sa.select(sa.func.count()).select_from(DetectionRow)).scalar() == 1
+        )
 
 
 def test_uniques_refuse_the_same_twice(database: Database) -> None:
     # SQLite names the columns of a unique constraint, PostgreSQL the constraint.
-    with (
-        pytest.raises(ConflictError, match=r"pmaps\.name|uq_pmaps_name"),
-        database.write() as connection,
-    ):
+    with refused_write(database, ConflictError, r"pmaps\.name|uq_pmaps_name") as connection:
         insert_rows(connection, PmapRow, [{"name": "a", "number": n} for n in (1, 2)])
-    with (
-        pytest.raises(ConflictError, match=r"detections\.number|pk_detections"),
-        database.write() as connection,
-    ):
+    with refused_write(database, ConflictError, r"detections\.number|pk_detections") as connection:
         catalog_id = add_catalog(connection)
         row = {"catalog_id": catalog_id, "ra_deg": 1.0, "dec_deg": 1.0, "flags": 0}
         insert_columns(connection, DetectionRow, {**row, "number": 7})
@@ -160,10 +158,9 @@ def test_the_identity_of_an_exposure_is_unique(database: Database) -> None:
         stored = connection.execute(sa.select(*(table.c[name] for name in names))).one()
         copy = dict(zip(names, stored, strict=True))
     assert exposure_id > 0
-    with (
-        pytest.raises(ConflictError, match=r"exposures\.cal_ver|uq_exposures_identity"),
-        database.write() as connection,
-    ):
+    with refused_write(
+        database, ConflictError, r"exposures\.cal_ver|uq_exposures_identity"
+    ) as connection:
         insert_rows(connection, table, [{**copy, "file_name": "other", "header_sha256": "1" * 64}])
     with database.write() as connection:
         insert_rows(connection, table, [{**copy, "cal_ver": "other"}])
@@ -172,10 +169,9 @@ def test_the_identity_of_an_exposure_is_unique(database: Database) -> None:
 def test_columns_that_must_be_given_are_named(database: Database) -> None:
     row = plain_row(SourceRow)
     del row["dec_deg"]
-    with (
-        pytest.raises(ConflictError, match=r"(?i)not.null constraint.*|null value.*dec_deg"),
-        database.write() as connection,
-    ):
+    with refused_write(
+        database, ConflictError, r"(?i)not.null constraint.*|null value.*dec_deg"
+    ) as connection:
         row["field_id"] = add(connection, FieldRow, name="JWIDF")
         insert_rows(connection, SourceRow, [row])
 
@@ -183,11 +179,12 @@ def test_columns_that_must_be_given_are_named(database: Database) -> None:
 def test_every_constraint_and_index_has_a_name_of_its_own() -> None:
     names = []
     for table in Base.metadata.sorted_tables:
-        for item in (*table.constraints, *table.indexes):
-            assert item.name is not None, table.name
+        named: list[sa.Constraint | sa.Index] = [*table.constraints, *table.indexes]
+        for item in named:
             # "ck_catalogs_...": the table is in the name, so it cannot meet another table's.
-            assert str(item.name).split("_", 1)[1].startswith(table.name), item.name
-            names.append(str(item.name))
+            name = str(item.name)
+            assert name.split("_", 1)[-1].startswith(table.name), (table.name, name)
+            names.append(name)
     assert len(names) == len(set(names))
     assert max(len(name) for name in names) < 64  # PostgreSQL cuts longer names.
 

@@ -8,7 +8,7 @@ import shlex
 import sqlite3
 import sys
 from contextlib import closing
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
@@ -25,6 +25,7 @@ from calreg.db.engine import (
     upgrade_database,
 )
 from calreg.db.schema import PmapRow
+from calreg.db.verbs import Access
 from calreg.errors import (
     CalregError,
     ConflictError,
@@ -37,6 +38,10 @@ from calreg.errors import (
     SchemaOutdatedError,
     SchemaUninitialisedError,
 )
+from registryrows import refused_write
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def insert_pmap(connection: sa.Connection, number: int) -> None:
@@ -45,7 +50,9 @@ def insert_pmap(connection: sa.Connection, number: int) -> None:
 
 def pmap_numbers(database: Database) -> list[int]:
     with database.read() as connection:
-        return list(connection.execute(sa.select(PmapRow.number).order_by(PmapRow.number)).scalars())
+        return list(
+            connection.execute(sa.select(PmapRow.number).order_by(PmapRow.number)).scalars()
+        )
 
 
 def set_revision(url: str, revision: str) -> None:
@@ -55,7 +62,7 @@ def set_revision(url: str, revision: str) -> None:
 
 
 def make_foreign_table(url: str) -> None:
-    with engine.Database(url, engine.Access.CREATE) as database, database.write() as connection:
+    with engine.Database(url, Access.CREATE) as database, database.write() as connection:
         connection.execute(sa.text("CREATE TABLE recipes (id INTEGER PRIMARY KEY)"))
 
 
@@ -72,14 +79,14 @@ def test_write_is_committed_at_the_end(database: Database) -> None:
 def test_write_is_rolled_back_by_any_exception(
     database: Database, error: type[BaseException]
 ) -> None:
-    with pytest.raises(error), database.write() as connection:
+    with refused_write(database, error) as connection:
         insert_pmap(connection, 1130)
         raise error
     assert pmap_numbers(database) == []
 
 
 def test_bulk_insert_is_rolled_back_with_its_transaction(database: Database) -> None:
-    with pytest.raises(ConflictError), database.write() as connection:
+    with refused_write(database, ConflictError) as connection:
         insert_columns(connection, PmapRow, {"name": "a", "number": 1})
         insert_columns(connection, PmapRow, {"name": "b", "number": -1})
     assert pmap_numbers(database) == []
@@ -113,7 +120,7 @@ def test_uncommitted_rows_are_not_seen_by_others(database: Database) -> None:
 
 def test_read_refuses_to_write(database: Database) -> None:
     with (
-        pytest.raises(DatabaseError, match="read-?only"),
+        pytest.raises(DatabaseError, match=r"read-?only"),
         database.read() as connection,
     ):
         insert_pmap(connection, 1130)
@@ -156,7 +163,12 @@ def test_sqlite_connections_obey_the_pragmas(sqlite_template: Path) -> None:
             for name in ("foreign_keys", "journal_mode", "synchronous", "trusted_schema")
         }
     # synchronous 2 is FULL.
-    assert found == {"foreign_keys": 1, "journal_mode": "wal", "synchronous": 2, "trusted_schema": 0}
+    assert found == {
+        "foreign_keys": 1,
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "trusted_schema": 0,
+    }
 
 
 def test_idle_sqlite_registry_is_one_file(sqlite_template: Path, tmp_path: Path) -> None:
@@ -188,9 +200,8 @@ def test_init_refuses_a_foreign_database(empty_db_url: str) -> None:
     make_foreign_table(empty_db_url)
     with pytest.raises(SchemaForeignError, match="another program"):
         init_database(empty_db_url)
-    with engine.Database(empty_db_url, engine.Access.WRITE) as database:
-        with database.read() as connection:
-            assert sa.inspect(connection).get_table_names() == ["recipes"]
+    with open_database(empty_db_url, check_schema=False) as database, database.read() as connection:
+        assert sa.inspect(connection).get_table_names() == ["recipes"]
 
 
 def test_init_in_a_missing_folder_names_it(tmp_path: Path) -> None:
@@ -227,13 +238,13 @@ def test_opening_a_missing_file_does_not_make_it(tmp_path: Path) -> None:
 def test_opening_an_empty_file_names_init(tmp_path: Path) -> None:
     path = tmp_path / "calreg.sqlite"
     path.touch()
-    with pytest.raises(SchemaUninitialisedError, match="has no tables yet: .*db init"):
+    with pytest.raises(SchemaUninitialisedError, match=r"has no tables yet: .*db init"):
         open_database(str(path))
 
 
 def test_opening_an_outdated_database_names_upgrade(db_url: str) -> None:
     set_revision(db_url, "0000")
-    with pytest.raises(SchemaOutdatedError, match="older calreg.*db upgrade"):
+    with pytest.raises(SchemaOutdatedError, match=r"older calreg.*db upgrade"):
         open_database(db_url)
     with pytest.raises(SchemaOutdatedError, match="db upgrade"):
         init_database(db_url)
@@ -242,14 +253,14 @@ def test_opening_an_outdated_database_names_upgrade(db_url: str) -> None:
 def test_opening_a_newer_database_names_the_upgrade_of_calreg(db_url: str) -> None:
     set_revision(db_url, "9999")
     for call in (open_database, init_database, upgrade_database):
-        with pytest.raises(SchemaNewerError, match="newer calreg.*pip install --upgrade calreg"):
+        with pytest.raises(SchemaNewerError, match=r"newer calreg.*pip install --upgrade calreg"):
             call(db_url)
 
 
 def test_opening_a_foreign_database_names_the_option(empty_db_url: str) -> None:
     make_foreign_table(empty_db_url)
     for call in (open_database, upgrade_database):
-        with pytest.raises(SchemaForeignError, match="another program.*--db"):
+        with pytest.raises(SchemaForeignError, match=r"another program.*--db"):
             call(empty_db_url)
 
 
@@ -285,14 +296,24 @@ def test_opening_a_database_that_does_not_exist(db_url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", ":memory:", "sqlite://", "sqlite:///:memory:", "mysql://host/calreg", "://", "sqlite:///a?b=c"],
+    [
+        "",
+        ":memory:",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "mysql://host/calreg",
+        "://",
+        "sqlite:///a?b=c",
+    ],
 )
 def test_urls_that_cannot_hold_a_registry(url: str) -> None:
     with pytest.raises(InvalidValueError):
         open_database(url)
 
 
-def test_a_plain_path_is_a_sqlite_file(sqlite_template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plain_path_is_a_sqlite_file(
+    sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(sqlite_template.parent)
     with open_database(sqlite_template.name) as database:
         monkeypatch.chdir(sqlite_template.parent.parent)  # A relative path stays where it was.
@@ -317,7 +338,7 @@ def test_messages_show_no_password(tmp_path: Path) -> None:
     url = f"postgresql://me:pa55@/x?host={tmp_path}&password=pa55&sslpassword=pa55"
     with pytest.raises(DatabaseUnreachableError) as caught:
         init_database(url)
-    shown = "".join(str(error) for error in (caught.value, engine.Database(url, engine.Access.READ).url))
+    shown = "".join(str(error) for error in (caught.value, engine.Database(url, Access.READ).url))
     assert "pa55" not in shown
 
 

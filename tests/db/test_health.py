@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import sqlalchemy as sa
-from registryrows import add_catalog, add_pairs
 
 from calreg.db.engine import Database, head_revision
 from calreg.db.health import (
@@ -15,6 +14,7 @@ from calreg.db.health import (
     table_counts,
 )
 from calreg.db.schema import Base
+from registryrows import add_catalog, add_pairs
 
 
 def problems(database: Database) -> list[Problem]:

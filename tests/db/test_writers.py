@@ -17,6 +17,7 @@ from calreg.db.engine import Database, InitOutcome, init_database, open_database
 from calreg.db.health import check_database
 from calreg.db.schema import FieldRow, PmapRow
 from calreg.errors import DatabaseBusyError
+from registryrows import refused_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,12 +87,17 @@ def hanging_writer(db_url: str) -> Iterator[subprocess.Popen[str]]:
 
 def numbers(database: Database) -> list[int]:
     with database.read() as connection:
-        return list(connection.execute(sa.select(PmapRow.number).order_by(PmapRow.number)).scalars())
+        return list(
+            connection.execute(sa.select(PmapRow.number).order_by(PmapRow.number)).scalars()
+        )
 
 
 def test_two_processes_that_write_at_once_lose_nothing(db_url: str) -> None:
     n_each = 25
-    with start(COUNT_UP, db_url, str(n_each)) as first, start(COUNT_UP, db_url, str(n_each)) as second:
+    with (
+        start(COUNT_UP, db_url, str(n_each)) as first,
+        start(COUNT_UP, db_url, str(n_each)) as second,
+    ):
         for process in (first, second):
             _, errors = process.communicate(timeout=WAIT_S)
             assert (process.returncode, errors) == (0, "")
@@ -132,9 +138,9 @@ def test_a_writer_that_waits_in_vain_says_what_to_do(
 ) -> None:
     del hanging_writer
     began = time.monotonic()
-    with pytest.raises(DatabaseBusyError, match="another calreg process.*run the command again"):
-        with database.write(wait_s=0.6):
-            pass
+    message = r"another calreg process.*run the command again"
+    with pytest.raises(DatabaseBusyError, match=message), database.write(wait_s=0.6):
+        pass
     # Not much sooner than asked for, and not for ever.
     assert 0.5 < time.monotonic() - began < WAIT_S
     with pytest.raises(DatabaseBusyError), database.write(wait_s=0.0):
@@ -218,7 +224,7 @@ def test_an_initialisation_that_fails_leaves_no_tables(
 
 
 def test_rows_written_before_an_error_in_the_same_command_are_gone(database: Database) -> None:
-    with pytest.raises(ZeroDivisionError), database.write() as connection:
+    with refused_write(database, ZeroDivisionError) as connection:
         insert_rows(connection, PmapRow, [{"name": "a", "number": 1}])
         with pytest.raises(sa.exc.IntegrityError), connection.begin_nested():
             insert_rows(connection, FieldRow, [{"name": None, "created_utc": None}])

@@ -38,9 +38,7 @@ def find_catalogs_of_image(connection: sa.Connection, exposure_id: int) -> list[
     return _find(connection, CatalogRow.exposure_id == exposure_id)
 
 
-def _find(
-    connection: sa.Connection, condition: sa.ColumnElement[bool]
-) -> list[StoredCatalog]:
+def _find(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[StoredCatalog]:
     """Return the catalogs that fulfil a condition."""
     statement = (
         sa.select(

@@ -61,6 +61,7 @@ class StoredExposure:
     band: str
     kind: str
     bunit: str
+    photmjsr: float | None
     pixar_sr: float | None
     file_name: str
     directory: str
@@ -77,7 +78,7 @@ class StoredEpoch:
     id, field_id : int
     field_name : str
     name : str
-        `label`, else the UTC date of its first exposure, with the roll where the date is not enough.
+        `label`, else the UTC date of its first exposure, with the roll where that is not enough.
     label : str or None
         Name given with ``--epoch``.
     start_mjd_utc, end_mjd_utc : float
@@ -100,7 +101,7 @@ class StoredEpoch:
     def rolls_text(self) -> str:
         """The rolls, as one number where they agree to 0.1 deg."""
         low, high = self.rolls_deg[0], self.rolls_deg[-1]
-        return f"{low:.1f}" if high - low < 0.1 else f"{low:.1f}…{high:.1f}"  # noqa: PLR2004
+        return f"{low:.1f}" if high - low < 0.1 else f"{low:.1f}…{high:.1f}"
 
 
 @dataclass(frozen=True)
@@ -151,9 +152,9 @@ def find_identities(
     if not exposures:
         return {}
     starts = [exposure.expstart_mjd_utc for exposure in exposures]
-    statement = sa.select(
-        ExposureRow.__table__, PmapRow.number.label("pmap_number")
-    ).join(PmapRow, PmapRow.id == ExposureRow.pmap_id)
+    statement = sa.select(ExposureRow.__table__, PmapRow.number.label("pmap_number")).join(
+        PmapRow, PmapRow.id == ExposureRow.pmap_id
+    )
     statement = statement.where(
         ExposureRow.expstart_mjd_utc.between(min(starts), max(starts)),
         ExposureRow.program.in_(sorted({exposure.program for exposure in exposures})),
@@ -186,6 +187,7 @@ def _stored(row: sa.Row[tuple[object, ...]]) -> StoredExposure:
         band=values["band"],
         kind=values["kind"],
         bunit=values["bunit"],
+        photmjsr=values["photmjsr"],
         pixar_sr=values["pixar_sr"],
         file_name=values["file_name"],
         directory=values["directory"],
@@ -209,7 +211,9 @@ def load_epochs(connection: sa.Connection) -> list[StoredEpoch]:
         )
         .join(ExposureRow, ExposureRow.epoch_id == EpochRow.id)
         .join(FieldRow, FieldRow.id == EpochRow.field_id)
-        .group_by(EpochRow.id, EpochRow.field_id, FieldRow.name, EpochRow.label, ExposureRow.roll_deg)
+        .group_by(
+            EpochRow.id, EpochRow.field_id, FieldRow.name, EpochRow.label, ExposureRow.roll_deg
+        )
     )
     gathered: dict[int, list[sa.Row[tuple[object, ...]]]] = {}
     for row in connection.execute(statement):
@@ -277,7 +281,7 @@ def find_epoch(connection: sa.Connection, field_id: int, label: str) -> int | No
 
 
 def find_field(connection: sa.Connection, name: str) -> int | None:
-    """Return the id of a field by name, or None; a merged field answers with the one that took it over."""
+    """Return the id of a field by name, or None; for a merged field, of the one that took over."""
     row = connection.execute(
         sa.select(FieldRow.id, FieldRow.merged_into_id).where(FieldRow.name == name)
     ).one_or_none()
@@ -325,9 +329,7 @@ def merge_fields(
     count as superseded from then on.
     """
     for row in (EpochRow, SourceRow, PairGroupRow):
-        connection.execute(
-            sa.update(row).where(row.field_id == merged_id).values(field_id=kept_id)
-        )
+        connection.execute(sa.update(row).where(row.field_id == merged_id).values(field_id=kept_id))
     connection.execute(
         sa.update(FieldRow)
         .where(FieldRow.id == merged_id)
@@ -337,9 +339,7 @@ def merge_fields(
 
 def add_epoch(connection: sa.Connection, field_id: int, label: str | None) -> int:
     """Insert an epoch and return its id."""
-    return insert_rows(
-        connection, EpochRow.__table__, [{"field_id": field_id, "label": label}]
-    )[0]
+    return insert_rows(connection, EpochRow.__table__, [{"field_id": field_id, "label": label}])[0]
 
 
 def insert_exposures(
