@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
-
-import sqlalchemy as sa
-from sqlalchemy import event
 
 from benchmarks.databases import ENGINES
 from benchmarks.harness import Contender, Result, alternate
 from calreg import Registry
+from calreg.db.bulk import fetch_columns
+from calreg.db.queries import pairs
 from calreg.files.simulated import write_programme
 from calreg.science.simulate import simulate_jwidf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from benchmarks.harness import Setting
 
@@ -58,6 +58,25 @@ class _Case:
             f"{report.pairing.n_groups} groups matched, {len(report.fitted)} keys fitted, "
             f"{rows['detections']} detections and {rows['pairs']} pairs read"
         )
+
+
+@contextmanager
+def _rows_read() -> Iterator[Counter[str]]:
+    """Count the rows of detections and pairs that are read as columns, by table."""
+    rows: Counter[str] = Counter()
+
+    def counting(
+        connection: sa.Connection, statement: sa.Select[*tuple[object, ...]]
+    ) -> dict[str, NDArray[Any]]:
+        columns = fetch_columns(connection, statement)
+        tables = {
+            table.name for table in statement.get_final_froms() if isinstance(table, sa.Table)
+        }
+        rows.update(dict.fromkeys(tables, len(next(iter(columns.values())))))
+        return columns
+
+    with mock.patch.object(pairs, "fetch_columns", counting):
+        yield rows
 
 
 def run(setting: Setting) -> Iterator[Result]:

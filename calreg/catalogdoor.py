@@ -154,9 +154,9 @@ class CatalogDoor:
             if known.file_sha256 == catalog.file_sha256:
                 return f"{known.file_name} in the registry"
             msg = (
-                f"{path}: {image.file_name} already has a {catalog.flux_kind.upper()} catalog, "
-                f"{known.file_name}, with other content; choose another flux with --flux, or use a "
-                "new registry for the new settings"
+                f"{path}: {image.file_name} under {image.pmap} has {catalog.flux_kind.upper()} fluxes "
+                f"already, from catalog {known.file_name} with other content; nothing of this file "
+                "was loaded: choose another flux with --flux, or use a new registry"
             )
             raise ConflictError(msg)
         return None

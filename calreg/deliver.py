@@ -127,6 +127,37 @@ def export_grizli(
 ) -> Delivery:
     """Write grizli's table of divisors, one number per detector and band.
 
+    Parameters
+    ----------
+    database : Database
+    path : Path
+        YAML file to write.
+    instrument : Instrument
+        Says which detectors have the array ids of the sets.
+    pmap : Pmap
+        Context whose sets are written.
+    field, flux_kind : str, optional
+        Which sets, where a key has several.
+    as_of_utc : datetime, optional
+        Write the sets that were current at this time (aware).
+    overwrite : bool
+        Whether to replace the file if it exists.
+
+    Returns
+    -------
+    Delivery
+
+    Raises
+    ------
+    NoCalibrationError
+        If there is no set for the context.
+    InvalidValueError
+        If a key has several sets, from different fields or fluxes.
+    OutputError
+        If the file exists (without `overwrite`) or cannot be written.
+
+    Notes
+    -----
     A band with a gradient gets the offset at the pivot, which is what a single number per detector
     should take out; the file says so beside the number, with the offset at d = 0.
     """
@@ -226,9 +257,10 @@ def _one_set_per_key(connection: Connection, wanted: SetFilter) -> list[StoredSe
         other = seen.setdefault((stored.band, stored.array_id), stored)
         if other is not stored:
             msg = (
-                f"{stored.band} array {stored.array_id} has two current sets: field {other.field!r} "
-                f"({other.image_kind}, {other.flux_kind}) and field {stored.field!r} "
-                f"({stored.image_kind}, {stored.flux_kind}); choose with --field or --flux"
+                f"{stored.band} array {stored.array_id} has two current sets: "
+                f"field {other.field!r} ({other.image_kind}, {other.flux_kind}) and "
+                f"field {stored.field!r} ({stored.image_kind}, {stored.flux_kind}); "
+                "choose with --field or --flux"
             )
             raise InvalidValueError(msg)
     return sets
@@ -262,8 +294,24 @@ def _record(
 def import_recipe(database: Database, path: Path, *, pmap: Pmap, source: str) -> ImportReport:
     """Bring a published recipe in as an external solution.
 
+    Parameters
+    ----------
+    database : Database
+    path : Path
+        ECSV table with the published columns.
+    pmap : Pmap
+        Context that the table corrects.
+    source : str
+        Citation that tells the solution from others.
+
+    Returns
+    -------
+    ImportReport
+
     Raises
     ------
+    FileFormatError
+        If the table cannot be read.
     ConflictError
         If the same source already gave other numbers for the context.
     InvalidValueError

@@ -49,8 +49,8 @@ class Pmap:
         Raises
         ------
         InvalidValueError
-            For anything else: ``latest``, ``build`` and ``jwst-edit`` move, and private names do not
-            order.
+            For anything else: ``latest``, ``build`` and ``jwst-edit`` move, and private names do
+            not order.
         """
         matched = _PMAP_PATTERN.fullmatch(text.strip())
         if matched is None:

@@ -150,9 +150,9 @@ class HistoryRow:
         Measured m_A - m_B at d = 0 [mag].
     slope_mag_arcmin, slope_err_mag_arcmin : float or None
     change_mag, change_err_mag, change_sigma : float or None
-        Measured offset minus that of the previous measured context, its error with both errors taken
-        as independent, and their ratio. The same exposures reduced twice share their noise, so the
-        ratio is a lower limit to the significance.
+        Measured offset minus that of the previous measured context, its error with both errors
+        taken as independent, and their ratio. The same exposures reduced twice share their noise,
+        so the ratio is a lower limit to the significance.
     n_pairs, version : int or None
     set_id, field, image_kind, flux_kind : str or None
     note : str
@@ -250,6 +250,10 @@ def _is_within(pmap: Pmap, wanted: SetFilter) -> bool:
     return is_late_enough and is_early_enough
 
 
+_PHOTMJSR_PRECISION = 1e-6
+"""Relative; photom tables are of single precision, headers print more or fewer digits of it."""
+
+
 def _photmjsr(
     zero_points: list[StoredZeroPoint], pmap: Pmap, array: str
 ) -> tuple[float | None, str]:
@@ -261,8 +265,8 @@ def _photmjsr(
             if point.pmap == pmap and point.array == array and point.subarray == "FULL"
         }
     )
-    if len(values) > 1:
-        return None, f"{array}: PHOTMJSR disagree: {', '.join(f'{value:.6g}' for value in values)}"
+    if values and values[-1] - values[0] > _PHOTMJSR_PRECISION * values[-1]:
+        return None, f"{array}: PHOTMJSR disagree: {', '.join(f'{value:.7g}' for value in values)}"
     return (values[0] if values else None), ""
 
 

@@ -42,6 +42,10 @@ Columns = dict[str, "npt.NDArray[np.generic]"]
 ASTROMETRY_WARNING_MAS = 5.0
 """A median offset between epochs above this is worth a warning [mas]."""
 
+_ASTROMETRY_MAG_LIMIT = 22.0
+"""Sources brighter than this give the median offset (Ma et al., Table 1) [mag AB]. Not the run's
+limit: pairs are stored once, and must not depend on the settings of the run that came first."""
+
 _VARIABILITY_MAG_ERR = MAG_PER_RELATIVE_FLUX / 30.0
 """Pairs with S/N below 30 are not judged: their scatter hides what is worth a flag [mag]."""
 
@@ -135,32 +139,54 @@ def group_by_key(images: Iterable[CatalogImage]) -> dict[FitKey, list[CatalogIma
     return dict(by_key)
 
 
+@dataclass(frozen=True)
+class MatchPlan:
+    """Which catalogs are to be matched.
+
+    Attributes
+    ----------
+    wanted : dict of FitKey to list of (CatalogImage, CatalogImage, RollRelation)
+        Pairs of catalogs that were not matched yet, earlier one first; no key without any.
+    notes : list of str
+        Epochs whose rolls the pair model cannot use, matched or not.
+    """
+
+    wanted: dict[FitKey, list[tuple[CatalogImage, CatalogImage, RollRelation]]]
+    notes: list[str]
+
+
+def plan_matching(
+    by_key: dict[FitKey, list[CatalogImage]], groups: Sequence[StoredGroup], max_sep_arcsec: float
+) -> MatchPlan:
+    """Find the pairs of catalogs to match.
+
+    Patches are matched that the pair model can use: opposite modules at opposite rolls (the
+    measurement), the same array at equal rolls (the check on the time term).
+    """
+    known = {
+        (group.catalog_i_id, group.catalog_j_id)
+        for group in groups
+        if group.max_sep_arcsec == max_sep_arcsec and group.match_version == MATCH_VERSION
+    }
+    notes: dict[str, None] = {}
+    wanted = {key: _wanted(images, known, notes) for key, images in by_key.items()}
+    return MatchPlan({key: pairs for key, pairs in wanted.items() if pairs}, list(notes))
+
+
 def match_new_catalogs(
     connection: Connection,
-    by_key: dict[FitKey, list[CatalogImage]],
-    groups: Sequence[StoredGroup],
+    plan: MatchPlan,
     *,
     settings: FitSettings,
     epoch_names: dict[int, str],
     fit_run_id: int,
     progress: Progress,
 ) -> PairingReport:
-    """Match every pair of catalogs that was not matched yet; store groups, pairs and sources.
-
-    Patches are matched that the pair model can use: opposite modules at opposite rolls (the
-    measurement), the same array at equal rolls (the check on the time term).
-    """
-    report = PairingReport()
-    known = {
-        (group.catalog_i_id, group.catalog_j_id)
-        for group in groups
-        if group.max_sep_arcsec == settings.max_sep_arcsec and group.match_version == MATCH_VERSION
-    }
-    wanted = {key: _wanted(images, known, report) for key, images in by_key.items()}
-    wanted = {key: pairs for key, pairs in wanted.items() if pairs}
+    """Match what is planned; store groups, pairs and sources."""
+    report = PairingReport(notes=plan.notes)
     by_field: dict[int, list[_NewGroup]] = defaultdict(list)
-    for n_done, (key, pairs) in enumerate(sorted(wanted.items())):
-        progress("matching", n_done, len(wanted))
+    for n_done, (key, pairs) in enumerate(sorted(plan.wanted.items())):
+        progress("matching", n_done, len(plan.wanted))
         catalog_ids = {image.catalog_id for pair in pairs for image in pair[:2]}
         detections = fetch_detections(connection, catalog_ids)
         by_field[key[0]] += [
@@ -170,24 +196,12 @@ def match_new_catalogs(
     for field_id, new in sorted(by_field.items()):
         _store(connection, field_id, new, settings, fit_run_id, report)
         report.astrometry += _astrometry(new, epoch_names)
-    progress("matching", len(wanted), len(wanted))
+    progress("matching", len(plan.wanted), len(plan.wanted))
     return report
 
 
-def needs_matching(
-    by_key: dict[FitKey, list[CatalogImage]], groups: Sequence[StoredGroup], max_sep_arcsec: float
-) -> bool:
-    """Tell whether any pair of catalogs was not matched yet."""
-    known = {
-        (group.catalog_i_id, group.catalog_j_id)
-        for group in groups
-        if group.max_sep_arcsec == max_sep_arcsec and group.match_version == MATCH_VERSION
-    }
-    return any(_wanted(images, known, PairingReport()) for images in by_key.values())
-
-
 def _wanted(
-    images: list[CatalogImage], known: set[tuple[int, int]], report: PairingReport
+    images: list[CatalogImage], known: set[tuple[int, int]], notes: dict[str, None]
 ) -> list[tuple[CatalogImage, CatalogImage, RollRelation]]:
     """List the pairs of catalogs of one key to match; note rolls that the pair model cannot use."""
     wanted = []
@@ -197,13 +211,11 @@ def _wanted(
                 continue
             relation = roll_relation(image_i.roll_deg, image_j.roll_deg)
             if relation is RollRelation.OTHER:
-                note = (
-                    f"field {image_i.field_name}: rolls {image_i.roll_deg:.1f} and "
-                    f"{image_j.roll_deg:.1f} deg are neither equal nor opposite; the pair model "
+                notes[
+                    f"field {image_i.field_name}: rolls {image_i.roll_deg:.0f} and "
+                    f"{image_j.roll_deg:.0f} deg are neither equal nor opposite; the pair model "
                     "leaves these epochs apart"
-                )
-                if note not in report.notes:
-                    report.notes.append(note)
+                ] = None
                 continue
             is_same_module = image_i.module == image_j.module
             if is_same_module != (relation is RollRelation.EQUAL):
@@ -228,8 +240,8 @@ def _match(
         side_j["ra_deg"],
         side_j["dec_deg"],
         settings.max_sep_arcsec,
-        is_bright_1=side_i["mag_ab"] < settings.mag_limit,
-        is_bright_2=side_j["mag_ab"] < settings.mag_limit,
+        is_bright_1=side_i["mag_ab"] < _ASTROMETRY_MAG_LIMIT,
+        is_bright_2=side_j["mag_ab"] < _ASTROMETRY_MAG_LIMIT,
     )
     row_i, row_j = match.match.index_1, match.match.index_2
     flags = np.where(match.match.is_ambiguous, int(PairFlag.AMBIGUOUS), 0)
@@ -256,7 +268,7 @@ def _match(
     magnitudes = [pairs[name] for name in ("mag_i", "mag_err_i", "mag_j", "mag_err_j")]
     is_measured = np.isfinite(np.vstack(magnitudes)).all(axis=0)
     pairs = {name: values[is_measured] for name, values in pairs.items()}
-    offsets_mas = _raw_offsets_mas(side_i, side_j, match, settings)
+    offsets_mas = _raw_offsets_mas(side_i, side_j, match)
     return _NewGroup(image_i, image_j, relation, match, pairs, offsets_mas)
 
 
@@ -386,17 +398,15 @@ def _group_row(group: _NewGroup, settings: FitSettings, fit_run_id: int) -> dict
     }
 
 
-def _raw_offsets_mas(
-    side_i: Columns, side_j: Columns, match: EpochMatch, settings: FitSettings
-) -> FloatArray:
+def _raw_offsets_mas(side_i: Columns, side_j: Columns, match: EpochMatch) -> FloatArray:
     """Return (dRA cosDec, dDec) [mas], shape (2, n), of the bright, clean, unambiguous pairs."""
     row_i, row_j = match.match.index_1, match.match.index_2
     is_good = (
         ~match.match.is_ambiguous
         & (side_i["flags"][row_i] == 0)
         & (side_j["flags"][row_j] == 0)
-        & (side_i["mag_ab"][row_i] < settings.mag_limit)
-        & (side_j["mag_ab"][row_j] < settings.mag_limit)
+        & (side_i["mag_ab"][row_i] < _ASTROMETRY_MAG_LIMIT)
+        & (side_j["mag_ab"][row_j] < _ASTROMETRY_MAG_LIMIT)
     )
     row_i, row_j = row_i[is_good], row_j[is_good]
     ra_step = (side_j["ra_deg"][row_j] - side_i["ra_deg"][row_i] + 180.0) % 360.0 - 180.0

@@ -51,7 +51,8 @@ class OffsetRow:
     time_mag, time_err_mag : float or None
         Delta_T = (Delta_p + Delta_q) / 2 (Eq. 8) [mag]; for equal rolls the patch's own median.
     ra_median_mas, ra_mad_mas, dec_median_mas, dec_mad_mas : float or None
-        Position offset that matching removed (Table 1) [mas]; None where several catalogs share a patch.
+        Position offset that matching removed (Table 1) [mas]; None where several catalogs share a
+        patch.
     image_kind, flux_kind : str
     """
 
@@ -166,8 +167,10 @@ def _differences(
     keys = zip(columns["group_id"], columns["number_i"], columns["number_j"], strict=True)
     is_steady = np.array([key not in variable for key in keys], dtype=np.bool_)
     group_id = columns["group_id"][is_steady]
-    dmag = (columns["mag_j"] - columns["mag_i"])[is_steady]
-    source_id = columns["source_id"][is_steady]
+    mag_i = np.asarray(columns["mag_i"], dtype=np.float64)
+    mag_j = np.asarray(columns["mag_j"], dtype=np.float64)
+    dmag = (mag_j - mag_i)[is_steady]
+    source_id = np.asarray(columns["source_id"], dtype=np.int64)[is_steady]
     ids = np.array([group.group_id for group in groups], dtype=np.int64)
     starts = np.searchsorted(group_id, ids, side="left")
     ends = np.searchsorted(group_id, ids, side="right")
@@ -227,10 +230,10 @@ def _offset_rows(
                 offset_ab_err_mag=None if offset is None else _finite(offset.offset_ab_err_mag),
                 time_mag=_finite(time[0]),
                 time_err_mag=_finite(time[1]),
-                ra_median_mas=alone and alone.ra_median_mas,
-                ra_mad_mas=alone and alone.ra_mad_mas,
-                dec_median_mas=alone and alone.dec_median_mas,
-                dec_mad_mas=alone and alone.dec_mad_mas,
+                ra_median_mas=None if alone is None else alone.ra_median_mas,
+                ra_mad_mas=None if alone is None else alone.ra_mad_mas,
+                dec_median_mas=None if alone is None else alone.dec_median_mas,
+                dec_mad_mas=None if alone is None else alone.dec_mad_mas,
                 image_kind=first.image_kind,
                 flux_kind=first.flux_kind,
             )

@@ -29,7 +29,7 @@ from calreg.errors import FitRefusedError
 from calreg.fitinput import KeyInputs, build_nodes, check_one_reduction, select_pairs
 from calreg.fitrows import coefficient_rows, covariance_rows, input_rows, set_row
 from calreg.instruments import Instrument, load_instrument
-from calreg.pairing import PairingReport, group_by_key, match_new_catalogs, needs_matching
+from calreg.pairing import PairingReport, group_by_key, match_new_catalogs, plan_matching
 from calreg.science.geometry import field_axis, parse_s_region
 from calreg.science.matching import MATCH_VERSION
 from calreg.science.model import MODEL_VERSION, fit_pair_model
@@ -160,13 +160,13 @@ class _Run:
         """Match, find what is stale, fit it."""
         by_key = group_by_key(load_catalog_images(self.connection))
         groups = load_groups(self.connection)
-        pairing = PairingReport()
         self.epoch_names = {epoch.id: epoch.name for epoch in load_epochs(self.connection)}
-        if needs_matching(by_key, groups, self.settings.max_sep_arcsec):
+        plan = plan_matching(by_key, groups, self.settings.max_sep_arcsec)
+        pairing = PairingReport(notes=plan.notes)
+        if plan.wanted:
             pairing = match_new_catalogs(
                 self.connection,
-                by_key,
-                groups,
+                plan,
                 settings=self.settings,
                 epoch_names=self.epoch_names,
                 fit_run_id=self.fit_run_id,

@@ -1,7 +1,7 @@
 """The registry: one public class, with a method for everything that the commands do.
 
-Services are imported by the methods that need them, so that a question does not wait for the imports
-of a fit.
+Services are imported by the methods that need them, so that a question does not wait for the
+imports of a fit.
 """
 
 from __future__ import annotations
@@ -9,13 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from calreg.db.engine import (
-    Database,
-    default_url,
-    init_database,
-    open_database,
-    upgrade_database,
-)
+from calreg.db.engine import Database, default_url, init_database, open_database, upgrade_database
 from calreg.domain import Pmap, no_progress
 from calreg.instruments import Instrument, load_instrument
 
@@ -24,12 +18,13 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
-    from calreg import deliver, history, patches
+    from calreg import deliver, patches
     from calreg import ingest as ingest_service
     from calreg import refit as refit_service
     from calreg.db.engine import InitOutcome, UpgradeOutcome
     from calreg.db.health import DatabaseDescription, Problem
     from calreg.domain import Progress
+    from calreg.history import CoefficientsRow, CompareRow, HistoryRow
     from calreg.science.settings import FitSettings
 
 PathLike = str | Path
@@ -154,12 +149,27 @@ class Registry:
     ) -> deliver.ImportReport:
         """Bring a published table of offsets in as an external solution.
 
+        Parameters
+        ----------
+        path : path
+            ECSV table with the published columns.
+        pmap : str or Pmap
+            Context that the table corrects.
+        source : str
+            Citation that tells the solution from others.
+
+        Returns
+        -------
+        ImportReport
+
         Raises
         ------
         FileFormatError
             If the table cannot be read.
         ConflictError
             If the same source already gave other numbers for the context.
+        InvalidValueError
+            If `source` is empty or `pmap` is no numbered context.
         """
         from calreg import deliver
 
@@ -201,7 +211,25 @@ class Registry:
         field: str | None = None,
         settings: FitSettings | None = None,
     ) -> list[patches.OffsetRow]:
-        """Measure medians and MADs of every patch, and Eq. 7 and 8 of the paper."""
+        """Measure medians and MADs of every patch, and Eq. 7 and 8 of the paper.
+
+        Parameters
+        ----------
+        pmap, band, array_id, field : str, optional
+            Which patches; all if not given.
+        settings : FitSettings, optional
+            Limits and search radius; defaults as in the paper.
+
+        Returns
+        -------
+        list of OffsetRow
+            One row per patch and pair of epochs.
+
+        Raises
+        ------
+        InvalidValueError, UnknownKeyError
+            If a key cannot be one.
+        """
         from calreg import patches
         from calreg.science.settings import FitSettings
 
@@ -225,7 +253,7 @@ class Registry:
         field: str | None = None,
         as_of_utc: datetime | None = None,
         all_versions: bool = False,
-    ) -> list[history.CoefficientsRow]:
+    ) -> list[CoefficientsRow]:
         """Return the fitted numbers: the current version of each key, or all.
 
         Parameters
@@ -236,6 +264,11 @@ class Registry:
             Answer as the registry would have at this time (aware).
         all_versions : bool
             Return superseded versions too.
+
+        Returns
+        -------
+        list of CoefficientsRow
+            Empty if no set answers to that.
 
         Raises
         ------
@@ -265,8 +298,30 @@ class Registry:
         pmap_to: str | Pmap | None = None,
         field: str | None = None,
         as_of_utc: datetime | None = None,
-    ) -> list[history.HistoryRow]:
-        """Return one row per context, in integer order, for a band and array id."""
+    ) -> list[HistoryRow]:
+        """Return how an offset moved from context to context, in integer order.
+
+        Parameters
+        ----------
+        band, array_id : str
+            ``F356W``, ``long``.
+        pmap_from, pmap_to : str or Pmap, optional
+            First and last context, both included.
+        field : str, optional
+            Only this field.
+        as_of_utc : datetime, optional
+            Answer as the registry would have at this time (aware).
+
+        Returns
+        -------
+        list of HistoryRow
+            One row per context; contexts with PHOTMJSR only have None for what was not measured.
+
+        Raises
+        ------
+        InvalidValueError, UnknownKeyError
+            If a key cannot be one.
+        """
         from calreg import history
         from calreg.db.queries.sets import SetFilter
 
@@ -288,8 +343,8 @@ class Registry:
         band: str | None = None,
         array_id: str | None = None,
         source: str | None = None,
-    ) -> list[history.CompareRow]:
-        """Set external solutions beside ours, with the difference in sigma."""
+    ) -> list[CompareRow]:
+        """Set external solutions beside our current sets, with the difference in sigma."""
         from calreg import history
         from calreg.db.queries.sets import SetFilter
 
@@ -313,10 +368,29 @@ class Registry:
     ) -> deliver.Delivery:
         """Write the current sets of a context in the form of the published table.
 
+        Parameters
+        ----------
+        path : path
+            ECSV file to write.
+        pmap : str or Pmap
+            Context whose sets are written.
+        field, flux_kind : str, optional
+            Which sets, where a key has several.
+        as_of_utc : datetime, optional
+            Write the sets that were current at this time (aware).
+        overwrite : bool
+            Replace the file if it exists.
+
+        Returns
+        -------
+        Delivery
+
         Raises
         ------
         NoCalibrationError
             If there is no set for the context.
+        InvalidValueError
+            If a key has several sets, from different fields or fluxes.
         OutputError
             If the file exists (without `overwrite`) or cannot be written.
         """
@@ -342,15 +416,7 @@ class Registry:
         as_of_utc: datetime | None = None,
         overwrite: bool = False,
     ) -> deliver.Delivery:
-        """Write the current sets of a context as grizli's table of divisors.
-
-        Raises
-        ------
-        NoCalibrationError
-            If there is no set for the context.
-        OutputError
-            If the file exists (without `overwrite`) or cannot be written.
-        """
+        """Write a context's current sets as grizli's divisors; the rest as in `export_recipe`."""
         from calreg import deliver
 
         return deliver.export_grizli(
@@ -377,8 +443,11 @@ class Registry:
     def check(self) -> list[Problem]:
         """Check schema, foreign keys, dangling rows and digests; return what is wrong.
 
-        Digests are the ids of coefficient sets, and those of files that were ingested or delivered,
-        where they are still in their place.
+        Returns
+        -------
+        list of Problem
+            Digests are the ids of coefficient sets, and those of files that were ingested or
+            delivered, where they are still in their place.
         """
         from calreg.db.health import check_database
         from calreg.digests import check_files, check_sets

@@ -1,9 +1,9 @@
 """Units, magnitudes and the one sign convention.
 
 The sign: ``dmag = m_measured - m_reference``. A positive offset means that the array reads too
-faint; its flux and its PHOTMJSR are multiplied by ``10**(+0.4 * dmag)`` (Ma et al. 2024, Eq. 11 and
-the published table). For modules ``dmag = m_A - m_B``; for pairs, later minus earlier epoch. A delta
-flat is divided into the data and has the opposite sense.
+faint; its flux and its PHOTMJSR are multiplied by ``10**(+0.4 * dmag)`` (Ma et al. 2024, Eq. 11
+and the published table). For modules ``dmag = m_A - m_B``; for pairs, later minus earlier epoch. A
+delta flat is divided into the data and has the opposite sense.
 
 Internal units: flux density microjansky, magnitudes AB, sky ICRS degrees, focal plane arcsec,
 tangent-plane coordinate along a field arcmin, times MJD UTC.

@@ -46,7 +46,7 @@ _PLAIN: dict[ColumnKind, ColumnValue] = {
 
 @contextmanager
 def refused_write(
-    database: Database, error: type[BaseException], match: str = ""
+    database: Database, error: type[BaseException], match: str | None = None
 ) -> Iterator[sa.Connection]:
     """Open a write transaction that must end with an error, wherever in it that is raised."""
     with pytest.raises(error, match=match), database.write() as connection:

@@ -52,26 +52,31 @@ Format = Annotated[
     ),
 ]
 PmapOption = Annotated[
-    str | None, typer.Option("--pmap", metavar="PMAP", help="Context, such as jwst_1130.pmap.")
+    str | None,
+    typer.Option("--pmap", metavar="PMAP", help="Only this context: jwst_1130.pmap, or 1130."),
 ]
 RequiredPmap = Annotated[
-    str, typer.Option("--pmap", metavar="PMAP", help="Context, such as jwst_1130.pmap.")
+    str, typer.Option("--pmap", metavar="PMAP", help="Context: jwst_1130.pmap, or 1130.")
 ]
 BandOption = Annotated[
-    str | None, typer.Option("--band", metavar="BAND", help="Band, such as F356W.")
+    str | None, typer.Option("--band", metavar="BAND", help="Only this band, such as F356W.")
 ]
 ArrayOption = Annotated[
-    str | None, typer.Option("--array", metavar="ID", help="Array id: 1, 2, 3, 4 or long.")
+    str | None,
+    typer.Option(
+        "--array", metavar="ID", help="Only this array id, shared by A and B: 1, 2, 3, 4 or long."
+    ),
 ]
 FieldOption = Annotated[
-    str | None, typer.Option("--field", metavar="NAME", help="Field, where there are several.")
+    str | None,
+    typer.Option("--field", metavar="NAME", help="Only this field, where there are several."),
 ]
 AsOfOption = Annotated[
     str | None,
     typer.Option(
         "--as-of",
         metavar="TIME",
-        help="Answer as the registry would have at this time (UTC unless it says otherwise).",
+        help="Answer as at this time: 2024-05-01T12:00 (UTC), or 2024-05-01 for its 0h.",
     ),
 ]
 OverwriteOption = Annotated[

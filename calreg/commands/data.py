@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +21,7 @@ from calreg.commands.common import (
 from calreg.commands.output import Column, plain, print_json, print_rows
 
 if TYPE_CHECKING:
-    from calreg.ingest import IngestReport
+    from calreg.ingest import FileOutcome, IngestOptions, IngestReport
     from calreg.refit import KeyOutcome, RefitReport
 
 _MANY = 8
@@ -37,35 +38,61 @@ def ingest(
     paths: Annotated[list[Path], typer.Argument(help="Files and folders, in any order and mix.")],
     *,
     field: Annotated[
-        str | None, typer.Option("--field", help="Put the exposures into this field.")
+        str | None,
+        typer.Option(
+            "--field", metavar="NAME", help="Field of new images, instead of the one found."
+        ),
     ] = None,
     epoch: Annotated[
-        str | None, typer.Option("--epoch", help="Put the exposures into this epoch.")
+        str | None,
+        typer.Option(
+            "--epoch", metavar="NAME", help="Epoch of new images, instead of the one found."
+        ),
     ] = None,
     image: Annotated[
-        Path | None, typer.Option("--image", help="Image that the catalogs were measured on.")
+        Path | None,
+        typer.Option(
+            "--image",
+            metavar="FILE",
+            help="Image that the catalogs were measured on, when they do not say.",
+        ),
     ] = None,
     flux: Annotated[
         str | None,
         typer.Option(
-            "--flux", help="Flux of catalogs: iso, auto, aper, aper:2, psf (default iso)."
+            "--flux",
+            metavar="KIND",
+            help="Flux to read from catalogs: iso, auto, aper, aper:2 (the second), psf "
+            r"\[default: iso for SExtractor].",
         ),
     ] = None,
     columns: Annotated[
-        str, typer.Option("--columns", help="Columns of catalogs: ra=RAJ2000,dec=DEJ2000,...")
+        str,
+        typer.Option(
+            "--columns",
+            metavar="NAME=COLUMN,...",
+            help="What a catalog's own column names mean: ra=RAJ2000,dec=DEJ2000,...",
+            show_default=False,
+        ),
     ] = "",
     strict: Annotated[
         bool, typer.Option("--strict", help="Load nothing if any file is refused.")
     ] = False,
     hash_mode: Annotated[
-        str, typer.Option("--hash", help="Digest of images: headers, or full for whole files.")
+        str,
+        typer.Option(
+            "--hash",
+            metavar="headers|full",
+            help="Tell images apart by their headers (fast) or by the whole file.",
+        ),
     ] = "headers",
     db: Db = None,
     output_format: Format = None,
 ) -> None:
     """Load exposures, mosaics and catalogs, recognised by content.
 
-    Bad files are refused, one line each, and the good ones still load (exit status 1).
+    Bad files are refused, one line each, and the good ones still load (exit status 1). Files that
+    are known already change nothing.
 
     Example: calreg ingest epoch1/ epoch2/*_i2d.fits catalogs/
     """
@@ -93,7 +120,7 @@ def _ingest_options(
     *,
     strict: bool,
     hash_mode: str,
-) -> object:
+) -> IngestOptions:
     """Read the options of ingest."""
     from calreg.domain import FluxKind
     from calreg.errors import InvalidValueError
@@ -120,23 +147,24 @@ def _ingest_options(
 
 def _tell_ingest(report: IngestReport, output_format: OutputFormat, *, is_strict: bool) -> None:
     """Say what became of the files."""
-    counts: dict[str, int] = {}
-    for outcome in report.loaded:
-        counts[outcome.kind] = counts.get(outcome.kind, 0) + 1
+    for outcome in (*report.loaded, *report.unchanged):
         for warning in outcome.warnings:
-            log(f"warning: {warning}")
-        if outcome.kind == "catalog" and (len(report.loaded) <= _MANY or ";" in outcome.message):
-            log(f"{outcome.path.name}: {outcome.message}")
+            log(f"warning: {outcome.path.name}: {warning}")
+    for outcome in report.loaded:
+        left_out = _left_out(outcome)
+        if outcome.kind == "catalog" and (len(report.loaded) <= _MANY or left_out):
+            log(f"{outcome.path.name}: {outcome.message}{left_out}")
     for outcome in report.refused:
         log(f"refused: {outcome.message}")
+    counts = Counter("catalogs" if o.kind == "catalog" else o.kind for o in report.loaded)
     loaded = ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items())) or "nothing"
     words = [f"loaded {loaded}", f"{len(report.unchanged)} unchanged (same content)"]
     if report.skipped:
-        words.append(f"{len(report.skipped)} other files of folders passed over")
+        words.append(f"{len(report.skipped)} other files passed over (no images, no catalogs)")
     words.append(f"{len(report.refused)} refused")
     log("; ".join(words))
     if is_strict and report.refused:
-        log("nothing was written: --strict")
+        log("nothing was written, because of --strict: leave the refused files out, or mend them")
     columns = [
         Column("field_name", "field"),
         Column("name", "epoch"),
@@ -149,30 +177,62 @@ def _tell_ingest(report: IngestReport, output_format: OutputFormat, *, is_strict
         print_rows(report.epochs, columns, output_format)
 
 
+def _left_out(outcome: FileOutcome) -> str:
+    """Count the rows of a catalog that were not loaded, or not with a magnitude."""
+    text = ""
+    if outcome.n_dropped_nonfinite:
+        text += f"; {outcome.n_dropped_nonfinite} rows dropped (NaN or infinite)"
+    if outcome.n_negative_flux:
+        text += f"; {outcome.n_negative_flux} rows without magnitude (flux not positive)"
+    return text
+
+
 def refit(
     context: typer.Context,
     *,
     mag_limit: Annotated[
         float, typer.Option("--mag-limit", help=r"Faintest mean magnitude of a pair \[mag AB].")
     ] = 22.0,
-    snr: Annotated[float, typer.Option("--snr", help="Smallest S/N of a pair.")] = 100.0,
+    snr: Annotated[
+        float, typer.Option("--snr", help="Smallest S/N of a pair (mean error of its magnitudes).")
+    ] = 100.0,
     max_sep: Annotated[
         float, typer.Option("--max-sep", help=r"Search radius of matching \[arcsec].")
     ] = 0.1,
     floor: Annotated[
-        str, typer.Option("--floor", help=r"Noise floor per pair \[mag], or auto to fit it.")
+        str,
+        typer.Option(
+            "--floor", metavar="auto|MAG", help=r"Noise floor per pair: fitted, or given \[mag]."
+        ),
     ] = "auto",
     slope: Annotated[
-        str, typer.Option("--slope", help="Gradient: auto (LW only), none, fit.")
+        str,
+        typer.Option(
+            "--slope",
+            metavar="auto|none|fit",
+            help="Gradient along the field: in LW bands only, nowhere, or everywhere.",
+        ),
     ] = "auto",
-    time: Annotated[str, typer.Option("--time", help="Time term: fix (zero) or fit.")] = "fix",
+    time: Annotated[
+        str,
+        typer.Option(
+            "--time", metavar="fix|fit", help="Change between epochs: fixed at zero, or fitted."
+        ),
+    ] = "fix",
     axis: Annotated[
-        str, typer.Option("--axis", help=r"Position angle of the field's axis \[deg], or auto.")
+        str,
+        typer.Option(
+            "--axis",
+            metavar="auto|PA",
+            help=r"Direction of the gradient: the field's long axis, or a PA \[deg, N over E].",
+        ),
     ] = "auto",
     db: Db = None,
     output_format: Format = None,
 ) -> None:
     """Match what is new, and fit exactly what is stale.
+
+    Earlier results stay, as earlier versions. Run again, it changes nothing.
 
     Example: calreg refit --mag-limit 22 --snr 100
     """
@@ -210,10 +270,13 @@ def _tell_refit(report: RefitReport, output_format: OutputFormat) -> None:
         )
         if row.is_large:
             log("warning: the images are more than 5 mas apart: align them before photometry")
-    log(
-        f"matched {pairing.n_groups} new patches: {pairing.n_pairs} pairs, "
-        f"{pairing.n_ambiguous} ambiguous, {pairing.n_variable} sources variable"
-    )
+    if pairing.n_groups:
+        log(
+            f"matched {pairing.n_groups} new patches: {pairing.n_pairs} pairs, "
+            f"{pairing.n_ambiguous} ambiguous, {pairing.n_variable} sources variable"
+        )
+    else:
+        log("nothing new to match")
     columns = [
         Column("field", "field"),
         Column("pmap", "pmap"),

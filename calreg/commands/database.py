@@ -25,7 +25,7 @@ app = typer.Typer(no_args_is_help=True, help="Make, upgrade, check and describe 
 def init(context: typer.Context, db: Db = None) -> None:
     """Make the tables; a database that has them stays as it is.
 
-    Example: calreg --db sqlite:///idf.sqlite db init
+    Example: calreg --db idf.sqlite db init
     """
     from calreg.registry import Registry
 
@@ -40,7 +40,7 @@ def init(context: typer.Context, db: Db = None) -> None:
 def upgrade(context: typer.Context, db: Db = None) -> None:
     """Bring the tables of an older calreg to this version; data stay.
 
-    Example: calreg --db sqlite:///idf.sqlite db upgrade
+    Example: calreg --db idf.sqlite db upgrade
     """
     from calreg.registry import Registry
 

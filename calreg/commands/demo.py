@@ -74,7 +74,9 @@ def demo(
 ) -> None:
     """Simulate JWIDF and run the commands of a session on it; print truth beside result.
 
-    Example: calreg demo /tmp/jwidf
+    Takes about a minute; every number that it prints comes from simulated data.
+
+    Example: calreg demo jwidf-demo
     """
     started = time.monotonic()
     from calreg.errors import OutputError
@@ -85,7 +87,7 @@ def demo(
         msg = f"{directory} is not empty: name a new folder, such as calreg demo {directory}-2"
         raise OutputError(msg)
     given = options_of(context, db, None).db
-    url = given or f"sqlite:///{directory / 'calreg.sqlite'}"
+    url = given or str(directory / "calreg.sqlite")
     log("simulating JWIDF: 3 epochs, 4 bands, 10 arrays, 2 contexts (all data are SIMULATED)")
     programme = simulate_jwidf(seed)
     directory.mkdir(parents=True, exist_ok=True)

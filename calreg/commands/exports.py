@@ -25,11 +25,14 @@ from calreg.commands.output import plain, print_json
 if TYPE_CHECKING:
     from calreg.deliver import Delivery
 
-app = typer.Typer(no_args_is_help=True, help="Write what reductions take.")
-import_app = typer.Typer(no_args_is_help=True, help="Bring the offsets of others in.")
+app = typer.Typer(no_args_is_help=True, help="Write corrections for reductions, and the tables.")
+import_app = typer.Typer(no_args_is_help=True, help="Bring in the offsets of others.")
 
 FluxOption = Annotated[
-    str | None, typer.Option("--flux", help="Flux kind, where there are several: iso, auto, ...")
+    str | None,
+    typer.Option(
+        "--flux", metavar="KIND", help="Only this flux, where there are several: iso, auto, ..."
+    ),
 ]
 
 
@@ -46,7 +49,7 @@ def recipe(
     db: Db = None,
     output_format: Format = None,
 ) -> None:
-    """Write the form of the published table: positive brightens module A.
+    """Write the published table's columns: a positive dmag brightens the array.
 
     Example: calreg export recipe idf_1130.ecsv --pmap jwst_1130.pmap
     """
@@ -72,7 +75,7 @@ def grizli(
     db: Db = None,
     output_format: Format = None,
 ) -> None:
-    """Write grizli's table: images are DIVIDED by its numbers.
+    """Write grizli's table: images are DIVIDED by its values.
 
     Example: calreg export grizli idf_1130.yml --pmap jwst_1130.pmap
     """
@@ -111,7 +114,10 @@ def import_recipe(
     *,
     pmap: RequiredPmap,
     source: Annotated[
-        str, typer.Option("--source", help="Citation that tells this solution from others.")
+        str,
+        typer.Option(
+            "--source", metavar="TEXT", help="Whose numbers they are: a citation, one per table."
+        ),
     ],
     db: Db = None,
     output_format: Format = None,
@@ -126,7 +132,7 @@ def import_recipe(
     if options.output_format is OutputFormat.JSON:
         print_json(plain(report))
     elif report.is_new:
-        log(f"imported {report.n_solutions} solutions of {source!r}")
+        log(f"imported {report.n_solutions} solutions from {source!r}: see calreg compare")
     else:
         log(f"unchanged: {source!r} was imported before with the same content")
 
@@ -137,4 +143,6 @@ def _tell(deliveries: list[Delivery], output_format: OutputFormat) -> None:
         print_json(plain(deliveries))
         return
     for delivery in deliveries:
-        log(f"wrote {delivery.path} ({delivery.n_sets} sets, sha256 {delivery.file_sha256[:16]}…)")
+        log(
+            f"wrote {delivery.path} ({delivery.n_sets} sets, sha256 {delivery.file_sha256[:16]}...)"
+        )

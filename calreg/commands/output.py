@@ -136,7 +136,7 @@ def _print_table(rows: Sequence[Any], columns: Sequence[Column], title: str) -> 
 def _cell(value: object, column: Column) -> str:
     """Format one cell; a missing or fixed value is a dash."""
     if value is None or value == "" or (column.is_fixed_at_zero and value == 0.0):
-        return "–"
+        return "-"
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(sep=" ", timespec="seconds").replace("+00:00", "Z")
     is_number = column.form and isinstance(value, int | float)

@@ -36,10 +36,10 @@ _OFFSET_COLUMNS = [
     Column("array_id", "array"),
     Column("epoch_i", "earlier"),
     Column("epoch_j", "later"),
-    Column("array_i", "seen by"),
-    Column("array_j", "then by"),
-    Column("n_raw_i", "raw", "d"),
-    Column("n_raw_j", "raw", "d"),
+    Column("array_i", "seen 1st by"),
+    Column("array_j", "2nd by"),
+    Column("n_raw_i", "exp. 1st", "d"),
+    Column("n_raw_j", "exp. 2nd", "d"),
     Column("n", "sources", "d"),
     Column("median_mag", "median [mag]", "+.4f"),
     Column("mad_mag", "MAD", ".4f"),
@@ -60,12 +60,18 @@ def offsets(
     mag_limit: Annotated[
         float, typer.Option("--mag-limit", help=r"Faintest mean magnitude of a pair \[mag AB].")
     ] = 22.0,
-    snr: Annotated[float, typer.Option("--snr", help="Smallest S/N of a pair.")] = 100.0,
-    max_sep: Annotated[float, typer.Option("--max-sep", help=r"Search radius \[arcsec].")] = 0.1,
+    snr: Annotated[
+        float, typer.Option("--snr", help="Smallest S/N of a pair (mean error of its magnitudes).")
+    ] = 100.0,
+    max_sep: Annotated[
+        float, typer.Option("--max-sep", help=r"Search radius of the matching \[arcsec].")
+    ] = 0.1,
     db: Db = None,
     output_format: Format = None,
 ) -> None:
-    """Medians per patch, and the offsets and time terms that follow (Eq. 7, 8; Table 2).
+    """Show medians per patch, with the offsets and time terms they give (paper: Eq. 7, 8).
+
+    offset A-B > 0: module A reads too faint.
 
     Example: calreg offsets --pmap jwst_1130.pmap --band F356W
     """
@@ -78,7 +84,11 @@ def offsets(
             pmap=pmap, band=band, array_id=array, field=field, settings=settings
         )
     print_rows(
-        rows, _OFFSET_COLUMNS, options.output_format, empty="no patches yet: run calreg refit"
+        rows,
+        _OFFSET_COLUMNS,
+        options.output_format,
+        empty="no patch answers to that: they are there after calreg refit, "
+        "for two epochs with equal or opposite rolls",
     )
 
 
@@ -112,12 +122,14 @@ def coefficients(
     field: FieldOption = None,
     as_of: AsOfOption = None,
     all_versions: Annotated[
-        bool, typer.Option("--all-versions", help="Also versions that were superseded.")
+        bool, typer.Option("--all-versions", help="Show superseded versions too.")
     ] = False,
     db: Db = None,
     output_format: Format = None,
 ) -> None:
-    """Fitted offsets and gradients (Table 3).
+    """Show fitted offsets and gradients (paper: Table 3).
+
+    offset A-B > 0: module A reads too faint.
 
     Example: calreg coefficients --pmap jwst_1130.pmap --format json
     """
@@ -136,7 +148,8 @@ def coefficients(
         rows,
         _COEFFICIENT_COLUMNS,
         options.output_format,
-        empty="no coefficient set answers to that: calreg coefficients without options lists all",
+        empty="no coefficient set answers to that: calreg coefficients lists all, "
+        "calreg refit makes them",
     )
     if not rows:
         raise typer.Exit(1)
@@ -163,20 +176,23 @@ def history(
     *,
     band: Annotated[str, typer.Option("--band", metavar="BAND", help="Band, such as F356W.")],
     array: Annotated[
-        str, typer.Option("--array", metavar="ID", help="Array id: 1, 2, 3, 4 or long.")
+        str,
+        typer.Option(
+            "--array", metavar="ID", help="Array id, shared by A and B: 1, 2, 3, 4 or long."
+        ),
     ],
     pmap_from: Annotated[
-        str | None, typer.Option("--from", metavar="PMAP", help="First context.")
+        str | None, typer.Option("--from", metavar="PMAP", help="First context, such as 1039.")
     ] = None,
     pmap_to: Annotated[
-        str | None, typer.Option("--to", metavar="PMAP", help="Last context.")
+        str | None, typer.Option("--to", metavar="PMAP", help="Last context, itself included.")
     ] = None,
     field: FieldOption = None,
     as_of: AsOfOption = None,
     db: Db = None,
     output_format: Format = None,
 ) -> None:
-    """How an offset moved from context to context, beside PHOTMJSR.
+    """Show how an offset moved from context to context, beside PHOTMJSR.
 
     Example: calreg history --band F356W --array long
     """
@@ -219,12 +235,13 @@ def compare(
     band: BandOption = None,
     array: ArrayOption = None,
     source: Annotated[
-        str | None, typer.Option("--source", help="Only this external solution.")
+        str | None,
+        typer.Option("--source", metavar="TEXT", help="Only this external solution."),
     ] = None,
     db: Db = None,
     output_format: Format = None,
 ) -> None:
-    """Imported solutions beside ours, with the difference in sigma.
+    """Show imported solutions beside ours, with the difference in sigma.
 
     Example: calreg compare --pmap jwst_1130.pmap
     """
@@ -235,7 +252,7 @@ def compare(
         rows,
         _COMPARE_COLUMNS,
         options.output_format,
-        empty="no external solution answers to that: bring one in with calreg import recipe",
+        empty="no external solution answers to that: calreg import recipe brings one in",
     )
     if not rows:
         raise typer.Exit(1)

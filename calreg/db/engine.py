@@ -201,8 +201,10 @@ class Database:
             with self._engine.connect() as connection:
                 yield connection
         except sa.exc.DBAPIError as error:
+            _uncover_interrupt(error)
             raise self._dialect.explain(error.orig or error, self.url) from error
         except self._dialect.driver_errors as error:
+            _uncover_interrupt(error)
             raise self._dialect.explain(error, self.url) from error
 
     @contextmanager
@@ -386,6 +388,15 @@ def head_revision() -> str:
         msg = f"there are no migrations in {migrations_folder()}: install calreg again"
         raise DatabaseError(msg)
     return max(numbers)
+
+
+def _uncover_interrupt(error: BaseException) -> None:
+    """Raise Ctrl-C again where cleaning up after it failed with an error of the driver."""
+    covered = error.__context__
+    while covered is not None:
+        if not isinstance(covered, Exception):
+            raise covered from error
+        covered = covered.__context__
 
 
 def _read_state(database: Database) -> SchemaState:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class UtcTimestamp(sa.types.TypeDecorator[datetime]):
     """A moment in UTC with microseconds; naive times are refused.
 
-    PostgreSQL keeps ``timestamptz``. SQLite has no time zone, so UTC is stored and read back as UTC.
+    PostgreSQL keeps ``timestamptz``. SQLite has no time zone, so UTC is stored, and read as UTC.
     """
 
     impl = sa.DateTime(timezone=True)

@@ -73,7 +73,8 @@ def unit_vectors(ra_deg: ArrayLike, dec_deg: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray of float64, shape (..., 3)
-        The x axis points to (0, 0), the z axis to the north pole; NaN where a coordinate is not finite.
+        The x axis points to (0, 0), the z axis to the north pole; NaN where a coordinate is not
+        finite.
     """
     ra, dec = np.broadcast_arrays(
         np.radians(np.asarray(ra_deg, dtype=np.float64)),

@@ -291,8 +291,8 @@ def solve_blocks(system: BlockSystem, *, floor_mag: float | None, seed: int) -> 
 
     The covariance is ``nu / (nu - 2) K^2 s^2 / g^2`` times the inverse of the weighted normal
     matrix, with s^2 the mean of u^2 D^2 per degree of freedom, g the mean derivative of u D,
-    K = 1 + p var(g) / (n g^2), and nu = n - p: the variance of Student's t, because s^2 is estimated
-    from the same data.
+    K = 1 + p var(g) / (n g^2), and nu = n - p: the variance of Student's t, because s^2 is
+    estimated from the same data.
 
     References
     ----------

@@ -92,7 +92,7 @@ def measure_residuals(
     Returns
     -------
     GroupResiduals
-        NaN for too few pairs.
+        Residuals are NaN in a group too small to judge.
 
     Raises
     ------

@@ -24,6 +24,7 @@ from calreg.errors import ConflictError, DatabaseError
 from registryrows import DIGEST, add, add_catalog, add_exposure, add_pairs, plain_row, refused_write
 
 if TYPE_CHECKING:
+    from calreg.db.columns import ColumnValue
     from calreg.db.engine import Database
 
 

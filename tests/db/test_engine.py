@@ -79,7 +79,7 @@ def test_write_is_committed_at_the_end(database: Database) -> None:
 def test_write_is_rolled_back_by_any_exception(
     database: Database, error: type[BaseException]
 ) -> None:
-    with refused_write(database, error) as connection:
+    with pytest.raises(error), database.write() as connection:  # noqa: PT012  # both must go
         insert_pmap(connection, 1130)
         raise error
     assert pmap_numbers(database) == []
@@ -144,6 +144,18 @@ def test_errors_of_the_driver_keep_their_cause(database: Database) -> None:
         connection.execute(sa.text("SELECT * FROM no_such_table"))
     assert isinstance(caught.value.__cause__, sa.exc.DBAPIError)
     assert "\n" not in str(caught.value)
+
+
+def interrupt_with_failing_cleanup(connection: sa.Connection) -> None:
+    try:
+        raise KeyboardInterrupt
+    finally:
+        connection.execute(sa.text("SELECT * FROM no_such_table"))
+
+
+def test_ctrl_c_is_not_covered_by_an_error_of_the_driver(database: Database) -> None:
+    with pytest.raises(KeyboardInterrupt), database.read() as connection:
+        interrupt_with_failing_cleanup(connection)
 
 
 def test_errors_of_ours_pass_unchanged(database: Database) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import importlib
-import importlib.util
 import os
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pytest
-from astropy.table import Table
 from pyarrow import parquet
 
 from calreg.errors import InvalidValueError, MissingExtraError, OutputError
@@ -118,23 +116,6 @@ def test_the_metadata_that_astropy_reads_hold_units_and_lengths(tmp_path: Path) 
     assert header["meta"]["sign"] == SIGN_SENTENCE
     assert metadata[b"table::len::band"] == b"5"
     assert metadata[b"table::len::superseded_by"] == b"6"
-
-
-@pytest.mark.skipif(
-    importlib.util.find_spec("pandas") is None,
-    reason="astropy reads Parquet only where pandas is installed",
-)
-def test_astropy_reads_it_with_units(tmp_path: Path) -> None:
-    table = Table.read(_write(tmp_path / "out")[0], format="parquet")
-    assert table.colnames == list(SETS.columns)
-    assert table["offset_ab_mag"].unit == "mag"
-    assert table["offset_ab_mag"].description == "m_A - m_B"
-    assert list(table["offset_ab_mag"]) == list(SETS.columns["offset_ab_mag"])
-    assert list(table["band"]) == ["F150W", "F444W"]
-    assert list(table["superseded_by"]) == ["0193-ü", "None"]
-    assert np.isnan(table["corr_offset_slope"][0])
-    assert table["n_pairs"].dtype == np.int64
-    assert table.meta["calreg_version"] == "0.1.0"
 
 
 @pytest.mark.parametrize(

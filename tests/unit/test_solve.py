@@ -74,7 +74,7 @@ def test_two_row_blocks_are_the_weighted_pair_fit() -> None:
     np.testing.assert_allclose(solution.block_weights, weights, rtol=0.0, atol=1e-10)
     assert solution.chi2 == pytest.approx(float(x @ x), rel=1e-10)
     assert solution.n_dof == 38
-    # Huber's covariance of the pair fit, with the variance of Student's t for 38 degrees of freedom.
+    # Huber's covariance of the pair fit, with the variance of Student's t for 38 degrees.
     share = float(np.mean(np.abs(x) <= 1.345))
     scatter2 = float(np.sum(np.clip(x, -1.345, 1.345) ** 2)) / 38.0
     inflation = 1.0 + 2.0 / 40.0 * (1.0 - share) / share
