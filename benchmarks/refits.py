@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import sqlalchemy as sa
 
 from benchmarks.databases import ENGINES
 from benchmarks.harness import Contender, Result, alternate

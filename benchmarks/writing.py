@@ -119,13 +119,13 @@ def add_catalogs(connection: sa.Connection, n_catalogs: int) -> None:
     for row_class, values in plain.items():
         insert_columns(connection, row_class, {**_required(row_class), **values, "id": 1})
     for catalog_id in range(1, n_catalogs + 1):
-        values: dict[str, ColumnValue] = {
+        catalog: dict[str, ColumnValue] = {
             "id": catalog_id,
             "flux_kind": "aper",
             "aperture": str(catalog_id),
             "mag_origin": "flux",
         }
-        insert_columns(connection, CatalogRow, {**_required(CatalogRow), **values})
+        insert_columns(connection, CatalogRow, {**_required(CatalogRow), **catalog})
 
 
 def _required(row_class: type[Base]) -> dict[str, ColumnValue]:

@@ -79,6 +79,15 @@ AsOfOption = Annotated[
         help="Answer as at this time: 2024-05-01T12:00 (UTC), or 2024-05-01 for its 0h.",
     ),
 ]
+MagLimitOption = Annotated[
+    float, typer.Option("--mag-limit", help=r"Faintest mean magnitude of a pair \[mag AB].")
+]
+SnrOption = Annotated[
+    float, typer.Option("--snr", help="Smallest S/N of a pair (mean error of its magnitudes).")
+]
+MaxSepOption = Annotated[
+    float, typer.Option("--max-sep", help=r"Search radius of the matching \[arcsec].")
+]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace the file if it exists.")
 ]

@@ -11,7 +11,10 @@ import typer
 from calreg.commands.common import (
     Db,
     Format,
+    MagLimitOption,
+    MaxSepOption,
     OutputFormat,
+    SnrOption,
     log,
     open_registry,
     options_of,
@@ -26,6 +29,50 @@ if TYPE_CHECKING:
 
 _MANY = 8
 
+_FieldName = Annotated[
+    str | None,
+    typer.Option("--field", metavar="NAME", help="Field of new images, instead of the one found."),
+]
+_EpochName = Annotated[
+    str | None,
+    typer.Option("--epoch", metavar="NAME", help="Epoch of new images, instead of the one found."),
+]
+_Image = Annotated[
+    Path | None,
+    typer.Option(
+        "--image",
+        metavar="FILE",
+        help="Image that the catalogs were measured on, when they do not say.",
+    ),
+]
+_Flux = Annotated[
+    str | None,
+    typer.Option(
+        "--flux",
+        metavar="KIND",
+        help="Flux to read from catalogs: iso, auto, aper, aper:2 (the second), psf "
+        r"\[default: iso for SExtractor].",
+    ),
+]
+_Columns = Annotated[
+    str,
+    typer.Option(
+        "--columns",
+        metavar="NAME=COLUMN,...",
+        help="What a catalog's own column names mean: ra=RAJ2000,dec=DEJ2000,...",
+        show_default=False,
+    ),
+]
+_Strict = Annotated[bool, typer.Option("--strict", help="Load nothing if any file is refused.")]
+_HashMode = Annotated[
+    str,
+    typer.Option(
+        "--hash",
+        metavar="headers|full",
+        help="Tell images apart by their headers (fast) or by the whole file.",
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
@@ -35,57 +82,17 @@ def register(app: typer.Typer) -> None:
 
 def ingest(
     context: typer.Context,
-    paths: Annotated[list[Path], typer.Argument(help="Files and folders, in any order and mix.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Files and folders, in any mix.")
+    ],
     *,
-    field: Annotated[
-        str | None,
-        typer.Option(
-            "--field", metavar="NAME", help="Field of new images, instead of the one found."
-        ),
-    ] = None,
-    epoch: Annotated[
-        str | None,
-        typer.Option(
-            "--epoch", metavar="NAME", help="Epoch of new images, instead of the one found."
-        ),
-    ] = None,
-    image: Annotated[
-        Path | None,
-        typer.Option(
-            "--image",
-            metavar="FILE",
-            help="Image that the catalogs were measured on, when they do not say.",
-        ),
-    ] = None,
-    flux: Annotated[
-        str | None,
-        typer.Option(
-            "--flux",
-            metavar="KIND",
-            help="Flux to read from catalogs: iso, auto, aper, aper:2 (the second), psf "
-            r"\[default: iso for SExtractor].",
-        ),
-    ] = None,
-    columns: Annotated[
-        str,
-        typer.Option(
-            "--columns",
-            metavar="NAME=COLUMN,...",
-            help="What a catalog's own column names mean: ra=RAJ2000,dec=DEJ2000,...",
-            show_default=False,
-        ),
-    ] = "",
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Load nothing if any file is refused.")
-    ] = False,
-    hash_mode: Annotated[
-        str,
-        typer.Option(
-            "--hash",
-            metavar="headers|full",
-            help="Tell images apart by their headers (fast) or by the whole file.",
-        ),
-    ] = "headers",
+    field: _FieldName = None,
+    epoch: _EpochName = None,
+    image: _Image = None,
+    flux: _Flux = None,
+    columns: _Columns = "",
+    strict: _Strict = False,
+    hash_mode: _HashMode = "headers",
     db: Db = None,
     output_format: Format = None,
 ) -> None:
@@ -190,15 +197,9 @@ def _left_out(outcome: FileOutcome) -> str:
 def refit(
     context: typer.Context,
     *,
-    mag_limit: Annotated[
-        float, typer.Option("--mag-limit", help=r"Faintest mean magnitude of a pair \[mag AB].")
-    ] = 22.0,
-    snr: Annotated[
-        float, typer.Option("--snr", help="Smallest S/N of a pair (mean error of its magnitudes).")
-    ] = 100.0,
-    max_sep: Annotated[
-        float, typer.Option("--max-sep", help=r"Search radius of matching \[arcsec].")
-    ] = 0.1,
+    mag_limit: MagLimitOption = 22.0,
+    snr: SnrOption = 100.0,
+    max_sep: MaxSepOption = 0.1,
     floor: Annotated[
         str,
         typer.Option(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from calreg.commands.common import (
-    Db,
     GlobalOptions,
     OutputFormat,
     log,
@@ -67,10 +66,13 @@ def register(app: typer.Typer) -> None:
 def demo(
     context: typer.Context,
     directory: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="New folder for files and database.")
+        Path, typer.Argument(metavar="DIR", help="New folder for files and database.")
     ] = Path("calreg-demo"),
     seed: Annotated[int, typer.Option("--seed", help="Seed of the simulation.")] = 1,
-    db: Db = None,
+    db: Annotated[
+        str | None,
+        typer.Option("--db", metavar="URL", help="Database, instead of a new one in DIR."),
+    ] = None,
 ) -> None:
     """Simulate JWIDF and run the commands of a session on it; print truth beside result.
 

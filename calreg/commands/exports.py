@@ -39,7 +39,7 @@ FluxOption = Annotated[
 @app.command()
 def recipe(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="ECSV file to write.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="ECSV file to write.")],
     *,
     pmap: RequiredPmap,
     field: FieldOption = None,
@@ -65,7 +65,7 @@ def recipe(
 @app.command()
 def grizli(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="YAML file to write.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML file to write.")],
     *,
     pmap: RequiredPmap,
     field: FieldOption = None,
@@ -91,7 +91,7 @@ def grizli(
 @app.command()
 def parquet(
     context: typer.Context,
-    directory: Annotated[Path, typer.Argument(help="Folder to write to.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.")],
     *,
     overwrite: OverwriteOption = False,
     db: Db = None,
@@ -110,7 +110,9 @@ def parquet(
 @import_app.command("recipe")
 def import_recipe(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="ECSV table with the published columns.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="ECSV table with the published columns.")
+    ],
     *,
     pmap: RequiredPmap,
     source: Annotated[

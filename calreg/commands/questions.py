@@ -13,7 +13,10 @@ from calreg.commands.common import (
     Db,
     FieldOption,
     Format,
+    MagLimitOption,
+    MaxSepOption,
     PmapOption,
+    SnrOption,
     open_registry,
     options_of,
     parse_time,
@@ -57,15 +60,9 @@ def offsets(
     band: BandOption = None,
     array: ArrayOption = None,
     field: FieldOption = None,
-    mag_limit: Annotated[
-        float, typer.Option("--mag-limit", help=r"Faintest mean magnitude of a pair \[mag AB].")
-    ] = 22.0,
-    snr: Annotated[
-        float, typer.Option("--snr", help="Smallest S/N of a pair (mean error of its magnitudes).")
-    ] = 100.0,
-    max_sep: Annotated[
-        float, typer.Option("--max-sep", help=r"Search radius of the matching \[arcsec].")
-    ] = 0.1,
+    mag_limit: MagLimitOption = 22.0,
+    snr: SnrOption = 100.0,
+    max_sep: MaxSepOption = 0.1,
     db: Db = None,
     output_format: Format = None,
 ) -> None:

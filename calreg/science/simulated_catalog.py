@@ -1,7 +1,7 @@
 """Seeded photometry of a simulated sky, as SExtractor's dual-image mode would give it.
 
-The model: a source of magnitude M, at d along the field's axis, measured at epoch e by array A or B,
-reads
+The model: a source of magnitude M, at d along the field's axis, measured at epoch e by array A or
+B, reads
 
     m = M + variation_e + [array in A] offset_ab - 1/2 o_e k d + time_e + noise
 

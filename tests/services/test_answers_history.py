@@ -192,7 +192,7 @@ def with_other_epoch_2(
 def test_disagreeing_photmjsr_is_noted(db_url: str, four_contexts: Files, tmp_path: Path) -> None:
     with Registry(db_url) as registry:
         row = with_other_epoch_2(
-            registry, four_contexts, tmp_path / "other", lambda card: _edited(card, 5, b"9")
+            registry, four_contexts, tmp_path / "other", lambda card: _edited(card, 5)
         )
     assert (row.photmjsr_a, row.photmjsr_b) == (None, None)
     assert row.note.startswith("nrcalong: PHOTMJSR disagree: 0.")
@@ -207,14 +207,13 @@ def test_single_precision_is_no_disagreement(
 ) -> None:
     with Registry(db_url) as registry:
         row = with_other_epoch_2(
-            registry, four_contexts, tmp_path / "other", lambda card: _edited(card, 9, b"9")
+            registry, four_contexts, tmp_path / "other", lambda card: _edited(card, 9)
         )
     assert row.photmjsr_a == pytest.approx(0.402, rel=1e-3)
     assert row.note == ""
 
 
-def _edited(card: bytes, place: int, digit: bytes) -> bytes:
-    """Put a digit in one decimal place of a card's value."""
+def _edited(card: bytes, place: int) -> bytes:
+    """Put another digit in one decimal place of a card's value."""
     at = card.index(b".") + place
-    assert card[at : at + 1] != digit
-    return card[:at] + digit + card[at + 1 :]
+    return card[:at] + (b"4" if card[at : at + 1] != b"4" else b"6") + card[at + 1 :]

@@ -1,0 +1,60 @@
+"""The tables, as mapped classes. Migrations make them; a test holds the two equal.
+
+Times are UTC, sky is ICRS degrees, ``array`` is a detector, ``array_id`` what modules A and B
+share. Text that a header may lack is stored empty, not NULL, so that unique constraints see it.
+"""
+
+from calreg.db.schema.base import NAMING_CONVENTION, Base
+from calreg.db.schema.images import (
+    CatalogRow,
+    DetectionRow,
+    EpochRow,
+    ExposureRow,
+    FieldRow,
+    IngestRow,
+    PmapRow,
+    ZeroPointRow,
+)
+from calreg.db.schema.pairs import (
+    FitRunRow,
+    PairGroupRow,
+    PairRow,
+    SourceRow,
+    VariableSourceRow,
+)
+from calreg.db.schema.sets import (
+    CoefficientRow,
+    CoefficientSetRow,
+    CovarianceRow,
+    DeliveryRow,
+    DeliverySetRow,
+    ExternalSolutionRow,
+    RefusalRow,
+    SetInputRow,
+)
+
+__all__ = [
+    "NAMING_CONVENTION",
+    "Base",
+    "CatalogRow",
+    "CoefficientRow",
+    "CoefficientSetRow",
+    "CovarianceRow",
+    "DeliveryRow",
+    "DeliverySetRow",
+    "DetectionRow",
+    "EpochRow",
+    "ExposureRow",
+    "ExternalSolutionRow",
+    "FieldRow",
+    "FitRunRow",
+    "IngestRow",
+    "PairGroupRow",
+    "PairRow",
+    "PmapRow",
+    "RefusalRow",
+    "SetInputRow",
+    "SourceRow",
+    "VariableSourceRow",
+    "ZeroPointRow",
+]
