@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,7 @@ def run(setting: Setting) -> Iterator[Result]:
             gather_statistics(url)
             _require_equal(database, statement, url)
             peer = Contender("ADBC fetch_arrow_table", _arrow(url))
-            fast = Contender("fast", lambda d=database: fetch_columns_fast(d, statement))
+            fast = Contender("fast", partial(fetch_columns_fast, database, statement))
             alternate([fast, peer], setting.n_rounds)
             yield speed_result(
                 f"{setting.n_rows} detections read into arrays, {engine}",

@@ -10,6 +10,8 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from multiprocessing import forkserver
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -21,13 +23,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from multiprocessing.context import ForkServerProcess
     from multiprocessing.synchronize import Barrier
-    from pathlib import Path
 
 PATIENCE_S = 120.0
 """Longest that a worker may take on a busy machine [s]; nothing waits that long otherwise."""
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["ingestworkers"])
+_CONTEXT.set_forkserver_preload(["ingestworkers", "calreg.db.sqlite", "calreg.db.postgresql"])
+
+_TESTS = Path(__file__).resolve().parent
+
+Step = tuple[str, int]
+"""A moment of a run: ``statement`` or ``commit``, counted from 1 each."""
 
 
 @dataclass(frozen=True)
@@ -55,47 +61,64 @@ def barrier(n_parties: int) -> Barrier:
     return _CONTEXT.Barrier(n_parties)
 
 
-def start(
-    url: str, paths: Sequence[Path], at: Barrier, *, kill_at_step: int | None = None
-) -> Worker:
-    """Start a worker; `kill_at_step` makes it kill itself before that statement or commit."""
-    process = _CONTEXT.Process(target=_work, args=(url, list(paths), at, kill_at_step))
+def start(url: str, paths: Sequence[Path], at: Barrier, *, kill_at: Step | None = None) -> Worker:
+    """Start a worker; with `kill_at` it kills itself before that statement or commit."""
+    _ensure_server()
+    process = _CONTEXT.Process(target=_work, args=(url, list(paths), at, kill_at))
     process.start()
     return Worker(process, at)
 
 
-def _work(url: str, paths: list[Path], at: Barrier, kill_at_step: int | None) -> None:
+def _ensure_server() -> None:
+    """Start the server where it finds what it is to import: it does not take over sys.path."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(_TESTS), str(_TESTS.parent), before or ""])
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+
+
+def _work(url: str, paths: list[Path], at: Barrier, kill_at: Step | None) -> None:
     """Ingest; leave with status 3 if a file was refused."""
     at.wait(PATIENCE_S)
-    if kill_at_step is not None:
+    if kill_at is not None:
 
-        def count(step: int) -> None:
-            if step == kill_at_step:
+        def stop_here(step: Step) -> None:
+            if step == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        on_each_step(count)
+        on_each_step(stop_here)
     with open_database(url) as database:
         report = ingest(database, paths)
     if report.refused:
         raise SystemExit(3)
 
 
-def on_each_step(act: Callable[[int], None]) -> Callable[[], None]:
-    """Call `act` with 1, 2, ... before every statement and commit; return what ends that."""
-    n_steps = 0
+def on_each_step(act: Callable[[Step], None]) -> Callable[[], None]:
+    """Call `act` before every statement and commit; return what ends that."""
+    counts = {"statement": 0, "commit": 0}
 
-    def step(*_: object) -> None:
-        nonlocal n_steps
-        n_steps += 1
-        act(n_steps)
+    def step(kind: str) -> None:
+        counts[kind] += 1
+        act((kind, counts[kind]))
 
-    names = ("before_cursor_execute", "commit")
-    for name in names:
-        sa.event.listen(sa.Engine, name, step)
+    def on_statement(*_: object) -> None:
+        step("statement")
+
+    def on_commit(*_: object) -> None:
+        step("commit")
+
+    listeners = (("before_cursor_execute", on_statement), ("commit", on_commit))
+    for name, listener in listeners:
+        sa.event.listen(sa.Engine, name, listener)
 
     def stop() -> None:
-        for name in names:
-            sa.event.remove(sa.Engine, name, step)
+        for name, listener in listeners:
+            sa.event.remove(sa.Engine, name, listener)
 
     return stop
 

@@ -35,6 +35,45 @@ class GlobalOptions:
     output_format: OutputFormat = OutputFormat.TABLE
 
 
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Turn errors about the values of options into usage errors (exit status 2)."""
+    try:
+        yield
+    except CalregError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def check_pmap(value: str | None) -> str | None:
+    """Refuse what cannot be a context."""
+    if value is not None:
+        from calreg.domain import Pmap
+
+        with usage_errors():
+            Pmap.parse(value)
+    return value
+
+
+def check_band(value: str | None) -> str | None:
+    """Refuse what is no band of the instrument."""
+    if value is not None:
+        from calreg.instruments import load_instrument
+
+        with usage_errors():
+            load_instrument().band_named(value)
+    return value
+
+
+def check_array(value: str | None) -> str | None:
+    """Refuse what is no array id of the instrument."""
+    if value is not None:
+        from calreg.instruments import load_instrument
+
+        with usage_errors():
+            load_instrument().array_id_named(value)
+    return value
+
+
 Db = Annotated[
     str | None,
     typer.Option(
@@ -53,18 +92,35 @@ Format = Annotated[
 ]
 PmapOption = Annotated[
     str | None,
-    typer.Option("--pmap", metavar="PMAP", help="Only this context: jwst_1130.pmap, or 1130."),
+    typer.Option(
+        "--pmap",
+        metavar="PMAP",
+        help="Only this context: jwst_1130.pmap, or 1130.",
+        callback=check_pmap,
+    ),
 ]
 RequiredPmap = Annotated[
-    str, typer.Option("--pmap", metavar="PMAP", help="Context: jwst_1130.pmap, or 1130.")
+    str,
+    typer.Option(
+        "--pmap",
+        metavar="PMAP",
+        help="Context: jwst_1130.pmap, or 1130.",
+        callback=check_pmap,
+    ),
 ]
 BandOption = Annotated[
-    str | None, typer.Option("--band", metavar="BAND", help="Only this band, such as F356W.")
+    str | None,
+    typer.Option(
+        "--band", metavar="BAND", help="Only this band, such as F356W.", callback=check_band
+    ),
 ]
 ArrayOption = Annotated[
     str | None,
     typer.Option(
-        "--array", metavar="ID", help="Only this array id, shared by A and B: 1, 2, 3, 4 or long."
+        "--array",
+        metavar="ID",
+        help="Only this array id, shared by A and B: 1, 2, 3, 4 or long.",
+        callback=check_array,
     ),
 ]
 FieldOption = Annotated[
@@ -153,15 +209,6 @@ def parse_time(text: str | None) -> datetime | None:
         msg = f"{text!r} is not a time: expected ISO 8601 such as 2023-09-15T12:00:00Z"
         raise typer.BadParameter(msg, param_hint="--as-of") from None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-@contextmanager
-def usage_errors() -> Iterator[None]:
-    """Turn errors about the values of options into usage errors (exit status 2)."""
-    try:
-        yield
-    except CalregError as error:
-        raise typer.BadParameter(str(error)) from None
 
 
 def log(message: str) -> None:

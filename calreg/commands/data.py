@@ -83,7 +83,7 @@ def register(app: typer.Typer) -> None:
 def ingest(
     context: typer.Context,
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Files and folders, in any mix.")
+        list[Path], typer.Argument(metavar="PATH", help="Files and folders, in any mix.")
     ],
     *,
     field: _FieldName = None,
@@ -157,10 +157,14 @@ def _tell_ingest(report: IngestReport, output_format: OutputFormat, *, is_strict
     for outcome in (*report.loaded, *report.unchanged):
         for warning in outcome.warnings:
             log(f"warning: {outcome.path.name}: {warning}")
-    for outcome in report.loaded:
-        left_out = _left_out(outcome)
-        if outcome.kind == "catalog" and (len(report.loaded) <= _MANY or left_out):
-            log(f"{outcome.path.name}: {outcome.message}{left_out}")
+    catalogs = [outcome for outcome in report.loaded if outcome.kind == "catalog"]
+    is_short = len(report.loaded) <= _MANY
+    for outcome in catalogs:
+        if is_short or outcome.n_dropped_nonfinite:
+            log(f"{outcome.path.name}: {outcome.message}{_left_out(outcome)}")
+    n_negative = sum(outcome.n_negative_flux for outcome in catalogs)
+    if n_negative and not is_short:
+        log(f"rows without magnitude (flux not positive), all catalogs together: {n_negative}")
     for outcome in report.refused:
         log(f"refused: {outcome.message}")
     counts = Counter("catalogs" if o.kind == "catalog" else o.kind for o in report.loaded)
@@ -188,9 +192,9 @@ def _left_out(outcome: FileOutcome) -> str:
     """Count the rows of a catalog that were not loaded, or not with a magnitude."""
     text = ""
     if outcome.n_dropped_nonfinite:
-        text += f"; {outcome.n_dropped_nonfinite} rows dropped (NaN or infinite)"
+        text += f"; rows dropped (NaN or infinite): {outcome.n_dropped_nonfinite}"
     if outcome.n_negative_flux:
-        text += f"; {outcome.n_negative_flux} rows without magnitude (flux not positive)"
+        text += f"; rows without magnitude (flux not positive): {outcome.n_negative_flux}"
     return text
 
 

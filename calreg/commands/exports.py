@@ -28,10 +28,34 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Write corrections for reductions, and the tables.")
 import_app = typer.Typer(no_args_is_help=True, help="Bring in the offsets of others.")
 
+
+def _check_flux(value: str | None) -> str | None:
+    """Refuse what is no kind of flux."""
+    if value is not None:
+        from calreg.domain import FluxKind
+
+        if value.lower() not in set(FluxKind):
+            msg = f"{value!r}: expected one of {', '.join(FluxKind)}"
+            raise typer.BadParameter(msg)
+        return value.lower()
+    return value
+
+
+def _check_source(value: str) -> str:
+    """Refuse an empty citation."""
+    if not value.strip():
+        msg = "expected a citation that tells this solution from others"
+        raise typer.BadParameter(msg)
+    return value
+
+
 FluxOption = Annotated[
     str | None,
     typer.Option(
-        "--flux", metavar="KIND", help="Only this flux, where there are several: iso, auto, ..."
+        "--flux",
+        metavar="KIND",
+        help="Only this flux, where there are several: iso, auto, ...",
+        callback=_check_flux,
     ),
 ]
 
@@ -118,7 +142,10 @@ def import_recipe(
     source: Annotated[
         str,
         typer.Option(
-            "--source", metavar="TEXT", help="Whose numbers they are: a citation, one per table."
+            "--source",
+            metavar="TEXT",
+            help="Whose numbers they are: a citation, one per table.",
+            callback=_check_source,
         ),
     ],
     db: Db = None,

@@ -17,9 +17,13 @@ from calreg.commands.common import (
     MaxSepOption,
     PmapOption,
     SnrOption,
+    check_array,
+    check_band,
+    check_pmap,
     open_registry,
     options_of,
     parse_time,
+    usage_errors,
 )
 from calreg.commands.output import Column, print_rows
 
@@ -75,7 +79,8 @@ def offsets(
     from calreg.science.settings import FitSettings
 
     options = options_of(context, db, output_format)
-    settings = FitSettings.parse(mag_limit=mag_limit, snr=snr, max_sep_arcsec=max_sep)
+    with usage_errors():
+        settings = FitSettings.parse(mag_limit=mag_limit, snr=snr, max_sep_arcsec=max_sep)
     with open_registry(options, read_only=True) as registry:
         rows = registry.offsets(
             pmap=pmap, band=band, array_id=array, field=field, settings=settings
@@ -171,18 +176,30 @@ _HISTORY_COLUMNS = [
 def history(
     context: typer.Context,
     *,
-    band: Annotated[str, typer.Option("--band", metavar="BAND", help="Band, such as F356W.")],
+    band: Annotated[
+        str,
+        typer.Option("--band", metavar="BAND", help="Band, such as F356W.", callback=check_band),
+    ],
     array: Annotated[
         str,
         typer.Option(
-            "--array", metavar="ID", help="Array id, shared by A and B: 1, 2, 3, 4 or long."
+            "--array",
+            metavar="ID",
+            help="Array id, shared by A and B: 1, 2, 3, 4 or long.",
+            callback=check_array,
         ),
     ],
     pmap_from: Annotated[
-        str | None, typer.Option("--from", metavar="PMAP", help="First context, such as 1039.")
+        str | None,
+        typer.Option(
+            "--from", metavar="PMAP", help="First context, such as 1039.", callback=check_pmap
+        ),
     ] = None,
     pmap_to: Annotated[
-        str | None, typer.Option("--to", metavar="PMAP", help="Last context, itself included.")
+        str | None,
+        typer.Option(
+            "--to", metavar="PMAP", help="Last context, itself included.", callback=check_pmap
+        ),
     ] = None,
     field: FieldOption = None,
     as_of: AsOfOption = None,

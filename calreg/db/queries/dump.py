@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import sqlalchemy as sa
 
 from calreg.db.bulk import fetch_columns
+from calreg.db.columns import ColumnKind, column_kind
 from calreg.db.schema import Base
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 _UNIT = re.compile(r"\[([^,\]]+)")
@@ -53,7 +55,8 @@ def table_names() -> list[str]:
 def dump_table(connection: sa.Connection, name: str) -> DumpedTable:
     """Read a whole table in the order of its primary key."""
     table = Base.metadata.tables[name]
-    statement = sa.select(table).order_by(*table.primary_key.columns)
+    statement = sa.select(*map(_with_room_for_null, table.columns))
+    columns = fetch_columns(connection, statement.order_by(*table.primary_key.columns))
     units, descriptions = {}, {}
     for column in table.columns:
         if column.comment is None:
@@ -64,8 +67,26 @@ def dump_table(connection: sa.Connection, name: str) -> DumpedTable:
             units[column.name] = _UNITS[found[1]]
     mapper = next(m for m in Base.registry.mappers if m.local_table is table)
     return DumpedTable(
-        columns=fetch_columns(connection, statement),
+        columns={
+            name: _times(values)
+            if column_kind(table.columns[name].type) is ColumnKind.TIME
+            else values
+            for name, values in columns.items()
+        },
         units=units,
         descriptions=descriptions,
         description=(mapper.class_.__doc__ or "").strip().splitlines()[0],
     )
+
+
+def _with_room_for_null(column: sa.Column[object]) -> sa.ColumnElement[object]:
+    """Return a column as it is selected; integers that may be NULL come as floats, with NaN."""
+    if column.nullable and column_kind(column.type) is ColumnKind.INTEGER:
+        return sa.cast(column, sa.Double).label(column.name)
+    return column
+
+
+def _times(values: NDArray[Any]) -> NDArray[np.datetime64]:
+    """Return times as datetime64 in UTC, NaT for NULL, so that an empty column keeps its type."""
+    plain = [None if time is None else time.astimezone(UTC).replace(tzinfo=None) for time in values]
+    return np.array(plain, dtype="datetime64[us]")
