@@ -168,6 +168,7 @@ def ingest(
         report.loaded.clear()
         report.epochs.clear()
     report.is_committed = bool(report.loaded)
+    report.refused.sort(key=lambda outcome: outcome.path)
     return report
 
 

@@ -5,7 +5,7 @@ Fluxes are sums of pixels of an image in MJy/sr with the PIXAR_SR of `fitsimages
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
 import numpy as np
@@ -67,7 +67,7 @@ def write_ldac_catalog(
     *,
     zero_point_mag: float = ZERO_POINT_MAG,
     header: Mapping[str, object] | None = None,
-    **changes: NDArray[np.generic],
+    **changes: Any,
 ) -> Path:
     """Write FITS_LDAC with some columns changed."""
     columns = {**sextractor_columns(zero_point_mag), **changes}

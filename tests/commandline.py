@@ -41,9 +41,6 @@ class Result:
         return list(csv.DictReader(io.StringIO(self.out)))
 
 
-Calreg = "Callable[..., Result]"
-
-
 @pytest.fixture
 def calreg(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

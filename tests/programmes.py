@@ -10,21 +10,21 @@ import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from dbfixtures import ENGINES, _postgres_database
 
 from calreg import Registry
 from calreg.db.engine import open_database
 from calreg.db.queries.sets import SetFilter, load_covariance, load_sets
 from calreg.files.simulated import write_programme
 from calreg.science.simulate import Programme, simulate_jwidf
+from dbfixtures import ENGINES, _postgres_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from calreg.db.health import DatabaseDescription
     from calreg.domain import IntArray, Pmap
@@ -134,6 +134,27 @@ def with_copies(
 
 # --- what a registry answers ----------------------------------------------------------------------
 
+_NUMBERS = (
+    "axis_pa_deg",
+    "origin_ra_deg",
+    "origin_dec_deg",
+    "n_epochs",
+    "n_pairs",
+    "n_sources",
+    "n_clipped",
+    "floor_mag",
+    "scatter_mag",
+    "chi2",
+    "n_dof",
+    "corr_offset_slope",
+    "pivot_arcmin",
+    "offset_pivot_mag",
+    "offset_pivot_err_mag",
+    "offset_bootstrap_err_mag",
+    "check_time_mag",
+    "check_time_err_mag",
+)
+
 Key = tuple[str, "Pmap", str, str, str, str]
 
 
@@ -147,11 +168,7 @@ def numbers(url: str) -> dict[Key, dict[str, float]]:
                 values[name], values[f"{name} err"] = value, err
             for names, value in load_covariance(connection, stored.pk).items():
                 values[f"cov {names}"] = value
-            for name in (
-                "axis_pa_deg origin_ra_deg origin_dec_deg n_epochs n_pairs n_sources n_clipped "
-                "floor_mag scatter_mag chi2 n_dof corr_offset_slope pivot_arcmin offset_pivot_mag "
-                "offset_pivot_err_mag offset_bootstrap_err_mag check_time_mag check_time_err_mag"
-            ).split():
+            for name in _NUMBERS:
                 value = getattr(stored, name)
                 if value is not None:
                     values[name] = value

@@ -29,6 +29,15 @@ if TYPE_CHECKING:
 
 _MANY = 8
 
+_EPOCH_COLUMNS = (
+    Column("field_name", "field"),
+    Column("name", "epoch"),
+    Column("start_mjd_utc", "start [MJD]", ".3f"),
+    Column("end_mjd_utc", "end [MJD]", ".3f"),
+    Column("rolls_text", "roll [deg]"),
+    Column("n_exposures", "images", "d"),
+)
+
 _FieldName = Annotated[
     str | None,
     typer.Option("--field", metavar="NAME", help="Field of new images, instead of the one found."),
@@ -110,10 +119,11 @@ def ingest(
         )
     with open_registry(options) as registry, progress_bar() as progress:
         report = registry.ingest(paths, ingest_options, progress=progress)
+    _tell_ingest(report, is_strict=strict)
     if options.output_format is OutputFormat.JSON:
         print_json(plain(report))
-    else:
-        _tell_ingest(report, options.output_format, is_strict=strict)
+    elif report.epochs:
+        print_rows(report.epochs, _EPOCH_COLUMNS, options.output_format)
     if report.refused:
         raise typer.Exit(1)
 
@@ -152,50 +162,57 @@ def _ingest_options(
     )
 
 
-def _tell_ingest(report: IngestReport, output_format: OutputFormat, *, is_strict: bool) -> None:
+def _tell_ingest(report: IngestReport, *, is_strict: bool) -> None:
     """Say what became of the files."""
-    for outcome in (*report.loaded, *report.unchanged):
-        for warning in outcome.warnings:
-            log(f"warning: {outcome.path.name}: {warning}")
-    catalogs = [outcome for outcome in report.loaded if outcome.kind == "catalog"]
-    is_short = len(report.loaded) <= _MANY
-    for outcome in catalogs:
-        if is_short or outcome.n_dropped_nonfinite:
-            log(f"{outcome.path.name}: {outcome.message}{_left_out(outcome)}")
-    n_negative = sum(outcome.n_negative_flux for outcome in catalogs)
-    if n_negative and not is_short:
-        log(f"rows without magnitude (flux not positive), all catalogs together: {n_negative}")
+    outcomes = [*report.loaded, *report.unchanged]
+    _tell_warnings([f"{o.path.name}: {text}" for o in outcomes for text in o.warnings])
+    _tell_rows([outcome for outcome in report.loaded if outcome.kind == "catalog"])
     for outcome in report.refused:
         log(f"refused: {outcome.message}")
-    counts = Counter("catalogs" if o.kind == "catalog" else o.kind for o in report.loaded)
-    loaded = ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items())) or "nothing"
+    counts = sorted(Counter(outcome.kind for outcome in report.loaded).items())
+    loaded = ", ".join(f"{n} {_plural(kind, n)}" for kind, n in counts) or "nothing"
     words = [f"loaded {loaded}", f"{len(report.unchanged)} unchanged (same content)"]
     if report.skipped:
-        words.append(f"{len(report.skipped)} other files passed over (no images, no catalogs)")
+        words.append(f"{len(report.skipped)} passed over (neither images nor catalogs)")
     words.append(f"{len(report.refused)} refused")
     log("; ".join(words))
+    if not (outcomes or report.refused or report.skipped):
+        log("there are no files: check the names of the folders")
     if is_strict and report.refused:
         log("nothing was written, because of --strict: leave the refused files out, or mend them")
-    columns = [
-        Column("field_name", "field"),
-        Column("name", "epoch"),
-        Column("start_mjd_utc", "start [MJD]", ".3f"),
-        Column("end_mjd_utc", "end [MJD]", ".3f"),
-        Column("rolls_text", "roll [deg]"),
-        Column("n_exposures", "images", "d"),
-    ]
-    if report.epochs:
-        print_rows(report.epochs, columns, output_format)
 
 
-def _left_out(outcome: FileOutcome) -> str:
-    """Count the rows of a catalog that were not loaded, or not with a magnitude."""
-    text = ""
-    if outcome.n_dropped_nonfinite:
-        text += f"; rows dropped (NaN or infinite): {outcome.n_dropped_nonfinite}"
-    if outcome.n_negative_flux:
-        text += f"; rows without magnitude (flux not positive): {outcome.n_negative_flux}"
-    return text
+def _plural(kind: str, number: int) -> str:
+    """Return what so many files of a kind are called."""
+    return "catalogs" if kind == "catalog" and number > 1 else kind
+
+
+def _tell_warnings(warnings: list[str]) -> None:
+    """Print the first warnings, and how many there are more."""
+    for warning in warnings[:_MANY]:
+        log(f"warning: {warning}")
+    if len(warnings) > _MANY:
+        log(f"warning: {len(warnings) - _MANY} more like these (--format json has all)")
+
+
+def _tell_rows(catalogs: list[FileOutcome]) -> None:
+    """Count detections, and rows that were left out: per catalog if there are few."""
+    if len(catalogs) <= _MANY:
+        for outcome in catalogs:
+            left_out = ""
+            if outcome.n_dropped_nonfinite:
+                left_out += f"; rows dropped (NaN or infinite): {outcome.n_dropped_nonfinite}"
+            if outcome.n_negative_flux:
+                left_out += f"; rows without magnitude (flux <= 0): {outcome.n_negative_flux}"
+            log(f"{outcome.path.name}: {outcome.message}{left_out}")
+        return
+    for words, numbers in (
+        ("rows dropped (NaN or infinite)", [o.n_dropped_nonfinite for o in catalogs]),
+        ("rows without magnitude (flux <= 0)", [o.n_negative_flux for o in catalogs]),
+    ):
+        n_catalogs = sum(number > 0 for number in numbers)
+        if n_catalogs:
+            log(f"{words}: {sum(numbers)} in {n_catalogs} of {len(catalogs)} catalogs")
 
 
 def refit(

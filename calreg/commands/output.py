@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_MISSING = "-"
+
 _UNLIMITED_WIDTH = 1000
 """Width of tables that are piped or redirected [characters]: never cut off."""
 
@@ -36,12 +38,15 @@ class Column:
         Format of numbers, such as ``+.5f``.
     is_fixed_at_zero : bool
         Show an exact zero as a dash: the model held the number fixed.
+    is_optional : bool
+        Leave the column out when no row has a value for it.
     """
 
     name: str
     header: str
     form: str = ""
     is_fixed_at_zero: bool = False
+    is_optional: bool = False
 
 
 def print_rows(
@@ -118,13 +123,18 @@ def _print_table(rows: Sequence[Any], columns: Sequence[Column], title: str) -> 
 
     console = Console() if sys.stdout.isatty() else Console(width=_UNLIMITED_WIDTH)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    shown = []
     for column in columns:
+        cells = [_cell(getattr(row, column.name), column) for row in rows]
+        if column.is_optional and set(cells) == {_MISSING}:
+            continue
         is_number = bool(column.form)
         table.add_column(
             Text(column.header), justify="right" if is_number else "left", no_wrap=is_number
         )
-    for row in rows:
-        table.add_row(*(Text(_cell(getattr(row, column.name), column)) for column in columns))
+        shown.append(cells)
+    for cells_of_row in zip(*shown, strict=True):
+        table.add_row(*map(Text, cells_of_row))
     with console.capture() as captured:
         console.print(table)
     if title:
@@ -136,7 +146,7 @@ def _print_table(rows: Sequence[Any], columns: Sequence[Column], title: str) -> 
 def _cell(value: object, column: Column) -> str:
     """Format one cell; a missing or fixed value is a dash."""
     if value is None or value == "" or (column.is_fixed_at_zero and value == 0.0):
-        return "-"
+        return _MISSING
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(sep=" ", timespec="seconds").replace("+00:00", "Z")
     is_number = column.form and isinstance(value, int | float)

@@ -103,10 +103,12 @@ _COEFFICIENT_COLUMNS = [
     Column("offset_ab_err_mag", "error", ".5f"),
     Column("slope_mag_arcmin", "slope [mag/arcmin]", "+.5f", is_fixed_at_zero=True),
     Column("slope_err_mag_arcmin", "error", ".5f", is_fixed_at_zero=True),
-    Column("corr_offset_slope", "corr", "+.2f"),
-    Column("pivot_arcmin", "pivot [arcmin]", ".2f"),
-    Column("offset_pivot_mag", "offset there", "+.5f"),
-    Column("offset_pivot_err_mag", "error", ".5f"),
+    Column("corr_offset_slope", "corr", "+.2f", is_optional=True),
+    Column("pivot_arcmin", "pivot [arcmin]", ".2f", is_optional=True),
+    Column("offset_pivot_mag", "offset there", "+.5f", is_optional=True),
+    Column("offset_pivot_err_mag", "error", ".5f", is_optional=True),
+    Column("time_mag", "time [mag]", "+.5f", is_fixed_at_zero=True, is_optional=True),
+    Column("time_err_mag", "error", ".5f", is_fixed_at_zero=True, is_optional=True),
     Column("floor_mag", "floor [mag]", ".4f"),
     Column("n_pairs", "pairs", "d"),
     Column("n_clipped", "variable", "d"),
@@ -169,7 +171,7 @@ _HISTORY_COLUMNS = [
     Column("change_err_mag", "error", ".5f"),
     Column("change_sigma", "sigma", "+.1f"),
     Column("field", "field"),
-    Column("note", "note"),
+    Column("note", "note", is_optional=True),
 ]
 
 

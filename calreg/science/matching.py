@@ -1,26 +1,26 @@
-"""Matching of two catalogs on the sky: nearest within a radius, mutual, ambiguous ones flagged.
+"""Matching of catalogs on the sky: nearest within a radius, mutual, ambiguous ones flagged.
 
 Notes
 -----
-All pairs within the radius are found first, by a sort-join: space is cut into cubes, the sources of
-the second catalog near a face also enter the cube behind it, and equal cubes are joined. Nearest,
-mutual and ambiguous follow from the counts. Cubes know neither poles nor right ascension zero.
+`calreg.science.cubes` finds all pairs within the radius; nearest, mutual and ambiguous follow from
+the counts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from calreg.errors import InvalidValueError
+from calreg.science.cubes import Grid, join
 from calreg.science.geometry import unit_vectors
+from calreg.science.grouped import mad_by_group, median_by_group
 from calreg.units import ARCSEC_PER_DEG, MAS_PER_DEG, FloatArray
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import ArrayLike
 
@@ -38,11 +38,8 @@ MIN_ASTROMETRY_PAIRS = 3
 _MAX_PASSES = 4
 _CONVERGED_MAS = 0.1
 
-_RADII_PER_CUBE = 16.0
-"""Edge of a cube in search radii: wide enough for few copies, narrow enough for few candidates."""
-_BITS_PER_AXIS = 21
-"""Three axes of 21 bits fill an int64 key."""
-_CANDIDATES_PER_BATCH = 1 << 18
+_SOURCES_PER_BATCH = 1 << 18
+"""Catalogs are matched together up to so many sources, to bound the memory."""
 
 
 @dataclass(frozen=True)
@@ -129,37 +126,6 @@ def match_sources(
     return _match_vectors(first, _vectors(ra_2_deg, dec_2_deg, "second"), max_sep_arcsec)
 
 
-def match_groups(
-    catalogs: Sequence[tuple[FloatArray, FloatArray]],
-    pairs: Sequence[tuple[int, int]],
-    max_sep_arcsec: float,
-) -> list[Match]:
-    """Match many pairs of catalogs, preparing each catalog once.
-
-    Parameters
-    ----------
-    catalogs : sequence of (ra_deg, dec_deg)
-        Arrays of float64, ICRS [deg].
-    pairs : sequence of (int, int)
-        Indices of the first and of the second catalog of each match.
-    max_sep_arcsec : float
-        Search radius [arcsec], inclusive.
-
-    Returns
-    -------
-    list of Match
-        One per pair, each as from `match_sources`.
-
-    Raises
-    ------
-    InvalidValueError
-        As `match_sources`.
-    """
-    _require_radius(max_sep_arcsec)
-    vectors = [_vectors(ra, dec, f"number {i}") for i, (ra, dec) in enumerate(catalogs)]
-    return [_match_vectors(vectors[i], vectors[j], max_sep_arcsec) for i, j in pairs]
-
-
 def match_epochs(
     ra_1_deg: ArrayLike,
     dec_1_deg: ArrayLike,
@@ -203,31 +169,41 @@ def match_epochs(
     Ma et al. 2024 (arXiv 2311.13754), section 3 and Table 1.
     """
     _require_radius(max_sep_arcsec)
-    first = _vectors(ra_1_deg, dec_1_deg, "first")
-    second = _vectors(ra_2_deg, dec_2_deg, "second")
-    removed = np.zeros(2)
-    for n_pass in range(1, _MAX_PASSES + 1):
-        match = _match_vectors(first, _shifted(second, -removed), max_sep_arcsec)
-        is_used = ~match.is_ambiguous
-        if is_bright_1 is not None:
-            is_used &= is_bright_1[match.index_1]
-        if is_bright_2 is not None:
-            is_used &= is_bright_2[match.index_2]
-        n_used = int(np.count_nonzero(is_used))
-        if n_used < MIN_ASTROMETRY_PAIRS:
-            if not removed.any():
-                return EpochMatch(match, np.nan, np.nan, np.nan, np.nan, n_used)
-            break
-        offsets = _offsets_mas(first[:, match.index_1[is_used]], second[:, match.index_2[is_used]])
-        median = np.median(offsets, axis=1)
-        is_converged = bool((np.abs(median - removed) <= _CONVERGED_MAS).all())
-        if n_pass == _MAX_PASSES or (n_pass > 1 and is_converged):
-            break
-        removed = median
-    mad = np.median(np.abs(offsets - removed[:, np.newaxis]), axis=1)
-    return EpochMatch(
-        match, float(removed[0]), float(removed[1]), float(mad[0]), float(mad[1]), offsets.shape[1]
-    )
+    first = _Side.of(ra_1_deg, dec_1_deg, is_bright_1, "first")
+    second = _Side.of(ra_2_deg, dec_2_deg, is_bright_2, "second")
+    return _Batch([(first, second)], max_sep_arcsec).match()[0]
+
+
+def match_many_epochs(
+    catalogs: Sequence[tuple[FloatArray, FloatArray, BoolArray]],
+    pairs: Sequence[tuple[int, int]],
+    max_sep_arcsec: float,
+) -> list[EpochMatch]:
+    """Match many pairs of catalogs, small ones together.
+
+    Parameters
+    ----------
+    catalogs : sequence of (ra_deg, dec_deg, is_bright)
+        Arrays of float64, ICRS [deg], and of bool.
+    pairs : sequence of (int, int)
+        Indices of the earlier and of the later catalog of each match.
+    max_sep_arcsec : float
+        Search radius [arcsec], inclusive.
+
+    Returns
+    -------
+    list of EpochMatch
+        One per pair, each as from `match_epochs`.
+
+    Raises
+    ------
+    InvalidValueError
+        As `match_sources`.
+    """
+    _require_radius(max_sep_arcsec)
+    sides = [_Side.of(*catalog, f"number {n}") for n, catalog in enumerate(catalogs)]
+    sided = [(sides[earlier], sides[later]) for earlier, later in pairs]
+    return [match for batch in _batches(sided) for match in _Batch(batch, max_sep_arcsec).match()]
 
 
 # --- positions ----------------------------------------------------------------------------------
@@ -284,85 +260,33 @@ def _offsets_mas(first: FloatArray, second: FloatArray) -> FloatArray:
 
 
 def _shifted(vectors: FloatArray, shift_mas: FloatArray) -> FloatArray:
-    """Return positions (3, n) moved by one small offset to the east and to the north [mas]."""
-    if not shift_mas.any():
+    """Return positions (3, n) moved by small offsets (2, n) to the east and to the north [mas]."""
+    is_moved = shift_mas.any(axis=0)
+    if not is_moved.any():
         return vectors
     east, north = _local_axes(vectors)
     step = np.radians(shift_mas / MAS_PER_DEG)
     moved = vectors + step[0] * east + step[1] * north
-    return np.asarray(moved / np.sqrt((moved * moved).sum(axis=0)))
+    return np.where(is_moved, moved / np.sqrt((moved * moved).sum(axis=0)), vectors)
 
 
-# --- the join -----------------------------------------------------------------------------------
+# --- matches ------------------------------------------------------------------------------------
 
 
-class _Nearest:
-    """The nearest partner and the number of partners of each source of one catalog."""
-
-    def __init__(self, n_sources: int) -> None:
-        self.partner = np.full(n_sources, -1, dtype=np.int64)
-        self.chord2 = np.full(n_sources, np.inf)
-        self.n_partners = np.zeros(n_sources, dtype=np.int64)
-
-    def update(self, source: IntArray, partner: IntArray, chord2: FloatArray) -> None:
-        """Take more pairs into account; the smaller partner wins a tie."""
-        np.add.at(self.n_partners, source, 1)
-        before = np.take(self.chord2, source)
-        np.minimum.at(self.chord2, source, chord2)
-        nearest = np.take(self.chord2, source)
-        self.partner[source[nearest < before]] = np.iinfo(np.int64).max
-        is_nearest = chord2 == nearest
-        np.minimum.at(self.partner, source[is_nearest], partner[is_nearest])
-
-    def in_order(self, rows: IntArray) -> _Nearest:
-        """Return the same with source i moved to place ``rows[i]``."""
-        moved = _Nearest(0)
-        for name in ("partner", "chord2", "n_partners"):
-            values = getattr(self, name)
-            placed = np.empty_like(values)
-            placed[rows] = values
-            setattr(moved, name, placed)
-        return moved
-
-
-@dataclass(frozen=True)
-class _Cubes:
-    """A catalog in the order of its cubes; `rows` leads back to the catalog's own order."""
-
-    vectors: FloatArray
-    keys: IntArray
-    rows: IntArray
-
-    @classmethod
-    def of(cls, vectors: FloatArray, cube: float) -> _Cubes:
-        """Sort positions (3, n) by the key of their cube."""
-        # 1.125 keeps cubes, and those next to them, positive for coordinates in [-1, 1]
-        x, y, z = ((vectors + 1.125) / cube).astype(np.int64)
-        keys = (((x << _BITS_PER_AXIS) | y) << _BITS_PER_AXIS) | z
-        rows = np.argsort(keys)
-        return cls(np.take(vectors, rows, axis=1), np.take(keys, rows), rows)
-
-    def keys_within(self, radius: float, cube: float) -> tuple[IntArray, IntArray]:
-        """Return the keys of all cubes within a radius of each source, and its place."""
-        inside, _ = np.modf((self.vectors + 1.125) / cube)
-        margin = 1.01 * radius / cube
-        keys, places = self.keys, np.arange(len(self.keys))
-        for axis in range(3):
-            step = 1 << (_BITS_PER_AXIS * (2 - axis))
-            depth = inside[axis] if axis == 0 else np.take(inside[axis], places)
-            below, above = np.flatnonzero(depth < margin), np.flatnonzero(depth > 1.0 - margin)
-            keys = np.concatenate([keys, keys[below] - step, keys[above] + step])
-            places = np.concatenate([places, places[below], places[above]])
-        return keys, places
-
-
-def _match_vectors(first: FloatArray, second: FloatArray, max_sep_arcsec: float) -> Match:
-    """Match positions (3, n_1) and (3, n_2)."""
+def _match_vectors(
+    first: FloatArray,
+    second: FloatArray,
+    max_sep_arcsec: float,
+    groups: tuple[IntArray, IntArray] | None = None,
+    n_groups: int = 1,
+) -> Match:
+    """Match positions (3, n_1) and (3, n_2), group by group."""
     if not first.size or not second.size:
         none = np.empty(0, dtype=np.int64)
         return Match(none, none.copy(), np.empty(0), np.empty(0, dtype=np.bool_))
     radius = 2.0 * float(np.sin(0.5 * np.radians(max_sep_arcsec / ARCSEC_PER_DEG)))
-    of_first, of_second = _join(first, second, radius)
+    grid = Grid.around(first, second, radius, n_groups)
+    of_first, of_second = join(first, second, radius, grid, groups)
     index_1 = np.flatnonzero(of_first.n_partners)
     index_2 = of_first.partner[index_1]
     is_mutual = of_second.partner[index_2] == index_1
@@ -376,40 +300,141 @@ def _match_vectors(first: FloatArray, second: FloatArray, max_sep_arcsec: float)
     )
 
 
-def _join(first: FloatArray, second: FloatArray, radius: float) -> tuple[_Nearest, _Nearest]:
-    """Find all pairs of positions (3, n) within a chord, and the nearest partner on both sides."""
-    cube = max(_RADII_PER_CUBE * radius, 2.5 / (1 << _BITS_PER_AXIS))
-    cubes_1, cubes_2 = _Cubes.of(first, cube), _Cubes.of(second, cube)
-    keys, places = cubes_1.keys_within(radius, cube)
-    start, counts = _equal_runs(keys, cubes_2.keys)
-    is_found = np.flatnonzero(counts)
-    places, start, counts = places[is_found], start[is_found], counts[is_found]
-    ends = np.cumsum(counts)
-    of_first, of_second = _Nearest(first.shape[1]), _Nearest(second.shape[1])
-    n_candidates = int(ends[-1]) if len(ends) else 0
-    steps = np.arange(0, n_candidates, _CANDIDATES_PER_BATCH)
-    cuts = [*np.unique(np.searchsorted(ends, steps, side="right")).tolist(), len(ends)]
-    for low, high in pairwise(cuts):
-        n = counts[low:high]
-        left = np.repeat(places[low:high], n)
-        before = ends[low:high] - n - (ends[low] - counts[low])
-        right = np.arange(len(left)) + np.repeat(start[low:high] - before, n)
-        difference = np.take(cubes_1.vectors, left, axis=1)
-        difference -= np.take(cubes_2.vectors, right, axis=1)
-        difference *= difference
-        chord2 = difference[0] + difference[1] + difference[2]
-        near = np.flatnonzero(chord2 <= radius * radius)
-        left, right, chord2 = left[near], right[near], chord2[near]
-        of_first.update(left, cubes_2.rows[right], chord2)
-        of_second.update(right, cubes_1.rows[left], chord2)
-    return of_first.in_order(cubes_1.rows), of_second.in_order(cubes_2.rows)
+@dataclass(frozen=True)
+class _Side:
+    """A catalog: positions (3, n) and what is bright enough for astrometry."""
+
+    vectors: FloatArray
+    is_bright: BoolArray
+
+    @classmethod
+    def of(
+        cls, ra_deg: ArrayLike, dec_deg: ArrayLike, is_bright: BoolArray | None, which: str
+    ) -> _Side:
+        """Check a catalog."""
+        vectors = _vectors(ra_deg, dec_deg, which)
+        if is_bright is None:
+            is_bright = np.ones(vectors.shape[1], dtype=np.bool_)
+        return cls(vectors, is_bright)
+
+    @property
+    def n_sources(self) -> int:
+        """Number of sources."""
+        return len(self.is_bright)
 
 
-def _equal_runs(keys: IntArray, sorted_keys: IntArray) -> tuple[IntArray, IntArray]:
-    """Return where the run equal to each key begins in `sorted_keys`, and its length."""
-    start = np.searchsorted(sorted_keys, keys)
-    run_starts = np.flatnonzero(np.diff(sorted_keys, prepend=sorted_keys[0] - 1))
-    run_lengths = np.zeros(len(sorted_keys) + 1, dtype=np.int64)
-    run_lengths[run_starts] = np.diff(run_starts, append=len(sorted_keys))
-    is_equal = np.append(sorted_keys, -1)[start] == keys
-    return start, np.where(is_equal, run_lengths[start], 0)
+def _batches(pairs: Sequence[tuple[_Side, _Side]]) -> Iterator[list[tuple[_Side, _Side]]]:
+    """Cut pairs of catalogs into batches of a bounded number of sources."""
+    batch: list[tuple[_Side, _Side]] = []
+    n_sources = 0
+    for first, second in pairs:
+        n_sources += first.n_sources + second.n_sources
+        if batch and n_sources > _SOURCES_PER_BATCH:
+            yield batch
+            batch, n_sources = [], first.n_sources + second.n_sources
+        batch.append((first, second))
+    if batch:
+        yield batch
+
+
+class _Batch:
+    """Pairs of catalogs that are matched together, each pair a group."""
+
+    def __init__(self, pairs: list[tuple[_Side, _Side]], max_sep_arcsec: float) -> None:
+        self._pairs = pairs
+        self._max_sep_arcsec = max_sep_arcsec
+        self._removed_mas = np.zeros((2, len(pairs)))
+        self._mad_mas = np.full((2, len(pairs)), np.nan)
+        self._n_astrometry = np.zeros(len(pairs), dtype=np.int64)
+        self._found: dict[int, EpochMatch] = {}
+
+    def match(self) -> list[EpochMatch]:
+        """Match all pairs, those that have not converged again and again."""
+        for n_pass in range(1, _MAX_PASSES + 1):
+            active = [n for n in range(len(self._pairs)) if n not in self._found]
+            if active:
+                self._pass(np.array(active), n_pass)
+        return [self._found[n] for n in range(len(self._pairs))]
+
+    def _pass(self, active: IntArray, n_pass: int) -> None:
+        """Match the active pairs once, and take down those that are finished."""
+        sides_1 = [self._pairs[n][0] for n in active]
+        sides_2 = [self._pairs[n][1] for n in active]
+        first, group_1 = _joined(sides_1)
+        second, group_2 = _joined(sides_2)
+        removed = self._removed_mas[:, active]
+        match = _match_vectors(
+            first,
+            _shifted(second, -removed[:, group_2]),
+            self._max_sep_arcsec,
+            (group_1, group_2),
+            len(active),
+        )
+        is_used = (
+            ~match.is_ambiguous
+            & np.concatenate([side.is_bright for side in sides_1])[match.index_1]
+            & np.concatenate([side.is_bright for side in sides_2])[match.index_2]
+        )
+        group = group_1[match.index_1[is_used]]
+        n_used = np.bincount(group, minlength=len(active))
+        offsets = _offsets_mas(first[:, match.index_1[is_used]], second[:, match.index_2[is_used]])
+        median, mad, mad_removed = (np.empty_like(removed) for _ in range(3))
+        for axis in (0, 1):
+            median[axis] = median_by_group(offsets[axis], group, len(active))
+            mad[axis] = mad_by_group(offsets[axis], group, median[axis], len(active))
+            mad_removed[axis] = mad_by_group(offsets[axis], group, removed[axis], len(active))
+        is_enough = n_used >= MIN_ASTROMETRY_PAIRS
+        is_converged = (n_pass > 1) & (np.abs(median - removed) <= _CONVERGED_MAS).all(axis=0)
+        is_last = ~is_enough | is_converged | (n_pass == _MAX_PASSES)
+        # Too few pairs after a shift: what was removed, its spread and number stay as they were.
+        is_known = is_enough | np.isnan(self._mad_mas[0, active])
+        self._n_astrometry[active[is_known]] = n_used[is_known]
+        is_measured = is_enough & is_last
+        self._mad_mas[:, active[is_measured]] = mad_removed[:, is_measured]
+        is_moved = is_enough & ~is_last
+        self._removed_mas[:, active[is_moved]] = median[:, is_moved]
+        self._mad_mas[:, active[is_moved]] = mad[:, is_moved]
+        parts = _split(match, group_1, sides_1, sides_2)
+        for n in np.flatnonzero(is_last):
+            self._found[int(active[n])] = self._finish(int(active[n]), parts[n])
+
+    def _finish(self, n: int, match: Match) -> EpochMatch:
+        """Put the match of one pair beside its offset."""
+        mad_mas = self._mad_mas[:, n]
+        removed_mas = np.where(np.isnan(mad_mas), np.nan, self._removed_mas[:, n])
+        return EpochMatch(
+            match,
+            ra_median_mas=float(removed_mas[0]),
+            dec_median_mas=float(removed_mas[1]),
+            ra_mad_mas=float(mad_mas[0]),
+            dec_mad_mas=float(mad_mas[1]),
+            n_astrometry=int(self._n_astrometry[n]),
+        )
+
+
+def _joined(sides: Sequence[_Side]) -> tuple[FloatArray, IntArray]:
+    """Return the positions (3, n) of catalogs one after the other, and the group of each."""
+    sizes = [side.n_sources for side in sides]
+    return np.concatenate([side.vectors for side in sides], axis=1), np.repeat(
+        np.arange(len(sides)), sizes
+    )
+
+
+def _split(
+    match: Match, group_1: IntArray, sides_1: Sequence[_Side], sides_2: Sequence[_Side]
+) -> list[Match]:
+    """Cut a match of catalogs that were put one after the other into one match each."""
+    ends = np.searchsorted(group_1[match.index_1], np.arange(len(sides_1)), side="right").tolist()
+    parts = []
+    low = begin_1 = begin_2 = 0
+    for high, side_1, side_2 in zip(ends, sides_1, sides_2, strict=True):
+        parts.append(
+            Match(
+                match.index_1[low:high] - begin_1,
+                match.index_2[low:high] - begin_2,
+                match.sep_arcsec[low:high],
+                match.is_ambiguous[low:high],
+            )
+        )
+        low, begin_1, begin_2 = high, begin_1 + side_1.n_sources, begin_2 + side_2.n_sources
+    return parts

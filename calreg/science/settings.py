@@ -52,7 +52,7 @@ class FitSettings:
     def __post_init__(self) -> None:
         """Refuse values outside their meaning and store every number as a float."""
         self._set("mag_limit", _number("mag-limit", self.mag_limit, -10.0, 40.0))
-        self._set("snr", _number("snr", self.snr, 0.0, 1e6))
+        self._set("snr", _number("snr", self.snr, 0.01, 1e6))
         self._set("max_sep_arcsec", _number("max-sep", self.max_sep_arcsec, 1e-6, 60.0))
         if self.floor != "auto":
             self._set("floor", _number("floor", self.floor, 0.0, 1.0, word="auto"))

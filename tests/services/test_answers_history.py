@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from programmes import PMAP, Files, small_programme, write_files
 
 from calreg import Registry
 from calreg.errors import InvalidValueError, UnknownKeyError
 from calreg.science.jwidf import TrueCoefficients
+from programmes import PMAP, Files, small_programme, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,7 +77,7 @@ def test_change_is_the_difference_with_both_errors(registry: Registry) -> None:
     rows = registry.history("F444W", "long")
     first = rows[0]
     assert (first.change_mag, first.change_err_mag, first.change_sigma) == (None, None, None)
-    for previous, row in zip(rows, rows[1:], strict=False):
+    for previous, row in pairwise(rows):
         change, err = changed(previous, row)
         assert row.change_mag == pytest.approx(change, abs=1e-15)
         assert row.change_err_mag == pytest.approx(err, rel=1e-12)
@@ -96,7 +97,7 @@ def changed(previous: HistoryRow, row: HistoryRow) -> tuple[float, float]:
 def test_change_of_photmjsr_explains_change_of_offset(registry: Registry) -> None:
     """DESIGN, across pmaps: the change is -2.5 log10 of the ratio of ratios of PHOTMJSR."""
     rows = registry.history("F444W", "long")
-    for previous, row in zip(rows, rows[1:], strict=False):
+    for previous, row in pairwise(rows):
         ratios = [
             one.photmjsr_a / one.photmjsr_b  # type: ignore[operator]
             for one in (previous, row)

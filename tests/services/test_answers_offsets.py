@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
-from programmes import OLD_PMAP, PMAP, Files, Prepared
 
 from calreg import Registry
 from calreg.db.engine import open_database
@@ -17,6 +16,7 @@ from calreg.errors import InvalidValueError, UnknownKeyError
 from calreg.science.jwidf import ASTROMETRY, SOURCE_COUNTS
 from calreg.science.settings import FitSettings
 from calreg.units import MAG_PER_RELATIVE_FLUX
+from programmes import OLD_PMAP, PMAP, Files, Prepared
 
 if TYPE_CHECKING:
     from calreg.patches import OffsetRow

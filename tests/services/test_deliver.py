@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
 import yaml
 from astropy.table import Table
-from programmes import OLD_PMAP, PMAP, Files, small_programme, write_files
 from pyarrow import parquet
 
 from calreg import Registry, __version__
@@ -23,8 +21,11 @@ from calreg.errors import InvalidValueError, NoCalibrationError, OutputError
 from calreg.files.recipe import provenance_key, read_recipe
 from calreg.ingest import IngestOptions
 from calreg.science.settings import FitSettings
+from programmes import OLD_PMAP, PMAP, Files, small_programme, write_files
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from calreg.history import CoefficientsRow
 
 
@@ -109,9 +110,19 @@ def test_a_recipe_knows_where_it_comes_from(jwidf_url: str, tmp_path: Path) -> N
     for row in rows:
         entry = provenance[provenance_key(row.array_id, row.band)]
         for name in (
-            "set_id version datum axis_pa_deg origin_ra_deg origin_dec_deg model model_version "
-            "n_pairs field flux_kind image_kind"
-        ).split():
+            "set_id",
+            "version",
+            "datum",
+            "axis_pa_deg",
+            "origin_ra_deg",
+            "origin_dec_deg",
+            "model",
+            "model_version",
+            "n_pairs",
+            "field",
+            "flux_kind",
+            "image_kind",
+        ):
             assert entry[name] == getattr(row, name)
 
 
@@ -155,7 +166,7 @@ def test_no_set_no_file(kind: str, jwidf_url: str, tmp_path: Path) -> None:
     with Registry(jwidf_url) as registry:
         export = {"recipe": registry.export_recipe, "grizli": registry.export_grizli}[kind]
         with pytest.raises(
-            NoCalibrationError, match="jwst_1200.pmap: there are sets for jwst_1039"
+            NoCalibrationError, match=r"jwst_1200\.pmap: there are sets for jwst_1039"
         ):
             export(path, pmap="1200")
         with pytest.raises(NoCalibrationError, match="COSMOS"):
@@ -194,7 +205,7 @@ def test_two_fluxes_of_one_key_must_be_told_apart(db_url: str, tmp_path: Path) -
         registry.refit()
         rows = {row.flux_kind: row for row in registry.coefficients()}
         assert set(rows) == {"iso", "auto"}
-        with pytest.raises(InvalidValueError, match="two current sets.*--flux"):
+        with pytest.raises(InvalidValueError, match=r"two current sets.*--flux"):
             registry.export_recipe(tmp_path / "out.ecsv", pmap=PMAP)
         assert not (tmp_path / "out.ecsv").exists()
         registry.export_recipe(tmp_path / "out.ecsv", pmap=PMAP, flux_kind="auto")
@@ -223,7 +234,7 @@ def test_two_fields_must_be_told_apart(db_url: str, tmp_path: Path) -> None:
         ]
         assert {row.field for row in registry.history("F444W", "long")} == {"North", "South"}
         assert {row.field for row in registry.history("F444W", "long", field="North")} == {"North"}
-        with pytest.raises(InvalidValueError, match="'North'.*'South'.*--field"):
+        with pytest.raises(InvalidValueError, match=r"'North'.*'South'.*--field"):
             registry.export_grizli(tmp_path / "out.yml", pmap=PMAP)
         registry.export_recipe(tmp_path / "out.ecsv", pmap=PMAP, field="South")
     (row,) = read_recipe(tmp_path / "out.ecsv").rows

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 from astropy.table import Table
-from programmes import OLD_PMAP, PMAP, row_counts
 
 from calreg import Registry
 from calreg.db.engine import open_database
 from calreg.db.schema import ExternalSolutionRow
 from calreg.errors import ConflictError, FileFormatError, InvalidValueError
+from programmes import OLD_PMAP, PMAP, row_counts
 
 if TYPE_CHECKING:
     from pathlib import Path

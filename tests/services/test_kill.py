@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ import pytest
 import ingestworkers
 from calreg import Registry
 from calreg.db.engine import open_database
-from catalogfiles import write_ldac_catalog
+from catalogfiles import sextractor_columns, write_ldac_catalog
 from fitsimages import write_image
 from synthetic import EPOCHS, PMAPS, Contents, contents, copied_registry, ingest_all
 
@@ -62,7 +62,7 @@ def test_killed_before_any_statement_or_commit(
             worker = ingestworkers.start(db_url, [folder], ingestworkers.barrier(1), kill_at=step)
             n_killed += worker.finish() == KILLED
             assert settled_contents(db_url) == before
-            assert problems(db_url) == []
+        assert problems(db_url) == []
         assert ingest_all(db_url, [folder]).refused == []
         assert contents(db_url) == contents(serial)
     assert n_killed == N_KILLS
@@ -71,33 +71,22 @@ def test_killed_before_any_statement_or_commit(
 @pytest.mark.slow
 def test_killed_at_random_moments(db_url: str, sqlite_template: Path, tmp_path: Path) -> None:
     """Kills come from outside, anywhere between the start and just after the end."""
-    n_rows = 20000
+    n_rows = 4000
     generator = random.Random(21)  # noqa: S311 - seeded moments
     rng = np.random.default_rng(22)
+    columns: dict[str, Any] = dict.fromkeys(sextractor_columns(), np.ones(n_rows))
+    columns |= {
+        "NUMBER": np.arange(1, n_rows + 1),
+        "ALPHA_J2000": rng.uniform(265.1, 265.12, n_rows),
+        "DELTA_J2000": rng.uniform(65.8, 65.82, n_rows),
+    }
     folders = []
     for number in range(N_KILLS + 1):
         folder = tmp_path / f"{number:02d}"
         folder.mkdir()
         name = f"x{number}_cal.fits"
         write_image(folder / name, primary={"EXPOSURE": str(number)})
-        flux = rng.uniform(1.0, 100.0, n_rows)
-        write_ldac_catalog(
-            folder / "x.cat",
-            name,
-            NUMBER=np.arange(1, n_rows + 1),
-            ALPHA_J2000=rng.uniform(265.1, 265.12, n_rows),
-            DELTA_J2000=rng.uniform(65.8, 65.82, n_rows),
-            FLUX_ISO=flux,
-            **{
-                column: np.ones(n_rows)
-                for column in ("X_IMAGE", "Y_IMAGE", "FLUXERR_ISO", "MAG_ISO", "MAGERR_ISO")
-            },
-            **{
-                column: np.ones(n_rows)
-                for column in ("FLUX_AUTO", "FLUXERR_AUTO", "MAG_AUTO", "MAGERR_AUTO")
-            },
-            FLAGS=np.zeros(n_rows, dtype=np.int64),
-        )
+        write_ldac_catalog(folder / "x.cat", name, **columns)
         folders.append(folder)
     serial = copied_registry(sqlite_template, tmp_path)
     ingest_all(serial, folders[:1])

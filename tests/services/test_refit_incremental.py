@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+from calreg import Registry
+from calreg.science.settings import FitSettings
 from programmes import (
     Files,
     Key,
@@ -20,9 +23,6 @@ from programmes import (
     with_copies,
     write_files,
 )
-
-from calreg import Registry
-from calreg.science.settings import FitSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

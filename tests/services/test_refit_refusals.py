@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import sqlalchemy as sa
+
+from calreg import Registry
+from calreg.db.engine import open_database
+from calreg.db.schema import PairGroupRow, RefusalRow
+from calreg.ingest import IngestOptions
+from calreg.science.geometry import sky_from_tangent_plane
+from calreg.science.jwidf import FIELD_DEC_DEG, FIELD_RA_DEG
+from calreg.science.settings import FitSettings
 from programmes import (
     Files,
     dimmed,
@@ -18,14 +26,6 @@ from programmes import (
     with_copies,
     write_files,
 )
-
-from calreg import Registry
-from calreg.db.engine import open_database
-from calreg.db.schema import PairGroupRow, RefusalRow
-from calreg.ingest import IngestOptions
-from calreg.science.geometry import sky_from_tangent_plane
-from calreg.science.jwidf import FIELD_DEC_DEG, FIELD_RA_DEG
-from calreg.science.settings import FitSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

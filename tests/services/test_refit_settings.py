@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from programmes import PMAP, Prepared
 
 from calreg import Registry
 from calreg.db.engine import open_database
@@ -17,6 +16,7 @@ from calreg.db.schema import PairGroupRow, PairRow, SetInputRow
 from calreg.errors import InvalidValueError
 from calreg.science.settings import FitSettings
 from calreg.units import MAG_PER_RELATIVE_FLUX
+from programmes import PMAP, Prepared
 
 if TYPE_CHECKING:
     from calreg.history import CoefficientsRow

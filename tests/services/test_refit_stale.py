@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
-from programmes import OLD_PMAP, PMAP, Files, Prepared, row_counts, small_programme, write_files
 
 from calreg import Registry
 from calreg.db.engine import open_database
 from calreg.db.schema import Base
 from calreg.science.settings import FitSettings
+from programmes import OLD_PMAP, PMAP, Files, Prepared, row_counts, small_programme, write_files
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import sqlalchemy as sa
+
+from calreg import Registry
+from calreg.db.engine import open_database
+from calreg.db.schema import PairRow, SourceRow, VariableSourceRow
+from calreg.domain import Pmap
+from calreg.files.recipe import read_recipe
+from calreg.science.jwidf import TrueCoefficients
+from calreg.science.settings import FitSettings
 from programmes import (
     OLD_PMAP,
     PMAP,
@@ -20,14 +28,6 @@ from programmes import (
     small_programme,
     write_files,
 )
-
-from calreg import Registry
-from calreg.db.engine import open_database
-from calreg.db.schema import PairRow, SourceRow, VariableSourceRow
-from calreg.domain import Pmap
-from calreg.files.recipe import read_recipe
-from calreg.science.jwidf import TrueCoefficients
-from calreg.science.settings import FitSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +68,7 @@ def test_slopes_are_fitted_in_the_long_channel_only(jwidf: Prepared) -> None:
         if row.array_id == "long":
             assert row.slope_err_mag_arcmin > 0.0
             assert row.corr_offset_slope is not None
-            # DESIGN: corr(k, Delta_AB) is about 0.9 in size, patches lie at |d| of 0.3 to 2.5 arcmin.
+            # DESIGN: about 0.9 in size. Sources lie at |d| of 0.3 to 2.5 arcmin.
             assert -0.95 < row.corr_offset_slope < -0.75
             assert row.pivot_arcmin is not None
             assert 0.8 < row.pivot_arcmin < 2.0

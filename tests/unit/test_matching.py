@@ -10,11 +10,12 @@ import pytest
 from astropy.coordinates import SkyCoord, match_coordinates_sky
 
 from calreg.errors import InvalidValueError
-from calreg.science import matching
+from calreg.science import cubes, matching
 from calreg.science.geometry import sep_arcsec, sky_from_tangent_plane
-from calreg.science.matching import match_epochs, match_groups, match_sources
+from calreg.science.matching import match_epochs, match_many_epochs, match_sources
 
 if TYPE_CHECKING:
+    from calreg.domain import BoolArray
     from calreg.units import FloatArray
 
 PLACES = [
@@ -143,7 +144,7 @@ def test_truth_table(
 def test_small_batches_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = scattered(1, PLACES[0], 500, 3.0), scattered(2, PLACES[0], 500, 3.0)
     whole = match_sources(*first, *second, 0.3)
-    monkeypatch.setattr(matching, "_CANDIDATES_PER_BATCH", 7)
+    monkeypatch.setattr(cubes, "_CANDIDATES_PER_BATCH", 7)
     batched = match_sources(*first, *second, 0.3)
     np.testing.assert_array_equal(whole.index_1, batched.index_1)
     np.testing.assert_array_equal(whole.index_2, batched.index_2)
@@ -192,13 +193,60 @@ def test_refused_input() -> None:
             match_sources(some, some, some, some, radius)
 
 
-def test_groups_equal_single_matches() -> None:
-    catalogs = [scattered(seed, PLACES[0], 200 + seed, 3.0) for seed in range(4)]
-    pairs = [(0, 3), (1, 3), (2, 3), (3, 0)]
-    for (i, j), match in zip(pairs, match_groups(catalogs, pairs, 0.3), strict=True):
-        single = match_sources(*catalogs[i], *catalogs[j], 0.3)
-        np.testing.assert_array_equal(match.index_1, single.index_1)
-        np.testing.assert_array_equal(match.index_2, single.index_2)
+def epochs_of_one_field(seed: int) -> list[tuple[FloatArray, FloatArray, BoolArray]]:
+    """Return catalogs of one field that are crowded, shifted, sparse, and empty."""
+    rng = np.random.default_rng(seed)
+    xi, eta = rng.uniform(-0.5, 0.5, (2, 400))
+    catalogs = []
+    for n, shift_mas in ((400, 0.0), (390, 35.0), (380, -80.0), (2, 0.0), (4, 90.0), (0, 0.0)):
+        noise = rng.normal(0.0, 4.0, (2, n))
+        rows = rng.permutation(400)[:n]
+        ra, dec = sky_from_tangent_plane(
+            xi[rows] + (noise[0] + shift_mas) / 6e4, eta[rows] + noise[1] / 6e4, *PLACES[0]
+        )
+        catalogs.append((ra, dec, rng.uniform(size=n) < 0.7))
+    return catalogs
+
+
+@pytest.mark.parametrize("n_sources_per_batch", [1, 1000, 1 << 18])
+def test_epochs_matched_together_equal_single_matches(
+    monkeypatch: pytest.MonkeyPatch, n_sources_per_batch: int
+) -> None:
+    monkeypatch.setattr(matching, "_SOURCES_PER_BATCH", n_sources_per_batch)
+    catalogs = epochs_of_one_field(5)
+    pairs = [(i, j) for i in range(len(catalogs)) for j in range(len(catalogs)) if i != j]
+    found = match_many_epochs(catalogs, pairs, 0.1)
+    assert len(found) == len(pairs)
+    assert sum(np.isnan(match.ra_median_mas) for match in found) > 0
+    assert sum(np.abs(match.ra_median_mas) > 30.0 for match in found) > 0
+    for (i, j), match in zip(pairs, found, strict=True):
+        single = match_epochs(
+            *catalogs[i][:2],
+            *catalogs[j][:2],
+            0.1,
+            is_bright_1=catalogs[i][2],
+            is_bright_2=catalogs[j][2],
+        )
+        for name in ("index_1", "index_2", "sep_arcsec", "is_ambiguous"):
+            np.testing.assert_array_equal(getattr(match.match, name), getattr(single.match, name))
+        for name in ("ra_median_mas", "dec_median_mas", "ra_mad_mas", "dec_mad_mas"):
+            np.testing.assert_equal(getattr(match, name), getattr(single, name))
+        assert match.n_astrometry == single.n_astrometry
+
+
+def test_many_catalogs_all_over_the_sky_are_matched_together() -> None:
+    rng = np.random.default_rng(8)
+    catalogs = []
+    for _ in range(20):
+        ra, dec = rng.uniform(0.0, 360.0, 50), rng.uniform(-90.0, 90.0, 50)
+        catalogs.append((ra, dec, np.ones(50, dtype=np.bool_)))
+    for match in match_many_epochs(catalogs, [(n, n) for n in range(20)], 0.1):
+        np.testing.assert_array_equal(match.match.index_1, np.arange(50))
+        np.testing.assert_array_equal(match.match.index_2, np.arange(50))
+
+
+def test_no_epochs_are_no_matches() -> None:
+    assert match_many_epochs([], [], 0.1) == []
 
 
 @pytest.mark.parametrize("place", PLACES[:3])

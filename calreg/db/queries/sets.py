@@ -19,6 +19,7 @@ from calreg.db.schema import (
     SetInputRow,
 )
 from calreg.domain import Pmap
+from calreg.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -82,7 +83,13 @@ class StoredSet:
 
 @dataclass(frozen=True)
 class SetFilter:
-    """Which sets a question asks for; None means any."""
+    """Which sets a question asks for; None means any.
+
+    Raises
+    ------
+    InvalidValueError
+        If `as_of_utc` has no time zone.
+    """
 
     pmap: Pmap | None = None
     pmap_from: Pmap | None = None
@@ -93,6 +100,15 @@ class SetFilter:
     flux_kind: str | None = None
     as_of_utc: datetime | None = None
     all_versions: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a time that could be meant in any zone."""
+        if self.as_of_utc is not None and self.as_of_utc.tzinfo is None:
+            msg = (
+                f"as_of_utc {self.as_of_utc.isoformat()} has no time zone: expected an aware time, "
+                "such as datetime(2024, 5, 1, tzinfo=UTC)"
+            )
+            raise InvalidValueError(msg)
 
 
 _SET = CoefficientSetRow
