@@ -20,6 +20,7 @@ from calreg.db.queries.exposures import (
 )
 from calreg.errors import CatalogColumnError, ConflictError, UnknownImageError
 from calreg.files.catalogs import read_catalog
+from calreg.files.damage import refuse_damaged
 from calreg.files.exposures import read_exposure
 from calreg.files.imagenames import image_name_candidates
 from calreg.science.photometry import (
@@ -117,13 +118,14 @@ class CatalogDoor:
         CalregError
             If the file is bad, the image unknown, or the image has another catalog of this kind.
         """
-        catalog = read_catalog(
-            path,
-            kind,
-            flux=self.options.flux,
-            aperture=self.options.aperture,
-            columns=self.options.columns,
-        )
+        with refuse_damaged(path):
+            catalog = read_catalog(
+                path,
+                kind,
+                flux=self.options.flux,
+                aperture=self.options.aperture,
+                columns=self.options.columns,
+            )
         _require_storable(path, "number", catalog.number)
         _require_storable(path, "flags", catalog.flags)
         image = self._find_image(path, catalog)
@@ -154,9 +156,9 @@ class CatalogDoor:
             if known.file_sha256 == catalog.file_sha256:
                 return f"{known.file_name} in the registry"
             msg = (
-                f"{path}: {image.file_name} under {image.pmap} has {catalog.flux_kind.upper()} fluxes "
-                f"already, from catalog {known.file_name} with other content; nothing of this file "
-                "was loaded: choose another flux with --flux, or use a new registry"
+                f"{path}: {image.file_name} under {image.pmap} has {catalog.flux_kind.upper()} "
+                f"fluxes already, from catalog {known.file_name} with other content; nothing of "
+                "this file was loaded: choose another flux with --flux, or use a new registry"
             )
             raise ConflictError(msg)
         return None

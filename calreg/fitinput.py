@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from calreg.science.geometry import FieldAxis
     from calreg.science.settings import FitSettings
 
-Columns = dict[str, "npt.NDArray[np.generic]"]
+Columns = dict[str, "npt.NDArray[Any]"]
+
+_NUMBERS_PER_CATALOG = 2**32
+"""Numbers of detections are 32-bit integers, so that one 64-bit integer names any detection."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,7 @@ def build_nodes(inputs: KeyInputs, selected: SelectedPairs, instrument: Instrume
     )
     detections = np.concatenate(
         [
-            np.column_stack([catalog_ids[group_index], columns[f"number_{end}"]])
+            catalog_ids[group_index] * _NUMBERS_PER_CATALOG + columns[f"number_{end}"]
             for end, catalog_ids in (("i", catalog_i), ("j", catalog_j))
         ]
     )
@@ -216,14 +219,24 @@ def build_nodes(inputs: KeyInputs, selected: SelectedPairs, instrument: Instrume
         for name, values in part.items():
             parts.setdefault(name, []).append(values)
     joined = {name: np.concatenate(values) for name, values in parts.items()}
-    identity = np.column_stack([joined["source_id"], joined["is_patch_p"], detections])
-    _, first = np.unique(identity, axis=0, return_index=True)
+    first = _first_of_each(joined["source_id"], joined["is_patch_p"], detections)
     nodes = {name: values[first] for name, values in joined.items()}
     return Nodes(
         **nodes,
         d_arcmin=_source_coordinates(columns, source, nodes["source_id"], inputs.axis),
         epoch_labels=tuple(inputs.epoch_names[epoch_id] for epoch_id in inputs.epoch_ids),
     )
+
+
+def _first_of_each(*keys: npt.NDArray[np.generic]) -> IntArray:
+    """Return where each combination of keys stands first, in the order of the combinations."""
+    order = np.lexsort(keys[::-1])
+    is_new = np.zeros(order.size, dtype=np.bool_)
+    is_new[:1] = True
+    for key in keys:
+        ordered = key[order]
+        is_new[1:] |= ordered[1:] != ordered[:-1]
+    return order[is_new]
 
 
 def _link_sources(columns: Columns, detections: IntArray, max_sep_arcsec: float) -> IntArray:
@@ -233,22 +246,20 @@ def _link_sources(columns: Columns, detections: IntArray, max_sep_arcsec: float)
     The sources of the registry will not do: they depend on other bands, and on the order of ingest.
     """
     n_pairs = columns["ra_deg"].size
-    distinct, index = np.unique(detections, axis=0, return_inverse=True)
+    distinct, index = np.unique(detections, return_inverse=True)
     ends = index.reshape(2, n_pairs)
     graph = coo_array(
         (np.ones(n_pairs, dtype=np.int8), (ends[0], ends[1])), shape=(len(distinct),) * 2
     )
     n_linked, label = connected_components(graph, directed=False)
     linked = label[ends[0]]
-    mean = np.column_stack(
-        [
-            np.bincount(linked, vector, minlength=n_linked)
-            for vector in unit_vectors(columns["ra_deg"], columns["dec_deg"]).T
-        ]
-    )
+    vectors = unit_vectors(columns["ra_deg"], columns["dec_deg"])
+    mean = np.zeros((n_linked, 3))
+    np.add.at(mean, linked, vectors)
     nothing = np.empty(0)
     places = assign_sources(*sky_position(mean), nothing, nothing, max_sep_arcsec=max_sep_arcsec)
-    return places.index[linked]
+    source: IntArray = places.index[linked]
+    return source
 
 
 def _source_coordinates(

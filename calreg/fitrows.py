@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from calreg.domain import RollRelation
+from calreg.science.grouped import mad_by_group, median_by_group
 from calreg.science.model import DATUM, MODEL_NAME, MODEL_VERSION, PairFit
-from calreg.science.offsets import measure_time_check, patch_statistics
+from calreg.science.offsets import measure_time_check
 
 if TYPE_CHECKING:
     from calreg.fitinput import KeyInputs, SelectedPairs
@@ -76,20 +77,21 @@ def covariance_rows(fit: PairFit) -> list[Row]:
 
 def input_rows(inputs: KeyInputs, selected: SelectedPairs) -> list[Row]:
     """Lay out the groups of the fit with their statistics under its selection."""
-    rows: list[Row] = []
-    for n_group, group in enumerate(inputs.groups):
-        is_mine = (selected.group_index == n_group) & ~selected.is_variable
-        patch = patch_statistics(selected.dmag[is_mine])
-        is_in_fit = group.relation == RollRelation.OPPOSITE
-        rows.append(
-            {
-                "group_id": group.id,
-                "n_used": int(is_mine.sum()) if is_in_fit else 0,
-                "median_mag": _or_none(patch.median_mag),
-                "mad_mag": _or_none(patch.mad_mag),
-            }
-        )
-    return rows
+    is_steady = ~selected.is_variable
+    dmag, of_group = selected.dmag[is_steady], selected.group_index[is_steady]
+    n_groups = len(inputs.groups)
+    median_mag = median_by_group(dmag, of_group, n_groups)
+    mad_mag = mad_by_group(dmag, of_group, median_mag, n_groups)
+    n_pairs = np.bincount(of_group, minlength=n_groups)
+    return [
+        {
+            "group_id": group.id,
+            "n_used": int(n) if group.relation == RollRelation.OPPOSITE else 0,
+            "median_mag": _or_none(float(median)),
+            "mad_mag": _or_none(float(mad)),
+        }
+        for group, n, median, mad in zip(inputs.groups, n_pairs, median_mag, mad_mag, strict=True)
+    ]
 
 
 def _or_none(value: float) -> float | None:

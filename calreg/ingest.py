@@ -23,6 +23,7 @@ from calreg.db.queries.exposures import (
 )
 from calreg.domain import Exposure, FluxKind, Progress, no_progress
 from calreg.errors import CalregError, ConflictError, EpochConflictError, InvalidValueError
+from calreg.files.damage import refuse_damaged
 from calreg.files.exposures import read_exposure
 from calreg.files.recognise import FileKind, inspect
 from calreg.instruments import Instrument, load_instrument
@@ -203,7 +204,8 @@ def _read_images(
     for n_done, (path, is_named) in enumerate(files):
         progress("reading headers", n_done, len(files))
         try:
-            recognised = inspect(path)
+            with refuse_damaged(path):
+                recognised = inspect(path)
         except CalregError as error:
             if is_named or path.suffix.lower() in _DATA_SUFFIXES:
                 report.refused.append(FileOutcome(path, "", str(error)))
@@ -214,12 +216,13 @@ def _read_images(
             catalogs.append((path, recognised.kind))
             continue
         try:
-            exposure = read_exposure(
-                path,
-                instrument=instrument,
-                full_hash=options.full_hash,
-                headers=recognised.headers,
-            )
+            with refuse_damaged(path):
+                exposure = read_exposure(
+                    path,
+                    instrument=instrument,
+                    full_hash=options.full_hash,
+                    headers=recognised.headers,
+                )
         except CalregError as error:
             report.refused.append(FileOutcome(path, "", str(error)))
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,8 +21,8 @@ from calreg.domain import Progress, RollRelation
 from calreg.flags import PairFlag
 from calreg.science.association import assign_sources
 from calreg.science.geometry import roll_relation
-from calreg.science.matching import MATCH_VERSION, EpochMatch, match_epochs
-from calreg.science.offsets import patch_statistics
+from calreg.science.grouped import mad_by_group, median_by_group
+from calreg.science.matching import MATCH_VERSION, EpochMatch, match_many_epochs
 from calreg.science.variability import find_variables, measure_residuals
 from calreg.units import MAG_PER_RELATIVE_FLUX, MAS_PER_DEG, FloatArray
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from calreg.domain import IntArray
     from calreg.science.settings import FitSettings
 
-Columns = dict[str, "npt.NDArray[np.generic]"]
+Columns = dict[str, "npt.NDArray[Any]"]
 
 ASTROMETRY_WARNING_MAS = 5.0
 """A median offset between epochs above this is worth a warning [mas]."""
@@ -189,10 +189,7 @@ def match_new_catalogs(
         progress("matching", n_done, len(plan.wanted))
         catalog_ids = {image.catalog_id for pair in pairs for image in pair[:2]}
         detections = fetch_detections(connection, catalog_ids)
-        by_field[key[0]] += [
-            _match(image_i, image_j, relation, detections, settings)
-            for image_i, image_j, relation in pairs
-        ]
+        by_field[key[0]] += _match(pairs, detections, settings.max_sep_arcsec)
     for field_id, new in sorted(by_field.items()):
         _store(connection, field_id, new, settings, fit_run_id, report)
         report.astrometry += _astrometry(new, epoch_names)
@@ -204,7 +201,7 @@ def _wanted(
     images: list[CatalogImage], known: set[tuple[int, int]], notes: dict[str, None]
 ) -> list[tuple[CatalogImage, CatalogImage, RollRelation]]:
     """List the pairs of catalogs of one key to match; note rolls that the pair model cannot use."""
-    wanted = []
+    wanted: list[tuple[CatalogImage, CatalogImage, RollRelation]] = []
     for n_i, image_i in enumerate(images):
         for image_j in images[n_i + 1 :]:
             if image_i.epoch_id == image_j.epoch_id:
@@ -226,23 +223,36 @@ def _wanted(
 
 
 def _match(
+    pairs: Sequence[tuple[CatalogImage, CatalogImage, RollRelation]],
+    detections: dict[int, Columns],
+    max_sep_arcsec: float,
+) -> list[_NewGroup]:
+    """Match pairs of catalogs, all in one go, and lay out what is found as columns."""
+    place = {catalog_id: n for n, catalog_id in enumerate(detections)}
+    catalogs = [
+        (side["ra_deg"], side["dec_deg"], side["mag_ab"] < _ASTROMETRY_MAG_LIMIT)
+        for side in detections.values()
+    ]
+    matches = match_many_epochs(
+        catalogs,
+        [(place[image_i.catalog_id], place[image_j.catalog_id]) for image_i, image_j, _ in pairs],
+        max_sep_arcsec,
+    )
+    return [
+        _new_group(image_i, image_j, relation, match, detections)
+        for (image_i, image_j, relation), match in zip(pairs, matches, strict=True)
+    ]
+
+
+def _new_group(
     image_i: CatalogImage,
     image_j: CatalogImage,
     relation: RollRelation,
+    match: EpochMatch,
     detections: dict[int, Columns],
-    settings: FitSettings,
 ) -> _NewGroup:
-    """Match two catalogs and lay the pairs out as columns."""
+    """Lay the pairs of two catalogs out as columns."""
     side_i, side_j = detections[image_i.catalog_id], detections[image_j.catalog_id]
-    match = match_epochs(
-        side_i["ra_deg"],
-        side_i["dec_deg"],
-        side_j["ra_deg"],
-        side_j["dec_deg"],
-        settings.max_sep_arcsec,
-        is_bright_1=side_i["mag_ab"] < _ASTROMETRY_MAG_LIMIT,
-        is_bright_2=side_j["mag_ab"] < _ASTROMETRY_MAG_LIMIT,
-    )
     row_i, row_j = match.match.index_1, match.match.index_2
     flags = np.where(match.match.is_ambiguous, int(PairFlag.AMBIGUOUS), 0)
     is_unclean = (side_i["flags"][row_i] != 0) | (side_j["flags"][row_j] != 0)
@@ -299,14 +309,17 @@ def _store(
     report: PairingReport,
 ) -> None:
     """Write the new groups of one field with their pairs, sources and variable sources."""
-    group_ids = insert_groups(
-        connection, [_group_row(group, settings, fit_run_id) for group in new]
-    )
     counts = [group.pairs["ra_deg"].size for group in new]
+    of_group = np.repeat(np.arange(len(new)), counts)
     joined: Columns = {
         name: np.concatenate([group.pairs[name] for group in new]) for name in new[0].pairs
     }
-    joined["group_id"] = np.repeat(np.array(group_ids, dtype=np.int64), counts)
+    patches = _patch_columns(joined, of_group, len(new), settings)
+    rows = [_group_row(group, settings, fit_run_id) for group in new]
+    group_ids = insert_groups(
+        connection, [row | patch for row, patch in zip(rows, patches, strict=True)]
+    )
+    joined["group_id"] = np.array(group_ids, dtype=np.int64)[of_group]
     joined["source_id"] = _source_ids(connection, field_id, joined, settings.max_sep_arcsec)
     insert_pairs(connection, joined)
     variable = _variable_sources(joined)
@@ -316,6 +329,26 @@ def _store(
     report.n_pairs += int(sum(counts))
     report.n_ambiguous += int(((joined["flags"] & int(PairFlag.AMBIGUOUS)) != 0).sum())
     report.n_variable += int(np.unique(variable["source_id"]).size)
+
+
+def _patch_columns(
+    pairs: Columns, of_group: IntArray, n_groups: int, settings: FitSettings
+) -> list[dict[str, object]]:
+    """Lay out number, median and MAD of the pairs of every group under the run's limits."""
+    is_selected = _selected(pairs, settings)
+    dmag = (pairs["mag_j"] - pairs["mag_i"])[is_selected]
+    of_group = of_group[is_selected]
+    n_selected = np.bincount(of_group, minlength=n_groups)
+    median_mag = median_by_group(dmag, of_group, n_groups)
+    mad_mag = mad_by_group(dmag, of_group, median_mag, n_groups)
+    return [
+        {
+            "n_selected": int(n),
+            "median_mag": float(median) if n else None,
+            "mad_mag": float(mad) if n else None,
+        }
+        for n, median, mad in zip(n_selected, median_mag, mad_mag, strict=True)
+    ]
 
 
 def _variable_sources(pairs: Columns) -> Columns:
@@ -361,11 +394,9 @@ def _source_ids(
 
 
 def _group_row(group: _NewGroup, settings: FitSettings, fit_run_id: int) -> dict[str, object]:
-    """Lay out the row of one group, with its statistics under the run's limits."""
+    """Lay out the row of one group, but for the statistics of its pairs' magnitudes."""
     image_i, image_j, match = group.image_i, group.image_j, group.match
     pairs = group.pairs
-    is_selected = _selected(pairs, settings)
-    patch = patch_statistics((pairs["mag_j"] - pairs["mag_i"])[is_selected])
     has_offset = match.n_astrometry > 0
     return {
         "fit_run_id": fit_run_id,
@@ -388,9 +419,6 @@ def _group_row(group: _NewGroup, settings: FitSettings, fit_run_id: int) -> dict
         "match_version": MATCH_VERSION,
         "n_matched": int(pairs["flags"].size),
         "n_ambiguous": int(((pairs["flags"] & int(PairFlag.AMBIGUOUS)) != 0).sum()),
-        "n_selected": int(is_selected.sum()),
-        "median_mag": patch.median_mag if patch.n else None,
-        "mad_mag": patch.mad_mag if patch.n else None,
         "ra_median_mas": match.ra_median_mas if has_offset else None,
         "ra_mad_mas": match.ra_mad_mas if has_offset else None,
         "dec_median_mas": match.dec_median_mas if has_offset else None,

@@ -1,1 +1,1 @@
-"""The database: schema, engines, bulk transfer and queries. The only room that imports sqlalchemy."""
+"""The database: schema, engines, bulk transfer, queries. Only this room imports sqlalchemy."""

@@ -128,6 +128,15 @@ def integer_list(connection: sa.Connection, values: Sequence[int]) -> sa.Select[
 
     It is one parameter, however many there are, and needs no temporary table, which a transaction
     that only reads could not make.
+
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+    values : sequence of int
+
+    Returns
+    -------
+    sqlalchemy.Select
     """
     return dialect_of(connection).integer_list([int(value) for value in values])
 

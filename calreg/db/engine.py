@@ -99,6 +99,11 @@ class Database:
     Use `read` and `write`; both are context managers that yield a SQLAlchemy connection inside one
     transaction. A database may be used by several threads, a connection by one.
 
+    Parameters
+    ----------
+    url : str
+    access : Access
+
     Attributes
     ----------
     url : str
@@ -377,6 +382,10 @@ def migrations_folder() -> Path:
 
 def head_revision() -> str:
     """Return the newest revision, from the names of the files, which costs no import of Alembic.
+
+    Returns
+    -------
+    str
 
     Raises
     ------

@@ -64,7 +64,18 @@ class Dialect(ABC):
 
     @contextmanager
     def migrating(self, connection: sa.Connection, wait_s: float) -> Iterator[None]:
-        """Prepare a connection, outside any transaction, for changes of the schema."""
+        """Prepare a connection, outside any transaction, for changes of the schema.
+
+        Parameters
+        ----------
+        connection : sqlalchemy.Connection
+        wait_s : float
+            How long to wait for other connections [s].
+
+        Yields
+        ------
+        None
+        """
         del connection, wait_s
         yield
 

@@ -29,6 +29,10 @@ _CANDIDATES_PER_BATCH = 1 << 18
 class Nearest:
     """The nearest partner and the number of partners of each source of one catalog.
 
+    Parameters
+    ----------
+    n_sources : int
+
     Attributes
     ----------
     partner : ndarray of int64, shape (n_sources,)

@@ -399,8 +399,8 @@ def _group_nodes(nodes: Nodes) -> _Blocks:
     starts, sizes = starts[is_paired], sizes[is_paired]
     if starts.size == 0:
         msg = (
-            f"0 pairs in {nodes.source_id.size} detections: expected {MIN_BLOCKS_PER_PATCH} "
-            "or more on each patch"
+            f"0 pairs in {nodes.source_id.size} detections: expected {MIN_BLOCKS_PER_PATCH} or "
+            "more on each patch; a fainter --mag-limit or a lower --snr lets in more"
         )
         raise NotEnoughPairsError(msg)
     # Blocks by patch, place and first measurement; the source number only breaks exact ties.
@@ -454,7 +454,8 @@ def _require_both_patches(blocks: _Blocks) -> tuple[int, int]:
         missing, present = ("p", "q") if n_p == 0 else ("q", "p")
         msg = (
             f"patch {missing} has no sources seen at opposite rolls, {present} has {n_p + n_q}: "
-            "both are needed to tell the modules from time; ingest the catalogs of the other module"
+            "both are needed to tell the modules from time; ingest the catalogs of the other "
+            "module, or let in fainter sources with --mag-limit and --snr"
         )
         raise MissingPatchError(msg)
     return n_p, n_q

@@ -84,13 +84,13 @@ def test_json_names_the_delivery(calreg: Run, jwidf_url: str, tmp_path: Path) ->
     assert len([key for key in read if key.startswith("NRC")]) == 20
 
 
-def test_parquet(calreg: Run, jwidf_url: str, tmp_path: Path) -> None:
+def test_parquet(calreg: Run, small_url: str, tmp_path: Path) -> None:
     folder = tmp_path / "tables"
-    result = calreg("--db", jwidf_url, "export", "parquet", folder)
+    result = calreg("--db", small_url, "export", "parquet", folder)
     assert (result.status, result.out) == (0, "")
     assert (folder / "coefficient_sets.parquet").stat().st_size > 0
-    assert calreg("--db", jwidf_url, "export", "parquet", folder).status == 1
-    assert calreg("--db", jwidf_url, "export", "parquet", folder, "--overwrite").status == 0
+    assert calreg("--db", small_url, "export", "parquet", folder).status == 1
+    assert calreg("--db", small_url, "export", "parquet", folder, "--overwrite").status == 0
 
 
 def test_the_published_table(

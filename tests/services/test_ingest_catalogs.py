@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,8 @@ def test_every_format_gives_the_same_detections(db_url: str, tmp_path: Path, for
     assert report.refused == []
     assert [outcome.kind for outcome in report.loaded] == ["i2d", "catalog"]
     row, found = one_catalog(db_url)
+    whole = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+    assert (row["file_name"], row["file_sha256"]) == (name, whole)
     has_flux = form != "CSV"
     assert (row["image"], row["n_rows"], row["mag_origin"]) == (
         IMAGE,

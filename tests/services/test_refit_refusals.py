@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 def stored_reasons(url: str) -> list[tuple[str, str, str]]:
     with open_database(url, read_only=True) as database, database.read() as connection:
         statement = sa.select(RefusalRow.band, RefusalRow.array_id, RefusalRow.reason)
-        return [tuple(row) for row in connection.execute(statement.order_by(RefusalRow.id))]
+        rows = connection.execute(statement.order_by(RefusalRow.id))
+        return [(row.band, row.array_id, row.reason) for row in rows]
 
 
 def refuse(
@@ -110,8 +111,9 @@ def at_one_place(mosaic: SimulatedMosaic) -> SimulatedDetections:
     east = np.full(n_rows, -0.86 if mosaic.patch.startswith("nrca") else 0.86)
     north = np.linspace(-1.0, 1.0, n_rows)
     ra_deg, dec_deg = sky_from_tangent_plane(east, north, FIELD_RA_DEG, FIELD_DEC_DEG)
-    changed = dict.fromkeys(("ra_deg", "ra_win_deg"), ra_deg)
-    return replace(detections, **(changed | dict.fromkeys(("dec_deg", "dec_win_deg"), dec_deg)))
+    return replace(
+        detections, ra_deg=ra_deg, ra_win_deg=ra_deg, dec_deg=dec_deg, dec_win_deg=dec_deg
+    )
 
 
 def test_a_singular_system(db_url: str, tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_equal_rolls_alone_wait_too(db_url: str, small_files: Files) -> None:
 
 def contents(url: str) -> dict[str, dict[tuple[object, ...], tuple[object, ...]]]:
     """Return all rows of all tables by primary key."""
-    found = {}
+    found: dict[str, dict[tuple[object, ...], tuple[object, ...]]] = {}
     with open_database(url, read_only=True) as database, database.read() as connection:
         for table in Base.metadata.sorted_tables:
             names = [column.name for column in table.primary_key.columns]

@@ -200,6 +200,7 @@ def test_time_terms_are_fitted_on_request(db_url: str, tmp_path: Path) -> None:
         (row,) = registry.coefficients()
         equal = [patch for patch in registry.offsets() if patch.relation == "equal"]
     assert (fixed.time_mag, fixed.time_err_mag, fixed.time_by_epoch_mag) == (0.0, 0.0, {})
+    assert fixed.check_time_err_mag is not None
     # The check sees epoch 3 against 1, free of arrays, although the fit held time at zero.
     assert fixed.check_time_mag == pytest.approx(-0.02, abs=MAX_PULL * fixed.check_time_err_mag)
     assert list(row.time_by_epoch_mag) == ["2023-01-06", "2023-07-06"]

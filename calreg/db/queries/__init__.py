@@ -1,1 +1,1 @@
-"""SELECTs and INSERTs, one module per part of the schema: connections in, dataclasses and arrays out."""
+"""SELECTs and INSERTs, one module per part of the schema: dataclasses and arrays out."""

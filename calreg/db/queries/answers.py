@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from calreg.db.bulk import insert_rows
-from calreg.db.queries.exposures import ensure_pmaps
+from calreg.db.queries.exposures import ensure_pmaps, require_field
 from calreg.db.schema import (
     DeliveryRow,
     DeliverySetRow,
@@ -105,8 +105,11 @@ def load_patch_groups(
     if array_id is not None:
         statement = statement.where(PairGroupRow.array_id == array_id)
     if field is not None:
+        require_field(connection, field)
         statement = statement.where(FieldRow.name == field)
-    return [PatchGroup(*row[:2], Pmap(row[2]), *row[3:]) for row in connection.execute(statement)]
+    rows: Sequence[Any] = connection.execute(statement).all()
+    values = [(*row[:2], Pmap(row[2]), *row[3:]) for row in rows]
+    return [PatchGroup(*value) for value in values]
 
 
 @dataclass(frozen=True)
@@ -248,10 +251,9 @@ def load_solutions(
         statement = statement.where(row.array_id == array_id)
     if source is not None:
         statement = statement.where(row.source == source)
-    return [
-        StoredSolution(found[0], Pmap(found[1]), *found[2:])
-        for found in connection.execute(statement)
-    ]
+    rows: Sequence[Any] = connection.execute(statement).all()
+    values = [(found[0], Pmap(found[1]), *found[2:]) for found in rows]
+    return [StoredSolution(*value) for value in values]
 
 
 def insert_solutions(

@@ -295,6 +295,15 @@ def find_field(connection: sa.Connection, name: str) -> int | None:
 def require_field(connection: sa.Connection, name: str) -> int:
     """Return the id of a field by name.
 
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+    name : str
+
+    Returns
+    -------
+    int
+
     Raises
     ------
     UnknownKeyError
@@ -327,6 +336,12 @@ def merge_fields(
 
     The merged field stays as a name; coefficient sets that were fitted for it stay as they are and
     count as superseded from then on.
+
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+    kept_id, merged_id : int
+    merged_utc : datetime
     """
     for row in (EpochRow, SourceRow, PairGroupRow):
         connection.execute(sa.update(row).where(row.field_id == merged_id).values(field_id=kept_id))

@@ -1,14 +1,14 @@
-"""Pair groups, pairs, sources and variable sources: what refit reads and writes besides the sets."""
+"""Pair groups, pairs, sources and variable sources: what refit uses besides the sets."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sqlalchemy as sa
 
-from calreg.db.bulk import fetch_columns, insert_columns, insert_rows
+from calreg.db.bulk import fetch_columns, insert_columns, insert_rows, integer_list
 from calreg.db.schema import (
     CatalogRow,
     DetectionRow,
@@ -107,9 +107,9 @@ def load_catalog_images(connection: sa.Connection) -> list[CatalogImage]:
         .join(FieldRow, FieldRow.id == EpochRow.field_id)
         .order_by(ExposureRow.expmid_mjd_utc, CatalogRow.file_sha256, CatalogRow.id)
     )
-    return [
-        CatalogImage(*row[:9], Pmap(row[9]), *row[10:]) for row in connection.execute(statement)
-    ]
+    rows: Sequence[Any] = connection.execute(statement).all()
+    values = [(*row[:9], Pmap(row[9]), *row[10:]) for row in rows]
+    return [CatalogImage(*value) for value in values]
 
 
 def load_groups(connection: sa.Connection) -> list[StoredGroup]:
@@ -128,7 +128,8 @@ def load_groups(connection: sa.Connection) -> list[StoredGroup]:
         PairGroupRow.match_version,
         PairGroupRow.n_matched,
     )
-    return [StoredGroup(*row) for row in connection.execute(statement)]
+    rows: Sequence[Any] = connection.execute(statement).all()
+    return [StoredGroup(*row) for row in rows]
 
 
 def fetch_detections(
@@ -147,7 +148,7 @@ def fetch_detections(
     )
     statement = (
         sa.select(*columns)
-        .where(DetectionRow.catalog_id.in_(wanted))
+        .where(DetectionRow.catalog_id.in_(integer_list(connection, wanted)))
         .order_by(DetectionRow.catalog_id, DetectionRow.number)
     )
     table = fetch_columns(connection, statement)
@@ -160,7 +161,9 @@ def fetch_detections(
     }
 
 
-def load_sources(connection: sa.Connection, field_id: int) -> tuple[IntArray, FloatArray, FloatArray]:
+def load_sources(
+    connection: sa.Connection, field_id: int
+) -> tuple[IntArray, FloatArray, FloatArray]:
     """Return ids and positions [deg] of a field's sources."""
     statement = (
         sa.select(SourceRow.id, SourceRow.ra_deg, SourceRow.dec_deg)
@@ -210,8 +213,9 @@ def load_variable_pairs(connection: sa.Connection) -> dict[int, list[tuple[int, 
         .join(variable, variable.c.source_id == PairRow.source_id)
         .order_by(PairRow.group_id, PairRow.number_i, PairRow.number_j)
     )
+    columns = fetch_columns(connection, statement)
     found: dict[int, list[tuple[int, int]]] = {}
-    for group_id, number_i, number_j in connection.execute(statement):
+    for group_id, number_i, number_j in zip(*(c.tolist() for c in columns.values()), strict=True):
         found.setdefault(group_id, []).append((number_i, number_j))
     return found
 
@@ -226,11 +230,34 @@ def fetch_pairs(
     """Read the clean pairs of some groups whose mean magnitude and mean error are within limits.
 
     The means are symmetric in the two epochs, so that the selection does not favour either.
+
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+    group_ids : sequence of int
+    mag_limit, mag_err_limit : float
+        Faintest mean magnitude and largest mean error of a pair [mag].
+
+    Returns
+    -------
+    dict of str to ndarray, shape (n_pairs,)
+        Columns of the table pairs.
     """
     statement = (
-        sa.select(PairRow.__table__)
+        sa.select(
+            PairRow.group_id,
+            PairRow.number_i,
+            PairRow.number_j,
+            PairRow.source_id,
+            PairRow.ra_deg,
+            PairRow.dec_deg,
+            PairRow.mag_i,
+            PairRow.mag_err_i,
+            PairRow.mag_j,
+            PairRow.mag_err_j,
+        )
         .where(
-            PairRow.group_id.in_(list(group_ids)),
+            PairRow.group_id.in_(integer_list(connection, group_ids)),
             PairRow.flags == 0,
             PairRow.mag_i + PairRow.mag_j < 2.0 * mag_limit,
             PairRow.mag_err_i + PairRow.mag_err_j <= 2.0 * mag_err_limit,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from calreg.db.bulk import insert_rows, integer_list
+from calreg.db.queries.exposures import require_field
 from calreg.db.schema import (
     CoefficientRow,
     CoefficientSetRow,
@@ -164,7 +165,23 @@ def load_sets(connection: sa.Connection, wanted: SetFilter) -> list[StoredSet]:
     A set is ``current`` when it is the highest version of its key among those created by
     `SetFilter.as_of_utc` (now, if None) and its field was not merged into another by then; older
     versions are ``superseded`` and returned with `SetFilter.all_versions` only.
+
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+    wanted : SetFilter
+
+    Returns
+    -------
+    list of StoredSet
+
+    Raises
+    ------
+    UnknownKeyError
+        If there is no field of the name asked for.
     """
+    if wanted.field is not None:
+        require_field(connection, wanted.field)
     conditions = _conditions(wanted)
     # One pass over the sets asked for; to ask of each whether one is newer takes twice as long.
     newest = (
