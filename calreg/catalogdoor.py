@@ -113,6 +113,15 @@ class CatalogDoor:
     def read(self, path: Path, kind: FileKind) -> CatalogEntry:
         """Read a catalog, find its image and calibrate it.
 
+        Parameters
+        ----------
+        path : Path
+        kind : FileKind
+
+        Returns
+        -------
+        CatalogEntry
+
         Raises
         ------
         CalregError

@@ -157,8 +157,10 @@ def check_one_reduction(inputs: KeyInputs) -> None:
 
 
 def select_pairs(inputs: KeyInputs, columns: Columns) -> SelectedPairs:
-    """Relate the pairs read for a key to its groups and mark the variable ones."""
+    """Take a key's pairs out of those read, relate them to its groups, mark the variable ones."""
     group_ids = np.array([group.id for group in inputs.groups], dtype=np.int64)
+    is_mine = np.isin(columns["group_id"], group_ids)
+    columns = {name: values[is_mine] for name, values in columns.items()}
     order = np.argsort(group_ids)
     group_index = order[np.searchsorted(group_ids[order], columns["group_id"])]
     is_opposite = np.array(

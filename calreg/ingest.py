@@ -410,6 +410,15 @@ def _content_conflict(
 def parse_columns(text: str) -> dict[str, str]:
     """Read ``--columns ra=RAJ2000,dec=DEJ2000``.
 
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    dict of str to str
+        Canonical name -> column.
+
     Raises
     ------
     InvalidValueError

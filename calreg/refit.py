@@ -26,7 +26,7 @@ from calreg.db.queries.sets import (
 from calreg.digests import make_set_id
 from calreg.domain import Progress, RollRelation, no_progress
 from calreg.errors import FitRefusedError
-from calreg.fitinput import KeyInputs, build_nodes, check_one_reduction, select_pairs
+from calreg.fitinput import Columns, KeyInputs, build_nodes, check_one_reduction, select_pairs
 from calreg.fitrows import coefficient_rows, covariance_rows, input_rows, set_row
 from calreg.instruments import Instrument, load_instrument
 from calreg.pairing import PairingReport, group_by_key, match_new_catalogs, plan_matching
@@ -37,10 +37,16 @@ from calreg.science.settings import FitSettings
 from calreg.units import MAG_PER_RELATIVE_FLUX
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from calreg.db.engine import Connection, Database
     from calreg.db.queries.pairs import CatalogImage, StoredGroup
     from calreg.db.queries.sets import FitKey, LatestSet
     from calreg.science.geometry import FieldAxis
+
+
+_PAIRS_PER_QUERY = 1 << 20
+"""Pairs of stale keys that are read together, before the selection."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,23 @@ def refit(
         return run.execute()
 
 
+def _batches(
+    stale: list[tuple[KeyInputs, LatestSet | None]],
+) -> Iterator[list[tuple[KeyInputs, LatestSet | None]]]:
+    """Cut keys into batches whose pairs are read in one query, and fit into memory together."""
+    batch: list[tuple[KeyInputs, LatestSet | None]] = []
+    n_pairs = 0
+    for inputs, latest in stale:
+        n_own = sum(group.n_matched for group in inputs.groups)
+        if batch and n_pairs + n_own > _PAIRS_PER_QUERY:
+            yield batch
+            batch, n_pairs = [], 0
+        batch.append((inputs, latest))
+        n_pairs += n_own
+    if batch:
+        yield batch
+
+
 class _Run:
     """One refit: state that its steps share."""
 
@@ -175,9 +198,18 @@ class _Run:
             groups = load_groups(self.connection)
         report = RefitReport(pairing)
         stale = self._sort_out(by_key, groups, report)
-        for n_done, (inputs, latest) in enumerate(stale):
-            self.progress("fitting", n_done, len(stale))
-            self._fit(inputs, latest, report)
+        n_done = 0
+        for batch in _batches(stale):
+            pairs = fetch_pairs(
+                self.connection,
+                [group.id for inputs, _ in batch for group in inputs.groups],
+                mag_limit=self.settings.mag_limit,
+                mag_err_limit=MAG_PER_RELATIVE_FLUX / self.settings.snr,
+            )
+            for inputs, latest in batch:
+                self.progress("fitting", n_done, len(stale))
+                self._fit(inputs, latest, pairs, report)
+                n_done += 1
         self.progress("fitting", len(stale), len(stale))
         return report
 
@@ -263,17 +295,13 @@ class _Run:
         """Tell whether a gradient is fitted to an image's band."""
         return self.settings.slope_is_fitted(self.instrument.band_named(image.band).channel)
 
-    def _fit(self, inputs: KeyInputs, latest: LatestSet | None, report: RefitReport) -> None:
+    def _fit(
+        self, inputs: KeyInputs, latest: LatestSet | None, pairs: Columns, report: RefitReport
+    ) -> None:
         """Fit one key and write its set, or the reason why there is none."""
         first = inputs.images[0]
         try:
             check_one_reduction(inputs)
-            pairs = fetch_pairs(
-                self.connection,
-                [group.id for group in inputs.groups],
-                mag_limit=self.settings.mag_limit,
-                mag_err_limit=MAG_PER_RELATIVE_FLUX / self.settings.snr,
-            )
             selected = select_pairs(inputs, pairs)
             nodes = build_nodes(inputs, selected, self.instrument)
             fit = fit_pair_model(

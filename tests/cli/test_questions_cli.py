@@ -280,7 +280,9 @@ def test_failures_are_one_line_and_status_1(calreg: Run, small: Prepared, tmp_pa
         (("--db", tmp_path / "absent.sqlite", "coefficients"), "db init"),
         (("--db", "mysql://x", "coefficients"), "mysql"),
         (("--db", small.url, "history", "--band", "F356W", "--array", "long"), "nothing is known"),
-        (("--db", small.url, "coefficients", "--field", "COSMOS"), "no coefficient set"),
+        (("--db", small.url, "coefficients", "--pmap", "1200"), "no coefficient set"),
+        (("--db", small.url, "coefficients", "--field", "COSMOS"), "the registry has 'JWIDF'"),
+        (("--db", small.url, "offsets", "--field", "COSMOS"), "the registry has 'JWIDF'"),
         (("--db", small.url, "compare"), "calreg import recipe"),
     ):
         result = calreg(*words)

@@ -17,7 +17,7 @@ from calreg import Registry, __version__
 from calreg.db.engine import open_database
 from calreg.db.schema import CoefficientSetRow, DeliveryRow, DeliverySetRow, PairRow
 from calreg.domain import FluxKind
-from calreg.errors import InvalidValueError, NoCalibrationError, OutputError
+from calreg.errors import InvalidValueError, NoCalibrationError, OutputError, UnknownKeyError
 from calreg.files.recipe import provenance_key, read_recipe
 from calreg.ingest import IngestOptions
 from calreg.science.settings import FitSettings
@@ -169,7 +169,9 @@ def test_no_set_no_file(kind: str, jwidf_url: str, tmp_path: Path) -> None:
             NoCalibrationError, match=r"jwst_1200\.pmap: there are sets for jwst_1039"
         ):
             export(path, pmap="1200")
-        with pytest.raises(NoCalibrationError, match="COSMOS"):
+        with pytest.raises(
+            UnknownKeyError, match="unknown field 'COSMOS': the registry has 'JWIDF'"
+        ):
             export(path, pmap=PMAP, field="COSMOS")
         with pytest.raises(InvalidValueError, match="latest"):
             export(path, pmap="latest")
