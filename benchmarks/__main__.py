@@ -24,7 +24,7 @@ def main() -> int:
     """Run what was asked for; the status is 1 if a target was missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(_NAMES)}")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the size, fewer rounds")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the size")
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.names) - set(_NAMES))
     if unknown:

@@ -65,7 +65,7 @@ class Setting:
     @property
     def n_rounds(self) -> int:
         """Rounds that medians are taken over."""
-        return 3 if self.is_quick else 5
+        return 3
 
 
 @dataclass

@@ -22,30 +22,36 @@ app = typer.Typer(no_args_is_help=True, help="Make, upgrade, check and describe 
 
 
 @app.command()
-def init(context: typer.Context, db: Db = None) -> None:
+def init(context: typer.Context, db: Db = None, output_format: Format = None) -> None:
     """Make the tables; a database that has them stays as it is.
 
     Example: calreg --db idf.sqlite db init
     """
     from calreg.registry import Registry
 
-    outcome = Registry.init(options_of(context, db, None).db)
-    if outcome.created:
+    options = options_of(context, db, output_format)
+    outcome = Registry.init(options.db)
+    if options.output_format is not OutputFormat.TABLE:
+        print_rows([outcome], [], options.output_format)
+    elif outcome.created:
         log(f"made the tables (schema revision {outcome.revision})")
     else:
         log(f"nothing to do: the tables are there (schema revision {outcome.revision})")
 
 
 @app.command()
-def upgrade(context: typer.Context, db: Db = None) -> None:
+def upgrade(context: typer.Context, db: Db = None, output_format: Format = None) -> None:
     """Bring the tables of an older calreg to this version; data stay.
 
     Example: calreg --db idf.sqlite db upgrade
     """
     from calreg.registry import Registry
 
-    outcome = Registry.upgrade(options_of(context, db, None).db)
-    if outcome.before == outcome.after:
+    options = options_of(context, db, output_format)
+    outcome = Registry.upgrade(options.db)
+    if options.output_format is not OutputFormat.TABLE:
+        print_rows([outcome], [], options.output_format)
+    elif outcome.before == outcome.after:
         log(f"nothing to do: the schema is at revision {outcome.after}")
     else:
         log(f"upgraded the schema from revision {outcome.before} to {outcome.after}")
