@@ -6,7 +6,7 @@ import hashlib
 import uuid
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from benchmarks.harness import Setting
+    from calreg.db.engine import Connection
 
 _BANDS = {
     "1 2 3 4": ("F070W", "F090W", "F115W", "F150W", "F200W", "F140M", "F182M", "F210M"),
@@ -95,75 +96,71 @@ def fill(url: str, n_pmaps: int) -> int:
     n_keys = len(bands)
     n_sets = n_pmaps * n_keys * _N_VERSIONS
     version, pmap, key = np.unravel_index(np.arange(n_sets), (_N_VERSIONS, n_pmaps, n_keys))
-    band = bands[key, 0].astype(np.object_)
-    array_id = bands[key, 1].astype(np.object_)
-    rng = np.random.default_rng(20)
-    offset = rng.normal(0.0, 0.02, n_sets)
-    set_pk = np.arange(1, n_sets + 1)
-    digests = np.array([hashlib.sha256(str(n).encode()).hexdigest() for n in set_pk], dtype=object)
-    set_ids = np.array([str(uuid.UUID(digest[:32])) for digest in digests], dtype=object)
-    created = np.array([_MOMENT + timedelta(days=n) for n in range(_N_VERSIONS)], dtype=object)
+    sets = _set_columns(n_sets)
+    sets |= {
+        "pmap_id": pmap + 1,
+        "filter": bands[key, 0].astype(np.object_),
+        "band": bands[key, 0].astype(np.object_),
+        "array_id": bands[key, 1].astype(np.object_),
+        "version": version + 1,
+        "created_utc": np.array(
+            [_MOMENT + timedelta(days=n) for n in range(_N_VERSIONS)], dtype=object
+        )[version],
+    }
+    numbers = np.arange(_FIRST_PMAP, _FIRST_PMAP + n_pmaps)
+    names = np.array([Pmap(int(number)).name for number in numbers], dtype=object)
+    pmaps = {"id": np.arange(1, n_pmaps + 1), "name": names, "number": numbers}
+    run = {"id": 1, "started_utc": _MOMENT, "settings": "{}", "code_version": "0"}
     with open_database(url) as database, database.write() as connection:
         insert_columns(connection, FieldRow, {"id": 1, "name": "JWIDF", "created_utc": _MOMENT})
-        insert_columns(
-            connection,
-            FitRunRow,
-            {"id": 1, "started_utc": _MOMENT, "settings": "{}", "code_version": "0"},
-        )
-        numbers = np.arange(_FIRST_PMAP, _FIRST_PMAP + n_pmaps)
-        names = np.array([Pmap(int(number)).name for number in numbers], dtype=object)
-        insert_columns(
-            connection,
-            PmapRow,
-            {"id": np.arange(1, n_pmaps + 1), "name": names, "number": numbers},
-        )
-        insert_columns(
-            connection,
-            CoefficientSetRow,
-            {
-                "id": set_pk,
-                "set_id": set_ids,
-                "fit_run_id": 1,
-                "field_id": 1,
-                "pmap_id": pmap + 1,
-                "filter": band,
-                "pupil": "CLEAR",
-                "band": band,
-                "array_id": array_id,
-                "image_kind": "i2d",
-                "flux_kind": "iso",
-                "aperture": "",
-                "model": "pair",
-                "model_version": 1,
-                "version": version + 1,
-                "datum": "B",
-                "settings": '{"mag_limit": 22.0, "snr": 100.0, "max_sep_arcsec": 0.1}',
-                "input_digest": digests,
-                "axis_pa_deg": 161.4,
-                "origin_ra_deg": 260.7,
-                "origin_dec_deg": 65.8,
-                "n_epochs": 3,
-                "n_pairs": 120,
-                "n_sources": 60,
-                "n_clipped": 2,
-                "floor_mag": 0.005,
-                "scatter_mag": 0.008,
-                "chi2": 118.0,
-                "n_dof": 119,
-                "offset_bootstrap_err_mag": 0.001,
-                "created_utc": created[version],
-            },
-        )
-        coefficients: dict[str, NDArray[np.generic] | str | float] = {
-            "set_pk": set_pk,
-            "name": "offset_ab",
-            "value": offset,
-            "err": 0.001,
-            "unit": "mag",
-        }
-        insert_columns(connection, CoefficientRow, coefficients)
-        is_long = array_id == "long"
-        slopes = {"name": "slope", "unit": "mag / arcmin", "set_pk": set_pk[is_long]}
-        slopes["value"] = rng.normal(0.0, 0.005, int(is_long.sum()))
-        insert_columns(connection, CoefficientRow, coefficients | slopes)
+        insert_columns(connection, FitRunRow, run)
+        insert_columns(connection, PmapRow, pmaps)
+        insert_columns(connection, CoefficientSetRow, sets)
+        _fill_coefficients(connection, n_sets, is_long=bands[key, 1] == "long")
     return n_sets
+
+
+def _set_columns(n_sets: int) -> dict[str, Any]:
+    """Lay out what the sets share, with an id and a digest for each."""
+    set_pk = np.arange(1, n_sets + 1)
+    digests = np.array([hashlib.sha256(str(n).encode()).hexdigest() for n in set_pk], dtype=object)
+    return {
+        "id": set_pk,
+        "set_id": np.array([str(uuid.UUID(digest[:32])) for digest in digests], dtype=object),
+        "input_digest": digests,
+        "fit_run_id": 1,
+        "field_id": 1,
+        "pupil": "CLEAR",
+        "image_kind": "i2d",
+        "flux_kind": "iso",
+        "aperture": "",
+        "model": "pair",
+        "model_version": 1,
+        "datum": "B",
+        "settings": '{"mag_limit": 22.0, "snr": 100.0, "max_sep_arcsec": 0.1}',
+        "axis_pa_deg": 161.4,
+        "origin_ra_deg": 260.7,
+        "origin_dec_deg": 65.8,
+        "n_epochs": 3,
+        "n_pairs": 120,
+        "n_sources": 60,
+        "n_clipped": 2,
+        "floor_mag": 0.005,
+        "scatter_mag": 0.008,
+        "chi2": 118.0,
+        "n_dof": 119,
+        "offset_bootstrap_err_mag": 0.001,
+    }
+
+
+def _fill_coefficients(connection: Connection, n_sets: int, *, is_long: NDArray[np.bool_]) -> None:
+    """Store an offset for every set, and a slope for the long-wavelength ones."""
+    rng = np.random.default_rng(20)
+    set_pk = np.arange(1, n_sets + 1)
+    for name, unit, scatter, rows in (
+        ("offset_ab", "mag", 0.02, set_pk),
+        ("slope", "mag / arcmin", 0.005, set_pk[is_long]),
+    ):
+        value = rng.normal(0.0, scatter, rows.size)
+        columns = {"set_pk": rows, "name": name, "value": value, "err": 0.001, "unit": unit}
+        insert_columns(connection, CoefficientRow, columns)
