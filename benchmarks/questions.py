@@ -109,8 +109,8 @@ def fill(url: str, n_pmaps: int) -> int:
     }
     numbers = np.arange(_FIRST_PMAP, _FIRST_PMAP + n_pmaps)
     names = np.array([Pmap(int(number)).name for number in numbers], dtype=object)
-    pmaps = {"id": np.arange(1, n_pmaps + 1), "name": names, "number": numbers}
-    run = {"id": 1, "started_utc": _MOMENT, "settings": "{}", "code_version": "0"}
+    pmaps: dict[str, Any] = {"id": np.arange(1, n_pmaps + 1), "name": names, "number": numbers}
+    run: dict[str, Any] = {"id": 1, "started_utc": _MOMENT, "settings": "{}", "code_version": "0"}
     with open_database(url) as database, database.write() as connection:
         insert_columns(connection, FieldRow, {"id": 1, "name": "JWIDF", "created_utc": _MOMENT})
         insert_columns(connection, FitRunRow, run)
@@ -162,5 +162,11 @@ def _fill_coefficients(connection: Connection, n_sets: int, *, is_long: NDArray[
         ("slope", "mag / arcmin", 0.005, set_pk[is_long]),
     ):
         value = rng.normal(0.0, scatter, rows.size)
-        columns = {"set_pk": rows, "name": name, "value": value, "err": 0.001, "unit": unit}
+        columns: dict[str, Any] = {
+            "set_pk": rows,
+            "name": name,
+            "value": value,
+            "err": 0.001,
+            "unit": unit,
+        }
         insert_columns(connection, CoefficientRow, columns)

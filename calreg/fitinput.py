@@ -68,7 +68,7 @@ class KeyInputs:
 
     @cached_property
     def epoch_ids(self) -> list[int]:
-        """Epochs of the key in the order of time."""
+        """The epochs of the key in the order of time."""
         first_seen: dict[int, float] = {}
         for image in self.images:
             known = first_seen.get(image.epoch_id, np.inf)
@@ -128,7 +128,7 @@ class SelectedPairs:
 
     @property
     def is_used(self) -> BoolArray:
-        """Pairs that enter the fit."""
+        """Whether each pair enters the fit."""
         return self.is_opposite & ~self.is_variable
 
     @property
@@ -139,6 +139,10 @@ class SelectedPairs:
 
 def check_one_reduction(inputs: KeyInputs) -> None:
     """Refuse mosaics of one array and epoch that were made by different pipeline versions.
+
+    Parameters
+    ----------
+    inputs : KeyInputs
 
     Raises
     ------
@@ -184,6 +188,16 @@ def build_nodes(inputs: KeyInputs, selected: SelectedPairs, instrument: Instrume
 
     A detection that several pairs share becomes one node. Patch p is the sky that module B sees at
     epochs where it lies toward +d.
+
+    Parameters
+    ----------
+    inputs : KeyInputs
+    selected : SelectedPairs
+    instrument : Instrument
+
+    Returns
+    -------
+    Nodes
     """
     is_used = selected.is_used
     columns = {name: values[is_used] for name, values in selected.columns.items()}

@@ -162,6 +162,18 @@ def plan_matching(
 
     Patches are matched that the pair model can use: opposite modules at opposite rolls (the
     measurement), the same array at equal rolls (the check on the time term).
+
+    Parameters
+    ----------
+    by_key : dict of FitKey to list of CatalogImage
+    groups : sequence of StoredGroup
+        What was matched before.
+    max_sep_arcsec : float
+        Search radius [arcsec].
+
+    Returns
+    -------
+    MatchPlan
     """
     known = {
         (group.catalog_i_id, group.catalog_j_id)

@@ -258,7 +258,7 @@ def test_bulk_and_sqlalchemy_store_times_alike(database: Database) -> None:
     ("columns", "message"),
     [
         ({"name": "a"}, None),
-        ({"name": "a", "number": 1, "nmae": 2}, "no column 'nmae'"),
+        ({"name": "a", "number": 1, "nmae": 2}, "no column 'nmae'"),  # codespell:ignore nmae
         ({"name": np.array(["a"], object), "number": np.array([1, 2])}, "different lengths"),
         ({"name": "a", "number": 2**31}, "outside"),
         ({"name": "a", "number": -(2**31) - 1}, "outside"),
