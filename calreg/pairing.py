@@ -8,6 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from calreg.astrometry import (
+    ASTROMETRY_MAG_LIMIT,
+    AstrometryRow,
+    BandEpochs,
+    measure_astrometry,
+    raw_offsets_mas,
+)
 from calreg.db.queries.pairs import (
     CatalogImage,
     fetch_detections,
@@ -24,7 +31,7 @@ from calreg.science.geometry import roll_relation
 from calreg.science.grouped import mad_by_group, median_by_group
 from calreg.science.matching import MATCH_VERSION, EpochMatch, match_many_epochs
 from calreg.science.variability import find_variables, measure_residuals
-from calreg.units import MAG_PER_RELATIVE_FLUX, MAS_PER_DEG, FloatArray
+from calreg.units import MAG_PER_RELATIVE_FLUX, FloatArray
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,50 +46,11 @@ if TYPE_CHECKING:
 
 Columns = dict[str, "npt.NDArray[Any]"]
 
-ASTROMETRY_WARNING_MAS = 5.0
-"""A median offset between epochs above this is worth a warning [mas]."""
-
-_ASTROMETRY_MAG_LIMIT = 22.0
-"""Sources brighter than this give the median offset (Ma et al., Table 1) [mag AB]. Not the run's
-limit: pairs are stored once, and must not depend on the settings of the run that came first."""
-
 _VARIABILITY_MAG_ERR = MAG_PER_RELATIVE_FLUX / 30.0
 """Pairs with S/N below 30 are not judged: their scatter hides what is worth a flag [mag]."""
 
 _VARIABILITY_MIN_PAIRS = 8
 """Smaller groups have no scatter to hold a source against."""
-
-
-@dataclass(frozen=True)
-class AstrometryRow:
-    """Position offsets, later - earlier, of bright clean sources in one band and epoch pair.
-
-    Attributes
-    ----------
-    field, pmap, band : str
-    epoch_i, epoch_j : str
-        Names of the epochs.
-    n_sources : int
-    ra_median_mas, ra_mad_mas, dec_median_mas, dec_mad_mas : float
-        Median and median absolute deviation of dRA cosDec and dDec [mas], before their removal
-        (Ma et al., Table 1).
-    """
-
-    field: str
-    pmap: str
-    band: str
-    epoch_i: str
-    epoch_j: str
-    n_sources: int
-    ra_median_mas: float
-    ra_mad_mas: float
-    dec_median_mas: float
-    dec_mad_mas: float
-
-    @property
-    def is_large(self) -> bool:
-        """Whether the images should be aligned better before matched-aperture photometry."""
-        return max(abs(self.ra_median_mas), abs(self.dec_median_mas)) > ASTROMETRY_WARNING_MAS
 
 
 @dataclass
@@ -115,6 +83,8 @@ class _NewGroup:
     relation: RollRelation
     match: EpochMatch
     pairs: Columns
+    n_matched: int
+    n_ambiguous: int
     offsets_mas: FloatArray
 
 
@@ -139,6 +109,15 @@ def group_by_key(images: Iterable[CatalogImage]) -> dict[FitKey, list[CatalogIma
     return dict(by_key)
 
 
+def is_in_use(group: StoredGroup, settings: FitSettings) -> bool:
+    """Tell whether a group was matched as the settings ask for."""
+    return (
+        group.max_sep_arcsec == settings.max_sep_arcsec
+        and group.min_snr == settings.stored_snr
+        and group.match_version == MATCH_VERSION
+    )
+
+
 @dataclass(frozen=True)
 class MatchPlan:
     """Which catalogs are to be matched.
@@ -156,7 +135,7 @@ class MatchPlan:
 
 
 def plan_matching(
-    by_key: dict[FitKey, list[CatalogImage]], groups: Sequence[StoredGroup], max_sep_arcsec: float
+    by_key: dict[FitKey, list[CatalogImage]], groups: Sequence[StoredGroup], settings: FitSettings
 ) -> MatchPlan:
     """Find the pairs of catalogs to match.
 
@@ -168,17 +147,14 @@ def plan_matching(
     by_key : dict of FitKey to list of CatalogImage
     groups : sequence of StoredGroup
         What was matched before.
-    max_sep_arcsec : float
-        Search radius [arcsec].
+    settings : FitSettings
 
     Returns
     -------
     MatchPlan
     """
     known = {
-        (group.catalog_i_id, group.catalog_j_id)
-        for group in groups
-        if group.max_sep_arcsec == max_sep_arcsec and group.match_version == MATCH_VERSION
+        (group.catalog_i_id, group.catalog_j_id) for group in groups if is_in_use(group, settings)
     }
     notes: dict[str, None] = {}
     wanted = {key: _wanted(images, known, notes) for key, images in by_key.items()}
@@ -201,7 +177,7 @@ def match_new_catalogs(
         progress("matching", n_done, len(plan.wanted))
         catalog_ids = {image.catalog_id for pair in pairs for image in pair[:2]}
         detections = fetch_detections(connection, catalog_ids)
-        by_field[key[0]] += _match(pairs, detections, settings.max_sep_arcsec)
+        by_field[key[0]] += _match(pairs, detections, settings)
     for field_id, new in sorted(by_field.items()):
         _store(connection, field_id, new, settings, fit_run_id, report)
         report.astrometry += _astrometry(new, epoch_names)
@@ -237,33 +213,33 @@ def _wanted(
 def _match(
     pairs: Sequence[tuple[CatalogImage, CatalogImage, RollRelation]],
     detections: dict[int, Columns],
-    max_sep_arcsec: float,
+    settings: FitSettings,
 ) -> list[_NewGroup]:
     """Match pairs of catalogs, all in one go, and lay out what is found as columns."""
     place = {catalog_id: n for n, catalog_id in enumerate(detections)}
     catalogs = [
-        (side["ra_deg"], side["dec_deg"], side["mag_ab"] < _ASTROMETRY_MAG_LIMIT)
+        (side["ra_deg"], side["dec_deg"], side["mag_ab"] < ASTROMETRY_MAG_LIMIT)
         for side in detections.values()
     ]
     matches = match_many_epochs(
         catalogs,
         [(place[image_i.catalog_id], place[image_j.catalog_id]) for image_i, image_j, _ in pairs],
-        max_sep_arcsec,
+        settings.max_sep_arcsec,
     )
     return [
-        _new_group(image_i, image_j, relation, match, detections)
+        _new_group((image_i, image_j, relation), match, detections, settings.stored_snr)
         for (image_i, image_j, relation), match in zip(pairs, matches, strict=True)
     ]
 
 
 def _new_group(
-    image_i: CatalogImage,
-    image_j: CatalogImage,
-    relation: RollRelation,
+    matched: tuple[CatalogImage, CatalogImage, RollRelation],
     match: EpochMatch,
     detections: dict[int, Columns],
+    min_snr: float,
 ) -> _NewGroup:
-    """Lay the pairs of two catalogs out as columns."""
+    """Lay the pairs of two catalogs out as columns, without those below a mean S/N."""
+    image_i, image_j, relation = matched
     side_i, side_j = detections[image_i.catalog_id], detections[image_j.catalog_id]
     row_i, row_j = match.match.index_1, match.match.index_2
     flags = np.where(match.match.is_ambiguous, int(PairFlag.AMBIGUOUS), 0)
@@ -289,9 +265,20 @@ def _new_group(
     }
     magnitudes = [pairs[name] for name in ("mag_i", "mag_err_i", "mag_j", "mag_err_j")]
     is_measured = np.isfinite(np.vstack(magnitudes)).all(axis=0)
-    pairs = {name: values[is_measured] for name, values in pairs.items()}
-    offsets_mas = _raw_offsets_mas(side_i, side_j, match)
-    return _NewGroup(image_i, image_j, relation, match, pairs, offsets_mas)
+    is_ambiguous = (flags & int(PairFlag.AMBIGUOUS)) != 0
+    is_stored = is_measured & (
+        pairs["mag_err_i"] + pairs["mag_err_j"] <= 2.0 * MAG_PER_RELATIVE_FLUX / min_snr
+    )
+    return _NewGroup(
+        image_i,
+        image_j,
+        relation,
+        match,
+        pairs={name: values[is_stored] for name, values in pairs.items()},
+        n_matched=int(is_measured.sum()),
+        n_ambiguous=int((is_measured & is_ambiguous).sum()),
+        offsets_mas=raw_offsets_mas(side_i, side_j, match),
+    )
 
 
 def _mean_position(
@@ -338,8 +325,8 @@ def _store(
     if variable["source_id"].size:
         insert_variable_sources(connection, variable)
     report.n_groups += len(new)
-    report.n_pairs += int(sum(counts))
-    report.n_ambiguous += int(((joined["flags"] & int(PairFlag.AMBIGUOUS)) != 0).sum())
+    report.n_pairs += sum(group.n_matched for group in new)
+    report.n_ambiguous += sum(group.n_ambiguous for group in new)
     report.n_variable += int(np.unique(variable["source_id"]).size)
 
 
@@ -408,7 +395,6 @@ def _source_ids(
 def _group_row(group: _NewGroup, settings: FitSettings, fit_run_id: int) -> dict[str, object]:
     """Lay out the row of one group, but for the statistics of its pairs' magnitudes."""
     image_i, image_j, match = group.image_i, group.image_j, group.match
-    pairs = group.pairs
     has_offset = match.n_astrometry > 0
     return {
         "fit_run_id": fit_run_id,
@@ -428,9 +414,10 @@ def _group_row(group: _NewGroup, settings: FitSettings, fit_run_id: int) -> dict
         "relation": str(group.relation),
         "roll_i_deg": image_i.roll_deg,
         "max_sep_arcsec": settings.max_sep_arcsec,
+        "min_snr": settings.stored_snr,
         "match_version": MATCH_VERSION,
-        "n_matched": int(pairs["flags"].size),
-        "n_ambiguous": int(((pairs["flags"] & int(PairFlag.AMBIGUOUS)) != 0).sum()),
+        "n_matched": group.n_matched,
+        "n_ambiguous": group.n_ambiguous,
         "ra_median_mas": match.ra_median_mas if has_offset else None,
         "ra_mad_mas": match.ra_mad_mas if has_offset else None,
         "dec_median_mas": match.dec_median_mas if has_offset else None,
@@ -438,26 +425,9 @@ def _group_row(group: _NewGroup, settings: FitSettings, fit_run_id: int) -> dict
     }
 
 
-def _raw_offsets_mas(side_i: Columns, side_j: Columns, match: EpochMatch) -> FloatArray:
-    """Return (dRA cosDec, dDec) [mas], shape (2, n), of the bright, clean, unambiguous pairs."""
-    row_i, row_j = match.match.index_1, match.match.index_2
-    is_good = (
-        ~match.match.is_ambiguous
-        & (side_i["flags"][row_i] == 0)
-        & (side_j["flags"][row_j] == 0)
-        & (side_i["mag_ab"][row_i] < _ASTROMETRY_MAG_LIMIT)
-        & (side_j["mag_ab"][row_j] < _ASTROMETRY_MAG_LIMIT)
-    )
-    row_i, row_j = row_i[is_good], row_j[is_good]
-    ra_step = (side_j["ra_deg"][row_j] - side_i["ra_deg"][row_i] + 180.0) % 360.0 - 180.0
-    dec_step = side_j["dec_deg"][row_j] - side_i["dec_deg"][row_i]
-    cos_dec = np.cos(np.radians(side_i["dec_deg"][row_i]))
-    return np.asarray(np.vstack([ra_step * cos_dec, dec_step]) * MAS_PER_DEG)
-
-
 def _astrometry(groups: list[_NewGroup], epoch_names: dict[int, str]) -> list[AstrometryRow]:
-    """Gather the offsets of all patches of a band and epoch pair (the paper's Table 1)."""
-    gathered: dict[tuple[str, str, str, str, str], list[FloatArray]] = defaultdict(list)
+    """Gather the offsets of all patches of a band and epoch pair."""
+    gathered: dict[BandEpochs, list[FloatArray]] = defaultdict(list)
     for group in groups:
         image_i, image_j = group.image_i, group.image_j
         key = (
@@ -468,25 +438,4 @@ def _astrometry(groups: list[_NewGroup], epoch_names: dict[int, str]) -> list[As
             epoch_names[image_j.epoch_id],
         )
         gathered[key].append(group.offsets_mas)
-    rows = []
-    for (field_name, pmap, band, epoch_i, epoch_j), parts in gathered.items():
-        offsets = np.concatenate(parts, axis=1)
-        if offsets.shape[1] == 0:
-            continue
-        median = np.median(offsets, axis=1)
-        mad = np.median(np.abs(offsets - median[:, None]), axis=1)
-        rows.append(
-            AstrometryRow(
-                field=field_name,
-                pmap=pmap,
-                band=band,
-                epoch_i=epoch_i,
-                epoch_j=epoch_j,
-                n_sources=offsets.shape[1],
-                ra_median_mas=float(median[0]),
-                ra_mad_mas=float(mad[0]),
-                dec_median_mas=float(median[1]),
-                dec_mad_mas=float(mad[1]),
-            )
-        )
-    return rows
+    return measure_astrometry(gathered)

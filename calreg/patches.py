@@ -96,6 +96,7 @@ def measure_offsets(
     groups = load_patch_groups(
         connection,
         max_sep_arcsec=settings.max_sep_arcsec,
+        min_snr=settings.stored_snr,
         match_version=MATCH_VERSION,
         pmap=pmap,
         band=band,

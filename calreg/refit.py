@@ -29,9 +29,14 @@ from calreg.errors import FitRefusedError
 from calreg.fitinput import Columns, KeyInputs, build_nodes, check_one_reduction, select_pairs
 from calreg.fitrows import coefficient_rows, covariance_rows, input_rows, set_row
 from calreg.instruments import Instrument, load_instrument
-from calreg.pairing import PairingReport, group_by_key, match_new_catalogs, plan_matching
+from calreg.pairing import (
+    PairingReport,
+    group_by_key,
+    is_in_use,
+    match_new_catalogs,
+    plan_matching,
+)
 from calreg.science.geometry import field_axis, parse_s_region
-from calreg.science.matching import MATCH_VERSION
 from calreg.science.model import MODEL_VERSION, fit_pair_model
 from calreg.science.settings import FitSettings
 from calreg.units import MAG_PER_RELATIVE_FLUX
@@ -184,7 +189,7 @@ class _Run:
         by_key = group_by_key(load_catalog_images(self.connection))
         groups = load_groups(self.connection)
         self.epoch_names = {epoch.id: epoch.name for epoch in load_epochs(self.connection)}
-        plan = plan_matching(by_key, groups, self.settings.max_sep_arcsec)
+        plan = plan_matching(by_key, groups, self.settings)
         pairing = PairingReport(notes=plan.notes)
         if plan.wanted:
             pairing = match_new_catalogs(
@@ -246,11 +251,7 @@ class _Run:
         by_catalog = {image.catalog_id: key for key, images in by_key.items() for image in images}
         groups_of: dict[FitKey, list[StoredGroup]] = defaultdict(list)
         for group in groups:
-            is_in_use = (
-                group.max_sep_arcsec == self.settings.max_sep_arcsec
-                and group.match_version == MATCH_VERSION
-            )
-            if is_in_use:
+            if is_in_use(group, self.settings):
                 groups_of[by_catalog[group.catalog_i_id]].append(group)
         axes = self._axes(by_key)
         return [

@@ -9,6 +9,10 @@ from typing import Literal, cast
 
 from calreg.errors import InvalidValueError
 
+_STORED_SNR = 30.0
+"""Pairs below it never enter a fit by default and would be most of what is written; a run that asks
+for less matches again."""
+
 
 @dataclass(frozen=True)
 class FitSettings:
@@ -148,6 +152,11 @@ class FitSettings:
     def slope_is_fitted(self, channel: str) -> bool:
         """Return whether a gradient is fitted in a channel, ``SW`` or ``LW``."""
         return self.slope == "fit" or (self.slope == "auto" and channel.upper() == "LW")
+
+    @property
+    def stored_snr(self) -> float:
+        """The smallest mean S/N of pairs that are stored, so that `snr` can be lowered later."""
+        return min(_STORED_SNR, self.snr)
 
     @property
     def floor_mag(self) -> float | None:

@@ -697,10 +697,18 @@ def _create_pair_groups() -> None:
         ),
         sa.Column("max_sep_arcsec", sa.Double(), nullable=False, comment="search radius [arcsec]"),
         sa.Column(
+            "min_snr",
+            sa.Double(),
+            nullable=False,
+            comment="pairs of lower mean S/N are not stored",
+        ),
+        sa.Column(
             "match_version", sa.Integer(), nullable=False, comment="version of the matching code"
         ),
-        sa.Column("n_matched", sa.Integer(), nullable=False, comment="pairs stored"),
-        sa.Column("n_ambiguous", sa.Integer(), nullable=False, comment="pairs flagged ambiguous"),
+        sa.Column("n_matched", sa.Integer(), nullable=False, comment="pairs found, stored or not"),
+        sa.Column(
+            "n_ambiguous", sa.Integer(), nullable=False, comment="of these, flagged ambiguous"
+        ),
         sa.Column(
             "n_selected",
             sa.Integer(),
@@ -728,6 +736,7 @@ def _create_pair_groups() -> None:
         sa.CheckConstraint("catalog_i_id <> catalog_j_id", name="ck_pair_groups_catalogs"),
         sa.CheckConstraint("epoch_i_id <> epoch_j_id", name="ck_pair_groups_epochs"),
         sa.CheckConstraint("max_sep_arcsec > 0", name="ck_pair_groups_max_sep_arcsec"),
+        sa.CheckConstraint("min_snr > 0", name="ck_pair_groups_min_snr"),
         sa.CheckConstraint("n_ambiguous >= 0", name="ck_pair_groups_n_ambiguous"),
         sa.CheckConstraint("n_matched >= 0", name="ck_pair_groups_n_matched"),
         sa.CheckConstraint("n_selected >= 0", name="ck_pair_groups_n_selected"),
@@ -747,6 +756,7 @@ def _create_pair_groups() -> None:
             "catalog_i_id",
             "catalog_j_id",
             "max_sep_arcsec",
+            "min_snr",
             "match_version",
             name="uq_pair_groups_identity",
         ),

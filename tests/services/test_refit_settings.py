@@ -71,16 +71,16 @@ def test_a_higher_signal_to_noise_uses_fewer_pairs(small_url: str) -> None:
 def test_a_smaller_radius_matches_anew(small_url: str) -> None:
     with Registry(small_url) as registry:
         n_groups = registry.stats().n_rows["pair_groups"]
-        report = registry.refit(FitSettings(max_sep_arcsec=0.02))
+        report = registry.refit(FitSettings(max_sep_arcsec=0.01))
         assert registry.stats().n_rows["pair_groups"] == 2 * n_groups
         assert report.pairing.n_groups == n_groups
         sets = {row.settings for row in registry.coefficients()}
-        again = registry.refit(FitSettings(max_sep_arcsec=0.02))
+        again = registry.refit(FitSettings(max_sep_arcsec=0.01))
         # The pairs of the other radius are still there: nothing is matched, all is fitted.
         back = registry.refit()
     assert (again.fitted, again.pairing.n_groups) == ([], 0)
     assert (len(back.fitted), back.pairing.n_groups) == (5, 0)
-    assert {FitSettings.from_json(text).max_sep_arcsec for text in sets} == {0.02}
+    assert {FitSettings.from_json(text).max_sep_arcsec for text in sets} == {0.01}
     with open_database(small_url, read_only=True) as database, database.read() as connection:
         widest = {
             radius: connection.scalar(
@@ -88,11 +88,11 @@ def test_a_smaller_radius_matches_anew(small_url: str) -> None:
                 .join(PairGroupRow, PairGroupRow.id == PairRow.group_id)
                 .where(PairGroupRow.max_sep_arcsec == radius)
             )
-            for radius in (0.02, 0.1)
+            for radius in (0.01, 0.1)
         }
-    assert widest[0.02] is not None
+    assert widest[0.01] is not None
     assert widest[0.1] is not None
-    assert widest[0.02] <= 20.0 < widest[0.1] <= 100.0
+    assert widest[0.01] <= 10.0 < widest[0.1] <= 100.0
 
 
 def test_a_given_floor_is_taken_as_it_is(small_url: str) -> None:

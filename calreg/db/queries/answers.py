@@ -59,6 +59,7 @@ def load_patch_groups(
     connection: sa.Connection,
     *,
     max_sep_arcsec: float,
+    min_snr: float,
     match_version: int,
     pmap: Pmap | None = None,
     band: str | None = None,
@@ -92,6 +93,7 @@ def load_patch_groups(
         .join(PmapRow, PmapRow.id == PairGroupRow.pmap_id)
         .where(
             PairGroupRow.max_sep_arcsec == max_sep_arcsec,
+            PairGroupRow.min_snr == min_snr,
             PairGroupRow.match_version == match_version,
         )
         .order_by(

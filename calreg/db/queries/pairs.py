@@ -72,6 +72,7 @@ class StoredGroup:
     relation: str
     roll_i_deg: float
     max_sep_arcsec: float
+    min_snr: float
     match_version: int
     n_matched: int
 
@@ -125,6 +126,7 @@ def load_groups(connection: sa.Connection) -> list[StoredGroup]:
         PairGroupRow.relation,
         PairGroupRow.roll_i_deg,
         PairGroupRow.max_sep_arcsec,
+        PairGroupRow.min_snr,
         PairGroupRow.match_version,
         PairGroupRow.n_matched,
     )

@@ -54,6 +54,7 @@ class PairGroupRow(Base):
             "catalog_i_id",
             "catalog_j_id",
             "max_sep_arcsec",
+            "min_snr",
             "match_version",
             name="uq_pair_groups_identity",
         ),
@@ -64,6 +65,7 @@ class PairGroupRow(Base):
         one_of("image_kind", *IMAGE_KINDS),
         one_of("flux_kind", *FLUX_KINDS),
         positive("max_sep_arcsec"),
+        positive("min_snr"),
         not_negative("n_matched"),
         not_negative("n_ambiguous"),
         not_negative("n_selected"),
@@ -88,9 +90,10 @@ class PairGroupRow(Base):
     relation: Mapped[str] = mapped_column(comment="rolls: equal, opposite, other")
     roll_i_deg: Mapped[float] = mapped_column(comment="roll of the earlier image [deg, N over E]")
     max_sep_arcsec: Mapped[float] = mapped_column(comment="search radius [arcsec]")
+    min_snr: Mapped[float] = mapped_column(comment="pairs of lower mean S/N are not stored")
     match_version: Mapped[int] = mapped_column(comment="version of the matching code")
-    n_matched: Mapped[int] = mapped_column(comment="pairs stored")
-    n_ambiguous: Mapped[int] = mapped_column(comment="pairs flagged ambiguous")
+    n_matched: Mapped[int] = mapped_column(comment="pairs found, stored or not")
+    n_ambiguous: Mapped[int] = mapped_column(comment="of these, flagged ambiguous")
     n_selected: Mapped[int] = mapped_column(comment="clean pairs within the run's limits")
     median_mag: Mapped[float | None] = mapped_column(comment="median later - earlier [mag]")
     mad_mag: Mapped[float | None] = mapped_column(comment="median absolute deviation [mag]")
