@@ -80,15 +80,13 @@ Db = Annotated[
         "--db",
         metavar="URL",
         help="Database: a SQLite file or postgresql://... "
-        r"\[default: $CALREG_DB, else sqlite:///calreg.sqlite]",
+        "[default: $CALREG_DB, else sqlite:///calreg.sqlite]",
         show_default=False,
     ),
 ]
 Format = Annotated[
     OutputFormat | None,
-    typer.Option(
-        "--format", help=r"How to print the answer \[default: table].", show_default=False
-    ),
+    typer.Option("--format", help="How to print the answer [default: table].", show_default=False),
 ]
 PmapOption = Annotated[
     str | None,
@@ -136,13 +134,13 @@ AsOfOption = Annotated[
     ),
 ]
 MagLimitOption = Annotated[
-    float, typer.Option("--mag-limit", help=r"Faintest mean magnitude of a pair \[mag AB].")
+    float, typer.Option("--mag-limit", help="Faintest mean magnitude of a pair [mag AB].")
 ]
 SnrOption = Annotated[
     float, typer.Option("--snr", help="Smallest S/N of a pair (mean error of its magnitudes).")
 ]
 MaxSepOption = Annotated[
-    float, typer.Option("--max-sep", help=r"Search radius of the matching \[arcsec].")
+    float, typer.Option("--max-sep", help="Search radius of the matching [arcsec].")
 ]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace the file if it exists.")

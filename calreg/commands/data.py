@@ -60,7 +60,7 @@ _Flux = Annotated[
         "--flux",
         metavar="KIND",
         help="Flux to read from catalogs: iso, auto, aper, aper:2 (the second), psf "
-        r"\[default: iso for SExtractor].",
+        "[default: iso for SExtractor].",
     ),
 ]
 _Columns = Annotated[
@@ -224,7 +224,7 @@ def refit(
     floor: Annotated[
         str,
         typer.Option(
-            "--floor", metavar="auto|MAG", help=r"Noise floor per pair: fitted, or given \[mag]."
+            "--floor", metavar="auto|MAG", help="Noise floor per pair: fitted, or given [mag]."
         ),
     ] = "auto",
     slope: Annotated[
@@ -246,7 +246,7 @@ def refit(
         typer.Option(
             "--axis",
             metavar="auto|PA",
-            help=r"Direction of the gradient: the field's long axis, or a PA \[deg, N over E].",
+            help="Direction of the gradient: the field's long axis, or a PA [deg, N over E].",
         ),
     ] = "auto",
     db: Db = None,

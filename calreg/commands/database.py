@@ -18,7 +18,11 @@ class _TableSize:
     n_rows: int
 
 
-app = typer.Typer(no_args_is_help=True, help="Make, upgrade, check and describe the database.")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Make, upgrade, check and describe the database.",
+)
 
 
 @app.command()
@@ -59,7 +63,9 @@ def upgrade(context: typer.Context, db: Db = None, output_format: Format = None)
 
 @app.command()
 def check(context: typer.Context, db: Db = None, output_format: Format = None) -> None:
-    """Check schema, foreign keys, dangling rows and digests; exit status 1 if anything is wrong.
+    """Check schema, keys, dangling rows and digests.
+
+    Exit status 1 if anything is wrong.
 
     Example: calreg db check
     """

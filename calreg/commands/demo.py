@@ -74,7 +74,9 @@ def demo(
         typer.Option("--db", metavar="URL", help="Database, instead of a new one in DIR."),
     ] = None,
 ) -> None:
-    """Simulate JWIDF and run the commands of a session on it; print truth beside result.
+    """Simulate JWIDF and run a session on it.
+
+    It ends with the injected truth beside what came back.
 
     Takes about a minute; every number that it prints comes from simulated data.
 

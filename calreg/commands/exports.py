@@ -25,8 +25,14 @@ from calreg.commands.output import plain, print_json
 if TYPE_CHECKING:
     from calreg.deliver import Delivery
 
-app = typer.Typer(no_args_is_help=True, help="Write corrections for reductions, and the tables.")
-import_app = typer.Typer(no_args_is_help=True, help="Bring in the offsets of others.")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Write corrections for reductions, and the tables.",
+)
+import_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Bring in the offsets of others."
+)
 
 
 def _check_flux(value: str | None) -> str | None:

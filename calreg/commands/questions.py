@@ -70,7 +70,9 @@ def offsets(
     db: Db = None,
     output_format: Format = None,
 ) -> None:
-    """Show medians per patch, with the offsets and time terms they give (paper: Eq. 7, 8).
+    """Show medians per patch and what they say.
+
+    Offsets and time terms are those of the paper, Eq. 7 and 8.
 
     offset A-B > 0: module A reads too faint.
 
@@ -208,7 +210,9 @@ def history(
     db: Db = None,
     output_format: Format = None,
 ) -> None:
-    """Show how an offset moved from context to context, beside PHOTMJSR.
+    """Show how an offset moved across contexts.
+
+    PHOTMJSR of both arrays stands beside it, where it is known.
 
     Example: calreg history --band F356W --array long
     """
@@ -257,7 +261,7 @@ def compare(
     db: Db = None,
     output_format: Format = None,
 ) -> None:
-    """Show imported solutions beside ours, with the difference in sigma.
+    """Show imported solutions beside ours, in sigma.
 
     Example: calreg compare --pmap jwst_1130.pmap
     """
