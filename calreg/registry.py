@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from calreg import deliver, patches
     from calreg import ingest as ingest_service
     from calreg import refit as refit_service
+    from calreg.db.bulk import Columns
     from calreg.db.engine import InitOutcome, UpgradeOutcome
     from calreg.db.health import DatabaseDescription, Problem
     from calreg.domain import Progress
@@ -201,6 +202,19 @@ class Registry:
         )
 
     # --- questions ----------------------------------------------------------------------------
+
+    def detections(
+        self, *, pmap: str | Pmap | None = None, band: str | None = None, array: str | None = None
+    ) -> Columns:
+        """Read detections into arrays, by catalog and number; NaN where there is no value."""
+        from calreg.db.queries.catalogs import read_detections
+
+        return read_detections(
+            self._database,
+            pmap=_optional_pmap(pmap),
+            band=self._band(band),
+            array=None if array is None else self._instrument.array(array).name,
+        )
 
     def offsets(
         self,

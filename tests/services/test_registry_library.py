@@ -182,3 +182,23 @@ def test_a_dangling_row_is_found(small_url: str) -> None:
 def test_a_digest_of_another_length_cannot_be_stored(small_url: str) -> None:
     with pytest.raises(CalregError, match="ck_catalogs_file_sha256"):
         change(small_url, "UPDATE catalogs SET file_sha256 = 'short'")
+
+
+def test_detections_come_as_arrays(jwidf: Prepared) -> None:
+    with Registry(jwidf.url, read_only=True) as registry:
+        everything = registry.detections()
+        some = registry.detections(pmap="1130", band="f356w", array="NRCALONG")
+        n_rows = registry.stats().n_rows["detections"]
+        with pytest.raises(UnknownKeyError, match="nrcc1"):
+            registry.detections(array="nrcc1")
+    assert {values.size for values in everything.values()} == {n_rows}
+    order = np.lexsort((everything["number"], everything["catalog_id"]))
+    assert np.array_equal(order, np.arange(n_rows))
+    is_chosen = np.isin(everything["catalog_id"], np.unique(some["catalog_id"]))
+    assert np.unique(some["catalog_id"]).size == 3  # one mosaic an epoch
+    for name, values in some.items():
+        assert np.array_equal(values, everything[name][is_chosen], equal_nan=True), name
+    # No magnitude exactly where the flux is not positive.
+    mag_ab, flux_ujy = (np.asarray(everything[n], dtype=float) for n in ("mag_ab", "flux_ujy"))
+    assert np.array_equal(np.isnan(mag_ab), flux_ujy <= 0.0)
+    assert np.isnan(mag_ab).any()

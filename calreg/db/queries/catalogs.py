@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from calreg.db.bulk import insert_columns, insert_rows
-from calreg.db.schema import CatalogRow, DetectionRow, ExposureRow
+from calreg.db.bulk import fetch_columns_fast, insert_columns, insert_rows
+from calreg.db.schema import CatalogRow, DetectionRow, ExposureRow, PmapRow
 
 if TYPE_CHECKING:
-    from calreg.domain import Catalog, Detections
+    from calreg.db.bulk import Columns
+    from calreg.db.engine import Database
+    from calreg.domain import Catalog, Detections, Pmap
 
 
 @dataclass(frozen=True)
@@ -98,3 +100,27 @@ def insert_catalog(
         {"catalog_id": catalog_id, **vars(detections)},
     )
     return catalog_id
+
+
+def read_detections(
+    database: Database,
+    *,
+    pmap: Pmap | None = None,
+    band: str | None = None,
+    array: str | None = None,
+) -> Columns:
+    """Read committed detections in the order of catalog and number, all columns."""
+    statement = (
+        sa.select(DetectionRow.__table__)
+        .join(CatalogRow, CatalogRow.id == DetectionRow.catalog_id)
+        .join(ExposureRow, ExposureRow.id == CatalogRow.exposure_id)
+        .join(PmapRow, PmapRow.id == ExposureRow.pmap_id)
+        .order_by(DetectionRow.catalog_id, DetectionRow.number)
+    )
+    if pmap is not None:
+        statement = statement.where(PmapRow.number == pmap.number)
+    if band is not None:
+        statement = statement.where(ExposureRow.band == band)
+    if array is not None:
+        statement = statement.where(ExposureRow.array == array)
+    return fetch_columns_fast(database, statement)
