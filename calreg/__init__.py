@@ -1,8 +1,4 @@
-"""calreg: a registry of photometric offsets between detectors, across calibration contexts.
-
->>> from calreg import Registry  # doctest: +SKIP
->>> registry = Registry("sqlite:///calreg.sqlite")  # doctest: +SKIP
-"""
+"""calreg: a registry of photometric offsets between detectors, across calibration contexts."""
 
 from __future__ import annotations
 
