@@ -12,6 +12,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from calreg.db.queries.pairs import mark_variable
 from calreg.domain import BoolArray, IntArray, RollRelation
 from calreg.errors import FitRefusedError
 from calreg.science.association import assign_sources
@@ -170,16 +171,7 @@ def select_pairs(inputs: KeyInputs, columns: Columns) -> SelectedPairs:
     is_opposite = np.array(
         [group.relation == RollRelation.OPPOSITE for group in inputs.groups], dtype=np.bool_
     )[group_index]
-    variable = {
-        (group_id, *numbers)
-        for group_id in group_ids
-        for numbers in inputs.variable.get(group_id, ())
-    }
-    keys = zip(columns["group_id"], columns["number_i"], columns["number_j"], strict=True)
-    if variable:
-        is_variable = np.array([key in variable for key in keys], dtype=np.bool_)
-    else:
-        is_variable = np.zeros(group_index.size, dtype=np.bool_)
+    is_variable = mark_variable(columns, inputs.variable)
     return SelectedPairs(columns, group_index, is_variable, is_opposite)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from calreg.db.queries.answers import PatchGroup, count_raw_exposures, load_patch_groups
 from calreg.db.queries.exposures import load_epochs
-from calreg.db.queries.pairs import fetch_pairs, load_variable_pairs
+from calreg.db.queries.pairs import fetch_pairs, load_variable_pairs, mark_variable
 from calreg.domain import IntArray, Pmap, RollRelation
 from calreg.science.matching import MATCH_VERSION
 from calreg.science.offsets import measure_offset, patch_statistics
@@ -160,13 +160,7 @@ def _differences(
         mag_limit=settings.mag_limit,
         mag_err_limit=MAG_PER_RELATIVE_FLUX / settings.snr,
     )
-    variable = {
-        (group_id, *numbers)
-        for group_id, pairs in load_variable_pairs(connection).items()
-        for numbers in pairs
-    }
-    keys = zip(columns["group_id"], columns["number_i"], columns["number_j"], strict=True)
-    is_steady = np.array([key not in variable for key in keys], dtype=np.bool_)
+    is_steady = ~mark_variable(columns, load_variable_pairs(connection))
     group_id = columns["group_id"][is_steady]
     mag_i = np.asarray(columns["mag_i"], dtype=np.float64)
     mag_j = np.asarray(columns["mag_j"], dtype=np.float64)

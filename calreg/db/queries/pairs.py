@@ -222,6 +222,21 @@ def load_variable_pairs(connection: sa.Connection) -> dict[int, list[tuple[int, 
     return found
 
 
+def mark_variable(
+    columns: dict[str, NDArray[Any]], variable: dict[int, list[tuple[int, int]]]
+) -> NDArray[np.bool_]:
+    """Mark the pairs that `load_variable_pairs` names."""
+    known = {
+        (group_id, *numbers)
+        for group_id in np.unique(columns["group_id"]).tolist()
+        for numbers in variable.get(group_id, ())
+    }
+    if not known:
+        return np.zeros(columns["group_id"].size, dtype=np.bool_)
+    keys = zip(columns["group_id"], columns["number_i"], columns["number_j"], strict=True)
+    return np.array([key in known for key in keys], dtype=np.bool_)
+
+
 def fetch_pairs(
     connection: sa.Connection,
     group_ids: Sequence[int],
