@@ -1,0 +1,109 @@
+"""The registry: one public class, with a method for everything that the commands do.
+
+Services are imported by the methods that need them, so that a question does not wait for the
+imports of a fit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from calreg.db.engine import default_url, init_database, upgrade_database
+from calreg.registry.data import DataMethods
+from calreg.registry.exports import ExportMethods
+from calreg.registry.questions import QuestionMethods
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from calreg.db.engine import InitOutcome, UpgradeOutcome
+    from calreg.db.health import DatabaseDescription, Problem
+
+
+class Registry(DataMethods, QuestionMethods, ExportMethods):
+    """An open registry of photometric offsets between detectors.
+
+    Parameters
+    ----------
+    url : str, optional
+        Path of a SQLite file, ``sqlite:///FILE`` or ``postgresql://...``; ``$CALREG_DB``, else
+        ``sqlite:///calreg.sqlite`` if not given.
+    instrument : str
+        Name of the instrument's table.
+    read_only : bool
+        Whether to refuse to write.
+
+    Raises
+    ------
+    DatabaseError
+        If the database cannot be opened, or its schema is not this version's; the message names the
+        command that helps.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from calreg import Registry
+    >>> url = f"sqlite:///{tempfile.mkdtemp()}/calreg.sqlite"
+    >>> with Registry.create(url) as registry:
+    ...     registry.coefficients()
+    []
+    """
+
+    @classmethod
+    def create(cls, url: str | None = None, *, instrument: str = "nircam") -> Self:
+        """Make the tables where there are none, and open the registry."""
+        cls.init(url)
+        return cls(url, instrument=instrument)
+
+    @staticmethod
+    def init(url: str | None = None) -> InitOutcome:
+        """Make the tables; a database that has them stays as it is."""
+        return init_database(url or default_url())
+
+    @staticmethod
+    def upgrade(url: str | None = None) -> UpgradeOutcome:
+        """Bring the tables of an older calreg to this version; data stay."""
+        return upgrade_database(url or default_url())
+
+    def __enter__(self) -> Self:
+        """Return self."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._database.close()
+
+    def check(self) -> list[Problem]:
+        """Check schema, foreign keys, dangling rows and digests; return what is wrong.
+
+        Returns
+        -------
+        list of Problem
+            Digests are the ids of coefficient sets, and those of files that were ingested or
+            delivered, where they are still in their place.
+        """
+        from calreg.db.health import check_database
+        from calreg.digests import check_files, check_sets
+
+        with self._database.read() as connection:
+            problems = check_database(connection)
+            if not problems:
+                problems += check_sets(connection)
+                problems += check_files(connection)
+            return problems
+
+    def stats(self) -> DatabaseDescription:
+        """Describe the database: engine, revision, size, rows per table."""
+        from calreg.db.health import describe_database
+
+        with self._database.read() as connection:
+            return describe_database(connection)

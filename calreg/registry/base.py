@@ -1,0 +1,59 @@
+"""What every part of the registry stands on: the database, the instrument, how keys are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from calreg.db.engine import Database, default_url, open_database
+from calreg.domain import Pmap
+from calreg.instruments import Instrument, load_instrument
+
+PathLike = str | Path
+
+
+class RegistryBase:
+    """An open database and an instrument.
+
+    Parameters
+    ----------
+    url : str, optional
+        Database; the default one if not given.
+    instrument : str
+        Name of the instrument's table.
+    read_only : bool
+        Whether to refuse to write.
+    """
+
+    def __init__(
+        self, url: str | None = None, *, instrument: str = "nircam", read_only: bool = False
+    ) -> None:
+        self._instrument: Instrument = load_instrument(instrument)
+        self._database: Database = open_database(url or default_url(), read_only=read_only)
+
+    @property
+    def url(self) -> str:
+        """The database, without password."""
+        return self._database.url
+
+    @property
+    def instrument(self) -> Instrument:
+        """The instrument's arrays, bands and keywords."""
+        return self._instrument
+
+    def _band(self, band: str | None) -> str | None:
+        """Return the band's name as it is stored."""
+        return None if band is None else self._instrument.band_named(band).name
+
+    def _array_id(self, array_id: str | None) -> str | None:
+        """Return the array id as it is stored; a detector's name stands for its id."""
+        return None if array_id is None else self._instrument.array_id_named(array_id)
+
+
+def pmap_of(pmap: str | Pmap) -> Pmap:
+    """Return a context."""
+    return pmap if isinstance(pmap, Pmap) else Pmap.parse(pmap)
+
+
+def optional_pmap(pmap: str | Pmap | None) -> Pmap | None:
+    """Return a context, or None."""
+    return None if pmap is None else pmap_of(pmap)

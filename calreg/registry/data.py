@@ -1,0 +1,110 @@
+"""Methods that bring data in and fit them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from calreg.domain import Pmap, no_progress
+from calreg.registry.base import PathLike, RegistryBase, pmap_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from calreg import deliver
+    from calreg import ingest as ingest_service
+    from calreg import refit as refit_service
+    from calreg.domain import Progress
+    from calreg.science.settings import FitSettings
+
+
+class DataMethods(RegistryBase):
+    """Ingest, import and refit."""
+
+    def ingest(
+        self,
+        paths: PathLike | Sequence[PathLike],
+        options: ingest_service.IngestOptions | None = None,
+        *,
+        progress: Progress = no_progress,
+    ) -> ingest_service.IngestReport:
+        """Load exposures, mosaics and catalogs, recognised by content, in any order.
+
+        Parameters
+        ----------
+        paths : path or sequence of paths
+            Files and folders.
+        options : IngestOptions, optional
+            Overrides for field, epoch, image, flux and columns; strictness; digest of whole files.
+        progress : Progress
+            Called as work goes on.
+
+        Returns
+        -------
+        IngestReport
+            What was loaded, what was known before, and what was refused with the reason.
+        """
+        from calreg import ingest as ingest_service
+
+        given = [paths] if isinstance(paths, str | Path) else paths
+        return ingest_service.ingest(
+            self._database,
+            [Path(path) for path in given],
+            options,
+            instrument=self._instrument,
+            progress=progress,
+        )
+
+    def import_recipe(
+        self, path: PathLike, *, pmap: str | Pmap, source: str
+    ) -> deliver.ImportReport:
+        """Bring a published table of offsets in as an external solution.
+
+        Parameters
+        ----------
+        path : path
+            ECSV table with the published columns.
+        pmap : str or Pmap
+            Context that the table corrects.
+        source : str
+            Citation that tells the solution from others.
+
+        Returns
+        -------
+        ImportReport
+
+        Raises
+        ------
+        FileFormatError
+            If the table cannot be read.
+        ConflictError
+            If the same source already gave other numbers for the context.
+        InvalidValueError
+            If `source` is empty or `pmap` is no numbered context.
+        """
+        from calreg import deliver
+
+        return deliver.import_recipe(self._database, Path(path), pmap=pmap_of(pmap), source=source)
+
+    def refit(
+        self, settings: FitSettings | None = None, *, progress: Progress = no_progress
+    ) -> refit_service.RefitReport:
+        """Match new catalogs and fit every key whose inputs, settings or model version changed.
+
+        Parameters
+        ----------
+        settings : FitSettings, optional
+            Selection and model; defaults as in the paper.
+        progress : Progress
+            Called as work goes on.
+
+        Returns
+        -------
+        RefitReport
+            What was fitted, left alone, refused, or waits for another epoch, each with the reason.
+        """
+        from calreg import refit as refit_service
+
+        return refit_service.refit(
+            self._database, settings, instrument=self._instrument, progress=progress
+        )
