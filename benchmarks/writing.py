@@ -44,7 +44,7 @@ _MOMENT = datetime(2023, 9, 1, tzinfo=UTC)
 _DIGEST = "0" * 64
 _TABLE = DetectionRow.__table__
 _NAMES = [column.name for column in _TABLE.columns]
-_INTEGERS = ("catalog_id", "number", "flags")
+_INTEGERS = ("catalog_id", "number", "flags", "compactness")
 
 
 def run(setting: Setting) -> Iterator[Result]:
@@ -104,6 +104,12 @@ def simulated_detections(catalog_id: int, n_rows: int) -> Columns:
         "mag_ab": mag_ab,
         "mag_err": mag_err,
         "flags": rng.integers(0, 4, n_rows),
+        "x_det": rng.uniform(0.0, 2047.0, n_rows),
+        "y_det": rng.uniform(0.0, 2047.0, n_rows),
+        "v2_arcsec": rng.uniform(-150.0, 150.0, n_rows),
+        "v3_arcsec": rng.uniform(-560.0, -430.0, n_rows),
+        "r_half_arcsec": rng.uniform(0.04, 0.3, n_rows),
+        "compactness": rng.integers(-1, 2, n_rows),
     }
 
 
@@ -124,6 +130,7 @@ def add_catalogs(connection: sa.Connection, n_catalogs: int) -> None:
             "flux_kind": "aper",
             "aperture": str(catalog_id),
             "mag_origin": "flux",
+            "origin": "file",
         }
         insert_columns(connection, CatalogRow, {**_required(CatalogRow), **catalog})
 

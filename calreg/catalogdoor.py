@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calreg.db.queries.catalogs import (
+    StoredCatalog,
     find_catalogs_by_digest,
     find_catalogs_of_image,
     insert_catalog,
@@ -18,6 +19,7 @@ from calreg.db.queries.exposures import (
     find_images,
     identity_of,
 )
+from calreg.domain import CatalogOrigin
 from calreg.errors import CatalogColumnError, ConflictError, UnknownImageError
 from calreg.files.catalogs import read_catalog
 from calreg.files.damage import refuse_damaged
@@ -56,12 +58,15 @@ class CatalogEntry:
     calibrated : CalibratedCatalog
     known_as : str or None
         The catalog that has the same content already.
+    version : int
+        1, or one more than that of the catalog that it replaces.
     """
 
     catalog: Catalog
     image: StoredExposure
     calibrated: CalibratedCatalog
     known_as: str | None
+    version: int = 1
 
     @property
     def summary(self) -> str:
@@ -137,13 +142,46 @@ class CatalogDoor:
             )
         _require_storable(path, "number", catalog.number)
         _require_storable(path, "flags", catalog.flags)
-        image = self._find_image(path, catalog)
+        return self.enter(path, catalog, self._find_image(path, catalog))
+
+    def enter(
+        self, path: Path, catalog: Catalog, image: StoredExposure, *, replace: bool = False
+    ) -> CatalogEntry:
+        """Calibrate a catalog whose image is known, and hold it against what is there.
+
+        Parameters
+        ----------
+        path : Path
+            The catalog, or the image that it was measured on, for messages.
+        catalog : Catalog
+        image : StoredExposure
+        replace : bool
+            Let it stand as the next version where the image has other fluxes of this kind.
+
+        Returns
+        -------
+        CatalogEntry
+
+        Raises
+        ------
+        CatalogColumnError
+            If it has neither fluxes with a known unit nor magnitudes.
+        ConflictError
+            If the image has another catalog of this kind, without `replace`.
+        """
         try:
             calibrated = calibrate_catalog(catalog, bunit=image.bunit, pixar_sr=image.pixar_sr)
         except CatalogColumnError as error:
             msg = f"{path}: {error}"
             raise CatalogColumnError(msg) from error
-        return CatalogEntry(catalog, image, calibrated, self._known_as(path, catalog, image))
+        known = self._known(catalog, image)
+        if known is None:
+            return CatalogEntry(catalog, image, calibrated, None)
+        if known.file_sha256 == catalog.file_sha256:
+            return CatalogEntry(catalog, image, calibrated, f"{known.file_name} in the registry")
+        if not replace:
+            raise ConflictError(_conflict_message(path, catalog, image, known))
+        return CatalogEntry(catalog, image, calibrated, None, known.version + 1)
 
     def write(self, entry: CatalogEntry, ingest_id: int) -> None:
         """Write a catalog with its detections."""
@@ -155,21 +193,14 @@ class CatalogDoor:
             ingest_id=ingest_id,
             mag_origin=entry.calibrated.mag_origin,
             mag_disagreement=entry.calibrated.mag_disagreement,
+            version=entry.version,
         )
 
-    def _known_as(self, path: Path, catalog: Catalog, image: StoredExposure) -> str | None:
-        """Return the name of the same content; refuse other content for the same image."""
+    def _known(self, catalog: Catalog, image: StoredExposure) -> StoredCatalog | None:
+        """Return the current catalog of the same image, flux and aperture."""
         for known in find_catalogs_of_image(self.connection, image.id):
-            if (known.flux_kind, known.aperture) != (catalog.flux_kind, catalog.aperture):
-                continue
-            if known.file_sha256 == catalog.file_sha256:
-                return f"{known.file_name} in the registry"
-            msg = (
-                f"{path}: {image.file_name} under {image.pmap} has {catalog.flux_kind.upper()} "
-                f"fluxes already, from catalog {known.file_name} with other content; nothing of "
-                "this file was loaded: choose another flux with --flux, or use a new registry"
-            )
-            raise ConflictError(msg)
+            if (known.flux_kind, known.aperture) == (catalog.flux_kind, catalog.aperture):
+                return known
         return None
 
     def _find_image(self, path: Path, catalog: Catalog) -> StoredExposure:
@@ -234,6 +265,34 @@ class CatalogDoor:
                 raise UnknownImageError(msg)
         msg = f"{path}: --image {image} is not in the registry; ingest it first or in the same call"
         raise UnknownImageError(msg)
+
+
+def _conflict_message(
+    path: Path, catalog: Catalog, image: StoredExposure, known: StoredCatalog
+) -> str:
+    """Say that an image has other fluxes of this kind, and what differs."""
+    has = f"{path}: {image.file_name} under {image.pmap} has {catalog.flux_kind.upper()} fluxes"
+    if catalog.origin is CatalogOrigin.PIXELS and known.origin == CatalogOrigin.PIXELS:
+        differing = [
+            f"{name} {known.settings.get(name, 'unset')} -> {catalog.settings.get(name, 'unset')}"
+            for name in sorted(known.settings.keys() | catalog.settings.keys())
+            if known.settings.get(name) != catalog.settings.get(name)
+        ]
+        return (
+            f"{has} already, measured with other settings "
+            f"({'; '.join(differing) or 'or images'}); nothing of this image was stored: give the "
+            "settings of before, or --replace, which keeps the old numbers as an earlier version"
+        )
+    source = "measured pixels" if known.origin == CatalogOrigin.PIXELS else known.file_name
+    remedy = (
+        "--replace keeps them as an earlier version"
+        if catalog.origin is CatalogOrigin.PIXELS
+        else "choose another flux with --flux, or use a new registry"
+    )
+    return (
+        f"{has} already, from catalog {source} with other content; nothing of this file was "
+        f"loaded: {remedy}"
+    )
 
 
 def _most_likely(names: Sequence[str], found: Sequence[StoredExposure]) -> list[StoredExposure]:

@@ -79,6 +79,13 @@ class ExposureKind(StrEnum):
     I2D = "i2d"
 
 
+class CatalogOrigin(StrEnum):
+    """Where the numbers of a catalog come from."""
+
+    FILE = "file"
+    PIXELS = "pixels"
+
+
 class FluxKind(StrEnum):
     """How the flux of a detection was summed; never mixed within a pair."""
 
@@ -234,6 +241,18 @@ class Catalog:
         Rows dropped for NaN or infinite position, flux or magnitude.
     n_negative_flux : int
         Rows kept without magnitude because their flux is not positive.
+    x_det, y_det : ndarray of float64, or None
+        0-based pixel of the detector, mean over the exposures that cover the position; None where
+        the catalog does not say.
+    v2_arcsec, v3_arcsec : ndarray of float64, or None
+        Mean focal-plane position over these exposures [arcsec].
+    r_half_arcsec : ndarray of float64, or None
+        Half-light radius [arcsec].
+    compactness : ndarray of int64, or None
+        1 compact, 0 extended, -1 unknown.
+    origin : CatalogOrigin
+        For `CatalogOrigin.PIXELS`, `file_name`, `directory` and `file_size_bytes` are those of the
+        measured image, and `file_sha256` is the digest of settings and images.
     """
 
     file_name: str
@@ -259,6 +278,13 @@ class Catalog:
     flags: IntArray = field(repr=False, default_factory=lambda: np.empty(0, dtype=np.int64))
     n_dropped_nonfinite: int = 0
     n_negative_flux: int = 0
+    x_det: FloatArray | None = field(repr=False, default=None)
+    y_det: FloatArray | None = field(repr=False, default=None)
+    v2_arcsec: FloatArray | None = field(repr=False, default=None)
+    v3_arcsec: FloatArray | None = field(repr=False, default=None)
+    r_half_arcsec: FloatArray | None = field(repr=False, default=None)
+    compactness: IntArray | None = field(repr=False, default=None)
+    origin: CatalogOrigin = CatalogOrigin.FILE
 
 
 @dataclass(frozen=True)
@@ -278,6 +304,14 @@ class Detections:
         AB magnitude and error [mag]; NaN where the flux is not positive.
     flags : ndarray of int64
         `calreg.flags.DetectionFlag` bits.
+    x_det, y_det : ndarray of float64
+        0-based pixel of the detector, mean over the exposures that cover the position.
+    v2_arcsec, v3_arcsec : ndarray of float64
+        Mean focal-plane position over these exposures [arcsec].
+    r_half_arcsec : ndarray of float64
+        Half-light radius [arcsec]. These five are NaN where unknown.
+    compactness : ndarray of int64
+        1 compact, 0 extended, -1 unknown.
     """
 
     number: IntArray
@@ -290,6 +324,12 @@ class Detections:
     mag_ab: FloatArray
     mag_err: FloatArray
     flags: IntArray
+    x_det: FloatArray
+    y_det: FloatArray
+    v2_arcsec: FloatArray
+    v3_arcsec: FloatArray
+    r_half_arcsec: FloatArray
+    compactness: IntArray
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,7 @@ def add_catalog(connection: sa.Connection, **values: ColumnValue) -> int:
     plain: dict[str, ColumnValue] = {
         "flux_kind": "iso",
         "mag_origin": "flux",
+        "origin": "file",
         "file_sha256": DIGEST,
     }
     return add(connection, CatalogRow, **{**plain, **values})
@@ -127,6 +128,7 @@ def add_pairs(connection: sa.Connection, n_pairs: int) -> int:
                 "dec_deg": 5.0,
                 "mag_ab": np.linspace(18.0, 22.0, n_pairs),
                 "flags": 0,
+                "compactness": -1,
             },
         )
     group_id = add(

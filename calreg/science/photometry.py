@@ -120,6 +120,7 @@ def _detections(
     mag_err: FloatArray,
 ) -> Detections:
     """Put the pieces together; an infinity that is no position and no flux is unknown."""
+    n_rows = catalog.number.size
     return Detections(
         number=catalog.number,
         ra_deg=catalog.ra_deg,
@@ -131,7 +132,20 @@ def _detections(
         mag_ab=mag_ab,
         mag_err=_finite(mag_err),
         flags=catalog.flags,
+        x_det=_known(catalog.x_det, n_rows),
+        y_det=_known(catalog.y_det, n_rows),
+        v2_arcsec=_known(catalog.v2_arcsec, n_rows),
+        v3_arcsec=_known(catalog.v3_arcsec, n_rows),
+        r_half_arcsec=_known(catalog.r_half_arcsec, n_rows),
+        compactness=np.full(n_rows, -1, dtype=np.int64)
+        if catalog.compactness is None
+        else catalog.compactness,
     )
+
+
+def _known(values: FloatArray | None, n_rows: int) -> FloatArray:
+    """Return values with NaN for what is unknown."""
+    return np.full(n_rows, np.nan) if values is None else _finite(values)
 
 
 def _finite(values: FloatArray) -> FloatArray:

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from calreg.db.engine import Database
 
 N_ROWS = 5000
-NULLABLE = ("x", "y", "flux_ujy", "flux_err_ujy", "mag_ab", "mag_err")
+NULLABLE = (
+    "x", "y", "flux_ujy", "flux_err_ujy", "mag_ab", "mag_err",
+    "x_det", "y_det", "v2_arcsec", "v3_arcsec", "r_half_arcsec",
+)  # fmt: skip
 
 
 def detections(n_rows: int = N_ROWS, seed: int = 7) -> dict[str, np.ndarray]:
@@ -38,6 +41,7 @@ def detections(n_rows: int = N_ROWS, seed: int = 7) -> dict[str, np.ndarray]:
         "ra_deg": rng.uniform(0, 360, n_rows),
         "dec_deg": rng.uniform(-90, 90, n_rows),
         "flags": rng.integers(0, 256, n_rows),
+        "compactness": rng.integers(-1, 2, n_rows),
     }
     for name in NULLABLE:
         values = rng.normal(20, 5, n_rows)
@@ -330,6 +334,7 @@ def test_batches_join_seamlessly(database: Database, catalog_id: int) -> None:
                 "dec_deg": 0.0,
                 "mag_ab": mag,
                 "flags": 0,
+                "compactness": -1,
             },
         )
     found = fetch_columns_fast(

@@ -57,6 +57,7 @@ def test_checks_of_exposures(database: Database, values: dict[str, ColumnValue],
         ({"ra_deg": 360.1}, "ck_detections_ra_deg"),
         ({"ra_deg": -0.1}, "ck_detections_ra_deg"),
         ({"dec_deg": -90.1}, "ck_detections_dec_deg"),
+        ({"compactness": 2}, "ck_detections_compactness"),
     ],
 )
 def test_checks_guard_bulk_inserts_too(
@@ -64,7 +65,14 @@ def test_checks_guard_bulk_inserts_too(
 ) -> None:
     with refused_write(database, ConflictError, rf"\b{name}\b") as connection:
         catalog_id = add_catalog(connection)
-        row = {"catalog_id": catalog_id, "number": 1, "ra_deg": 1.0, "dec_deg": 1.0, "flags": 0}
+        row = {
+            "catalog_id": catalog_id,
+            "number": 1,
+            "ra_deg": 1.0,
+            "dec_deg": 1.0,
+            "flags": 0,
+            "compactness": 0,
+        }
         insert_columns(connection, DetectionRow, {**row, **values})
 
 
@@ -116,7 +124,14 @@ def test_foreign_keys_refuse_orphans(database: Database) -> None:
         insert_columns(
             connection,
             DetectionRow,
-            {"catalog_id": 12345, "number": 1, "ra_deg": 1.0, "dec_deg": 1.0, "flags": 0},
+            {
+                "catalog_id": 12345,
+                "number": 1,
+                "ra_deg": 1.0,
+                "dec_deg": 1.0,
+                "flags": 0,
+                "compactness": 0,
+            },
         )
     with refused, database.write() as connection:
         insert_columns(
@@ -129,7 +144,14 @@ def test_foreign_keys_refuse_orphans(database: Database) -> None:
 def test_foreign_keys_refuse_to_lose_parents(database: Database) -> None:
     with database.write() as connection:
         catalog_id = add_catalog(connection)
-        row = {"catalog_id": catalog_id, "number": 1, "ra_deg": 1.0, "dec_deg": 1.0, "flags": 0}
+        row = {
+            "catalog_id": catalog_id,
+            "number": 1,
+            "ra_deg": 1.0,
+            "dec_deg": 1.0,
+            "flags": 0,
+            "compactness": 0,
+        }
         insert_columns(connection, DetectionRow, row)
     with refused_write(database, ConflictError, r"(?i)foreign key constraint") as connection:
         connection.execute(sa.delete(CatalogRow))
@@ -145,7 +167,13 @@ def test_uniques_refuse_the_same_twice(database: Database) -> None:
         insert_rows(connection, PmapRow, [{"name": "a", "number": n} for n in (1, 2)])
     with refused_write(database, ConflictError, r"detections\.number|pk_detections") as connection:
         catalog_id = add_catalog(connection)
-        row = {"catalog_id": catalog_id, "ra_deg": 1.0, "dec_deg": 1.0, "flags": 0}
+        row = {
+            "catalog_id": catalog_id,
+            "ra_deg": 1.0,
+            "dec_deg": 1.0,
+            "flags": 0,
+            "compactness": 0,
+        }
         insert_columns(connection, DetectionRow, {**row, "number": 7})
         insert_columns(connection, DetectionRow, {**row, "number": 7})
 

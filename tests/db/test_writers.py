@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from calreg.db.bulk import insert_rows
-from calreg.db.engine import Database, InitOutcome, init_database, open_database
+from calreg.db.engine import Database, InitOutcome, head_revision, init_database, open_database
 from calreg.db.health import check_database
 from calreg.db.schema import FieldRow, PmapRow
 from calreg.errors import DatabaseBusyError
@@ -219,7 +219,7 @@ def test_an_initialisation_that_fails_leaves_no_tables(
             init_database(empty_db_url)
     with open_database(empty_db_url, check_schema=False) as database, database.read() as connection:
         assert sa.inspect(connection).get_table_names() == []
-    assert init_database(empty_db_url) == InitOutcome(created=True, revision="0001")
+    assert init_database(empty_db_url) == InitOutcome(created=True, revision=head_revision())
 
 
 def test_rows_written_before_an_error_in_the_same_command_are_gone(database: Database) -> None:

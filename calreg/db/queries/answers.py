@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from calreg.db.bulk import insert_rows
+from calreg.db.queries.catalogs import superseded_catalogs
 from calreg.db.queries.exposures import ensure_pmaps, require_field
 from calreg.db.schema import (
     DeliveryRow,
@@ -95,6 +96,8 @@ def load_patch_groups(
             PairGroupRow.max_sep_arcsec == max_sep_arcsec,
             PairGroupRow.min_snr == min_snr,
             PairGroupRow.match_version == match_version,
+            PairGroupRow.catalog_i_id.not_in(superseded_catalogs()),
+            PairGroupRow.catalog_j_id.not_in(superseded_catalogs()),
         )
         .order_by(
             FieldRow.name, PmapRow.number, PairGroupRow.band, PairGroupRow.array_id, PairGroupRow.id

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from sqlalchemy.orm import aliased
 
 from calreg.db.bulk import fetch_columns_fast, insert_columns, insert_rows
 from calreg.db.schema import CatalogRow, DetectionRow, ExposureRow, PmapRow
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from calreg.db.bulk import Columns
     from calreg.db.engine import Database
     from calreg.domain import Catalog, Detections, Pmap
@@ -28,6 +31,9 @@ class StoredCatalog:
     file_name: str
     file_sha256: str
     image_name: str
+    origin: str
+    version: int
+    settings: dict[str, str]
 
 
 def find_catalogs_by_digest(connection: sa.Connection, file_sha256: str) -> list[StoredCatalog]:
@@ -36,8 +42,24 @@ def find_catalogs_by_digest(connection: sa.Connection, file_sha256: str) -> list
 
 
 def find_catalogs_of_image(connection: sa.Connection, exposure_id: int) -> list[StoredCatalog]:
-    """Return the catalogs of one image."""
-    return _find(connection, CatalogRow.exposure_id == exposure_id)
+    """Return the current catalogs of one image, one for each kind of flux and aperture."""
+    return _find(connection, sa.and_(CatalogRow.exposure_id == exposure_id, is_current()))
+
+
+def is_current() -> sa.ColumnElement[bool]:
+    """Return the condition that no later version of a catalog exists."""
+    later = aliased(CatalogRow)
+    return ~sa.exists().where(
+        later.exposure_id == CatalogRow.exposure_id,
+        later.flux_kind == CatalogRow.flux_kind,
+        later.aperture == CatalogRow.aperture,
+        later.version > CatalogRow.version,
+    )
+
+
+def superseded_catalogs() -> sa.Select[int]:
+    """Return a SELECT of the ids of catalogs that a later version replaced."""
+    return sa.select(CatalogRow.id).where(~is_current())
 
 
 def _find(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[StoredCatalog]:
@@ -51,12 +73,16 @@ def _find(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[
             CatalogRow.file_name,
             CatalogRow.file_sha256,
             ExposureRow.file_name,
+            CatalogRow.origin,
+            CatalogRow.version,
+            CatalogRow.settings,
         )
         .join(ExposureRow, ExposureRow.id == CatalogRow.exposure_id)
         .where(condition)
         .order_by(CatalogRow.id)
     )
-    return [StoredCatalog(*row) for row in connection.execute(statement)]
+    rows: Sequence[Any] = connection.execute(statement).all()
+    return [StoredCatalog(*(*row[:-1], json.loads(row[-1]))) for row in rows]
 
 
 def insert_catalog(
@@ -68,6 +94,7 @@ def insert_catalog(
     ingest_id: int,
     mag_origin: str,
     mag_disagreement: float | None,
+    version: int,
 ) -> int:
     """Insert a catalog with all its detections; return its id."""
     catalog_id = insert_rows(
@@ -91,6 +118,8 @@ def insert_catalog(
                 "directory": catalog.directory,
                 "file_size_bytes": catalog.file_size_bytes,
                 "file_sha256": catalog.file_sha256,
+                "origin": str(catalog.origin),
+                "version": version,
             }
         ],
     )[0]
@@ -109,12 +138,13 @@ def read_detections(
     band: str | None = None,
     array: str | None = None,
 ) -> Columns:
-    """Read committed detections in the order of catalog and number, all columns."""
+    """Read committed detections of current catalogs, by catalog and number, all columns."""
     statement = (
         sa.select(DetectionRow.__table__)
         .join(CatalogRow, CatalogRow.id == DetectionRow.catalog_id)
         .join(ExposureRow, ExposureRow.id == CatalogRow.exposure_id)
         .join(PmapRow, PmapRow.id == ExposureRow.pmap_id)
+        .where(is_current())
         .order_by(DetectionRow.catalog_id, DetectionRow.number)
     )
     if pmap is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from calreg.db.schema import CatalogRow, DeliveryRow, ExposureRow
+from calreg.domain import CatalogOrigin
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,10 @@ class RecordedFile:
 def load_ingested_files(connection: sa.Connection) -> list[RecordedFile]:
     """Return the files of exposures and catalogs."""
     exposures = sa.select(ExposureRow.directory, ExposureRow.file_name, ExposureRow.header_sha256)
-    catalogs = sa.select(CatalogRow.directory, CatalogRow.file_name, CatalogRow.file_sha256)
+    # A catalog measured from pixels has no file; that of its image is among the exposures.
+    catalogs = sa.select(CatalogRow.directory, CatalogRow.file_name, CatalogRow.file_sha256).where(
+        CatalogRow.origin == CatalogOrigin.FILE
+    )
     return [
         RecordedFile("exposures", *row, is_header_digest=True)
         for row in connection.execute(exposures.order_by(ExposureRow.id))

@@ -9,6 +9,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from calreg.db.bulk import fetch_columns, insert_columns, insert_rows, integer_list
+from calreg.db.queries.catalogs import is_current, superseded_catalogs
 from calreg.db.schema import (
     CatalogRow,
     DetectionRow,
@@ -78,7 +79,7 @@ class StoredGroup:
 
 
 def load_catalog_images(connection: sa.Connection) -> list[CatalogImage]:
-    """Return every catalog with its image, ordered by time and digest."""
+    """Return every current catalog with its image, ordered by time and digest."""
     statement = (
         sa.select(
             CatalogRow.id,
@@ -106,6 +107,7 @@ def load_catalog_images(connection: sa.Connection) -> list[CatalogImage]:
         .join(PmapRow, PmapRow.id == ExposureRow.pmap_id)
         .join(EpochRow, EpochRow.id == ExposureRow.epoch_id)
         .join(FieldRow, FieldRow.id == EpochRow.field_id)
+        .where(is_current())
         .order_by(ExposureRow.expmid_mjd_utc, CatalogRow.file_sha256, CatalogRow.id)
     )
     rows: Sequence[Any] = connection.execute(statement).all()
@@ -114,7 +116,7 @@ def load_catalog_images(connection: sa.Connection) -> list[CatalogImage]:
 
 
 def load_groups(connection: sa.Connection) -> list[StoredGroup]:
-    """Return every pair group."""
+    """Return every pair group of current catalogs."""
     statement = sa.select(
         PairGroupRow.id,
         PairGroupRow.catalog_i_id,
@@ -129,6 +131,9 @@ def load_groups(connection: sa.Connection) -> list[StoredGroup]:
         PairGroupRow.min_snr,
         PairGroupRow.match_version,
         PairGroupRow.n_matched,
+    ).where(
+        PairGroupRow.catalog_i_id.not_in(superseded_catalogs()),
+        PairGroupRow.catalog_j_id.not_in(superseded_catalogs()),
     )
     rows: Sequence[Any] = connection.execute(statement).all()
     return [StoredGroup(*row) for row in rows]

@@ -59,3 +59,4 @@ def not_empty(column: str) -> sa.CheckConstraint:
 
 IMAGE_KINDS = ("cal", "crf", "i2d")
 FLUX_KINDS = ("iso", "auto", "aper", "psf")
+CATALOG_ORIGINS = ("file", "pixels")

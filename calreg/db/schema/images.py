@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from calreg.db.schema.base import (
+    CATALOG_ORIGINS,
     FLUX_KINDS,
     IMAGE_KINDS,
     Base,
@@ -186,14 +187,49 @@ class ZeroPointRow(Base):
     source: Mapped[str] = mapped_column(comment="where the value was seen: header")
 
 
+class GridRow(Base):
+    """The pixel grid that all mosaics of a field in one band share."""
+
+    __tablename__ = "grids"
+    __table_args__ = (
+        sa.UniqueConstraint("field_id", "band", "scale_arcsec", name="uq_grids_identity"),
+        positive("scale_arcsec"),
+        between("ra_deg", 0, 360),
+        between("dec_deg", -90, 90),
+        between("y_pa_deg", 0, 360),
+        positive("nx"),
+        positive("ny"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    field_id: Mapped[int] = mapped_column(sa.ForeignKey("fields.id"))
+    epoch_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("epochs.id"), comment="epoch whose footprints it covers"
+    )
+    ingest_id: Mapped[int] = mapped_column(sa.ForeignKey("ingests.id"))
+    band: Mapped[str] = mapped_column()
+    scale_arcsec: Mapped[float] = mapped_column(comment="side of a pixel [arcsec]")
+    ra_deg: Mapped[float] = mapped_column(comment="tangent point [deg, ICRS]")
+    dec_deg: Mapped[float] = mapped_column(comment="tangent point [deg, ICRS]")
+    y_pa_deg: Mapped[float] = mapped_column(comment="position angle of +y [deg, N over E]")
+    x_ref: Mapped[float] = mapped_column(comment="tangent point [pixel, 0-based]")
+    y_ref: Mapped[float] = mapped_column(comment="tangent point [pixel, 0-based]")
+    nx: Mapped[int] = mapped_column(comment="columns")
+    ny: Mapped[int] = mapped_column(comment="rows")
+
+
 class CatalogRow(Base):
-    """One catalog of one image, with one kind of flux."""
+    """One catalog of one image, with one kind of flux; the highest version is the current one."""
 
     __tablename__ = "catalogs"
     __table_args__ = (
-        sa.UniqueConstraint("exposure_id", "flux_kind", "aperture", name="uq_catalogs_identity"),
+        sa.UniqueConstraint(
+            "exposure_id", "flux_kind", "aperture", "version", name="uq_catalogs_identity"
+        ),
         one_of("flux_kind", *FLUX_KINDS),
         one_of("mag_origin", "flux", "catalog"),
+        one_of("origin", *CATALOG_ORIGINS),
+        positive("version"),
         sha256("file_sha256"),
         not_negative("n_dropped_nonfinite"),
         not_negative("n_negative_flux"),
@@ -218,7 +254,13 @@ class CatalogRow(Base):
     file_name: Mapped[str] = mapped_column(comment="name of the file")
     directory: Mapped[str] = mapped_column(comment="where the file was")
     file_size_bytes: Mapped[int] = mapped_column(sa.BigInteger, comment="[byte]")
-    file_sha256: Mapped[str] = mapped_column(comment="SHA-256 of the whole file", index=True)
+    file_sha256: Mapped[str] = mapped_column(
+        comment="SHA-256 of the whole file; of settings and images for pixels", index=True
+    )
+    origin: Mapped[str] = mapped_column(
+        comment="file: read from a catalog; pixels: measured on the image that the name is of"
+    )
+    version: Mapped[int] = mapped_column(comment="1, 2, ... per image, flux and aperture")
 
 
 class DetectionRow(Base):
@@ -228,6 +270,7 @@ class DetectionRow(Base):
     __table_args__ = (
         between("ra_deg", 0, 360),
         between("dec_deg", -90, 90),
+        between("compactness", -1, 1),
         {"sqlite_with_rowid": False},
     )
 
@@ -242,3 +285,13 @@ class DetectionRow(Base):
     mag_ab: Mapped[float | None] = mapped_column(comment="[mag AB], NULL if flux is not positive")
     mag_err: Mapped[float | None] = mapped_column(comment="[mag]")
     flags: Mapped[int] = mapped_column(comment="bits of calreg.flags.DetectionFlag")
+    x_det: Mapped[float | None] = mapped_column(
+        comment="detector column, mean of the exposures that cover it [pixel, 0-based]"
+    )
+    y_det: Mapped[float | None] = mapped_column(
+        comment="detector row, mean of the exposures that cover it [pixel, 0-based]"
+    )
+    v2_arcsec: Mapped[float | None] = mapped_column(comment="mean V2 of these exposures [arcsec]")
+    v3_arcsec: Mapped[float | None] = mapped_column(comment="mean V3 of these exposures [arcsec]")
+    r_half_arcsec: Mapped[float | None] = mapped_column(comment="half-light radius [arcsec]")
+    compactness: Mapped[int] = mapped_column(comment="1 compact, 0 extended, -1 unknown")
