@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from calreg.db.engine import default_url, init_database, upgrade_database
+from calreg.db.engine import default_url, init_database, open_database, upgrade_database
+from calreg.instruments import load_instrument
 from calreg.registry.data import DataMethods
 from calreg.registry.exports import ExportMethods
 from calreg.registry.questions import QuestionMethods
@@ -48,6 +49,12 @@ class Registry(DataMethods, QuestionMethods, ExportMethods):
     ...     registry.coefficients()
     []
     """
+
+    def __init__(
+        self, url: str | None = None, *, instrument: str = "nircam", read_only: bool = False
+    ) -> None:
+        self._instrument = load_instrument(instrument)
+        self._database = open_database(url or default_url(), read_only=read_only)
 
     @classmethod
     def create(cls, url: str | None = None, *, instrument: str = "nircam") -> Self:

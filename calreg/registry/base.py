@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from calreg.db.engine import Database, default_url, open_database
 from calreg.domain import Pmap
-from calreg.instruments import Instrument, load_instrument
+
+if TYPE_CHECKING:
+    from calreg.db.engine import Database
+    from calreg.instruments import Instrument
 
 PathLike = str | Path
 
 
 class RegistryBase:
-    """An open database and an instrument.
+    """An open database and an instrument."""
 
-    Parameters
-    ----------
-    url : str, optional
-        Database; the default one if not given.
-    instrument : str
-        Name of the instrument's table.
-    read_only : bool
-        Whether to refuse to write.
-    """
-
-    def __init__(
-        self, url: str | None = None, *, instrument: str = "nircam", read_only: bool = False
-    ) -> None:
-        self._instrument: Instrument = load_instrument(instrument)
-        self._database: Database = open_database(url or default_url(), read_only=read_only)
+    _instrument: Instrument
+    _database: Database
 
     @property
     def url(self) -> str:
