@@ -16,7 +16,16 @@ from rich.table import Table
 from benchmarks.databases import Databases
 from benchmarks.harness import Result, Setting
 
-_NAMES = ("writing", "reading", "matching", "headers", "refits", "questions", "startup")
+_NAMES = (
+    "writing",
+    "reading",
+    "matching",
+    "headers",
+    "refits",
+    "questions",
+    "startup",
+    "photometry",
+)
 _WIDTH_PIPED = 200
 
 

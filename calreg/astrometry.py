@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from calreg.db.queries.pairs import fetch_offset_pairs
 from calreg.units import MAS_PER_DEG, FloatArray
 
 if TYPE_CHECKING:
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from calreg.science.matching import EpochMatch
+    from calreg.db.engine import Connection
+    from calreg.domain import IntArray
 
     Columns = dict[str, npt.NDArray[Any]]
 
@@ -58,21 +60,82 @@ class AstrometryRow:
         return max(abs(self.ra_median_mas), abs(self.dec_median_mas)) > ASTROMETRY_WARNING_MAS
 
 
-def raw_offsets_mas(side_i: Columns, side_j: Columns, match: EpochMatch) -> FloatArray:
-    """Return (dRA cosDec, dDec) [mas], shape (2, n), of the bright, clean, unambiguous pairs."""
-    row_i, row_j = match.match.index_1, match.match.index_2
+def raw_offsets_mas(
+    side_i: Columns, side_j: Columns, row_i: IntArray, row_j: IntArray
+) -> FloatArray:
+    """Return the offsets of bright sources between two catalogs, as they are stored.
+
+    Parameters
+    ----------
+    side_i, side_j : dict of str to ndarray
+        Detections of the earlier and of the later catalog.
+    row_i, row_j : ndarray of int64, shape (n_pairs,)
+        Their rows in clean, unambiguous pairs.
+
+    Returns
+    -------
+    ndarray of float64, shape (2, n)
+        Offsets dRA cosDec and dDec, later - earlier [mas], of the pairs that are brighter than
+        `ASTROMETRY_MAG_LIMIT` on both sides, and on neither known to be extended.
+    """
     is_good = (
-        ~match.match.is_ambiguous
-        & (side_i["flags"][row_i] == 0)
-        & (side_j["flags"][row_j] == 0)
-        & (side_i["mag_ab"][row_i] < ASTROMETRY_MAG_LIMIT)
+        (side_i["mag_ab"][row_i] < ASTROMETRY_MAG_LIMIT)
         & (side_j["mag_ab"][row_j] < ASTROMETRY_MAG_LIMIT)
+        & (side_i["compactness"][row_i] != 0)
+        & (side_j["compactness"][row_j] != 0)
     )
     row_i, row_j = row_i[is_good], row_j[is_good]
-    ra_step = (side_j["ra_deg"][row_j] - side_i["ra_deg"][row_i] + 180.0) % 360.0 - 180.0
-    dec_step = side_j["dec_deg"][row_j] - side_i["dec_deg"][row_i]
-    cos_dec = np.cos(np.radians(side_i["dec_deg"][row_i]))
-    return np.asarray(np.vstack([ra_step * cos_dec, dec_step]) * MAS_PER_DEG)
+    return _offsets_mas(
+        side_i["ra_deg"][row_i],
+        side_i["dec_deg"][row_i],
+        side_j["ra_deg"][row_j],
+        side_j["dec_deg"][row_j],
+    )
+
+
+def stored_offsets_mas(
+    connection: Connection,
+    group_ids: Sequence[int],
+    *,
+    mag_limit: float = ASTROMETRY_MAG_LIMIT,
+    compact_only: bool = False,
+) -> dict[int, FloatArray]:
+    """Return the offsets of bright sources in pair groups that a refit stored.
+
+    Parameters
+    ----------
+    connection : Connection
+    group_ids : sequence of int
+    mag_limit : float
+        Sources are brighter than this in both epochs [mag AB].
+    compact_only : bool
+        Take only sources that are known to be compact in both epochs, not those of which nothing is
+        known.
+
+    Returns
+    -------
+    dict of int to ndarray of float64, shape (2, n)
+        By group: dRA cosDec and dDec, later - earlier [mas], of clean, unambiguous pairs that are
+        on neither side known to be extended; groups without any are left out.
+    """
+    pairs = fetch_offset_pairs(
+        connection, group_ids, mag_limit=mag_limit, compact_only=compact_only
+    )
+    offsets = _offsets_mas(
+        pairs["ra_i_deg"], pairs["dec_i_deg"], pairs["ra_j_deg"], pairs["dec_j_deg"]
+    )
+    ids, starts = np.unique(pairs["group_id"], return_index=True)
+    parts = np.split(offsets, starts[1:], axis=1)
+    return dict(zip(ids.tolist(), parts, strict=False))
+
+
+def _offsets_mas(
+    ra_i: FloatArray, dec_i: FloatArray, ra_j: FloatArray, dec_j: FloatArray
+) -> FloatArray:
+    """Return (dRA cosDec, dDec) [mas], shape (2, n), of positions [deg], right across RA = 0."""
+    ra_step = (ra_j - ra_i + 180.0) % 360.0 - 180.0
+    step = np.vstack([ra_step * np.cos(np.radians(dec_i)), dec_j - dec_i])
+    return np.asarray(step * MAS_PER_DEG)
 
 
 BandEpochs = tuple[str, str, str, str, str]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calreg.coverage import with_detector_positions
 from calreg.db.queries.catalogs import (
     StoredCatalog,
     find_catalogs_by_digest,
@@ -20,7 +21,12 @@ from calreg.db.queries.exposures import (
     identity_of,
 )
 from calreg.domain import CatalogOrigin
-from calreg.errors import CatalogColumnError, ConflictError, UnknownImageError
+from calreg.errors import (
+    CatalogColumnError,
+    ConflictError,
+    FileFormatError,
+    UnknownImageError,
+)
 from calreg.files.catalogs import read_catalog
 from calreg.files.damage import refuse_damaged
 from calreg.files.exposures import read_exposure
@@ -168,13 +174,21 @@ class CatalogDoor:
             If it has neither fluxes with a known unit nor magnitudes.
         ConflictError
             If the image has another catalog of this kind, without `replace`.
+        FileFormatError
+            If the image is a mosaic at hand whose table of exposures cannot be read.
         """
+        known = self._known(catalog, image)
+        if known is None or known.file_sha256 != catalog.file_sha256:
+            try:
+                catalog = with_detector_positions(catalog, image, self.instrument)
+            except FileFormatError as error:
+                msg = f"{path}: its image cannot be used: {error}"
+                raise FileFormatError(msg) from error
         try:
             calibrated = calibrate_catalog(catalog, bunit=image.bunit, pixar_sr=image.pixar_sr)
         except CatalogColumnError as error:
             msg = f"{path}: {error}"
             raise CatalogColumnError(msg) from error
-        known = self._known(catalog, image)
         if known is None:
             return CatalogEntry(catalog, image, calibrated, None)
         if known.file_sha256 == catalog.file_sha256:

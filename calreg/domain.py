@@ -248,6 +248,8 @@ class Catalog:
         Mean focal-plane position over these exposures [arcsec].
     r_half_arcsec : ndarray of float64, or None
         Half-light radius [arcsec].
+    r_half_pixels : ndarray of float64, or None
+        The same in pixels of the measured image, where the catalog gives it so.
     compactness : ndarray of int64, or None
         1 compact, 0 extended, -1 unknown.
     origin : CatalogOrigin
@@ -283,6 +285,7 @@ class Catalog:
     v2_arcsec: FloatArray | None = field(repr=False, default=None)
     v3_arcsec: FloatArray | None = field(repr=False, default=None)
     r_half_arcsec: FloatArray | None = field(repr=False, default=None)
+    r_half_pixels: FloatArray | None = field(repr=False, default=None)
     compactness: IntArray | None = field(repr=False, default=None)
     origin: CatalogOrigin = CatalogOrigin.FILE
 

@@ -47,6 +47,10 @@ class UnsupportedDataError(CalregError, ValueError):
     """A readable file holds data that calreg does not take (grism, uncal, mixed contexts)."""
 
 
+class DegenerateImageError(CalregError, ValueError):
+    """An image in which nothing can be detected or measured."""
+
+
 class UnknownImageError(CalregError, LookupError):
     """A catalog's image is neither in the registry nor in the same call."""
 

@@ -37,7 +37,11 @@ class CoefficientsRow:
     offset_ab_mag, offset_ab_err_mag : float
         m_A - m_B at d = 0 [mag].
     slope_mag_arcmin, slope_err_mag_arcmin : float
-        Gradient k [mag / arcmin]; zero with zero error where held fixed.
+        Gradient k against sky position [mag / arcmin]; zero with zero error where held fixed. A
+        gradient that is fixed to the detector is steeper: only some exposures of a dithered mosaic
+        reach the outer part of an array, so that it looks about one third shallower there
+        (simulated for FULLBOX 6TIGHT: one quarter over the whole mosaic). The columns x_det, y_det,
+        v2_arcsec and v3_arcsec of detections are means over the exposures that cover a source.
     time_mag, time_err_mag : float
         Time term of the last epoch against the first [mag]; zero with zero error where held fixed.
     n_pairs, n_sources, n_epochs, n_clipped : int

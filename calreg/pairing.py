@@ -269,6 +269,7 @@ def _new_group(
     is_stored = is_measured & (
         pairs["mag_err_i"] + pairs["mag_err_j"] <= 2.0 * MAG_PER_RELATIVE_FLUX / min_snr
     )
+    is_clean = is_stored & (flags == 0)
     return _NewGroup(
         image_i,
         image_j,
@@ -277,7 +278,7 @@ def _new_group(
         pairs={name: values[is_stored] for name, values in pairs.items()},
         n_matched=int(is_measured.sum()),
         n_ambiguous=int((is_measured & is_ambiguous).sum()),
-        offsets_mas=raw_offsets_mas(side_i, side_j, match),
+        offsets_mas=raw_offsets_mas(side_i, side_j, row_i[is_clean], row_j[is_clean]),
     )
 
 

@@ -232,7 +232,8 @@ def refit(
         typer.Option(
             "--slope",
             metavar="auto|none|fit",
-            help="Gradient along the field: in LW bands only, nowhere, or everywhere.",
+            help="Gradient along the field: in LW bands only, nowhere, or everywhere. In dithered "
+            "mosaics one that is fixed to the detector looks about a third shallower.",
         ),
     ] = "auto",
     time: Annotated[

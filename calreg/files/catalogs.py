@@ -10,7 +10,9 @@ from calreg.domain import Catalog, FluxKind
 from calreg.errors import CatalogColumnError, FileFormatError
 from calreg.files.atomic import sha256_of
 from calreg.files.columns import (
+    COMPACT_NAMES,
     FLAGS_NAMES,
+    HALF_LIGHT_NAMES,
     NUMBER_NAMES,
     PIXEL_COLUMNS,
     SKY_COLUMNS,
@@ -37,6 +39,7 @@ _NO_MAGNITUDE = 99.0
 """SExtractor's MAG and MAGERR where the flux is not positive."""
 
 _DEG_PER_HOUR = 15.0
+_PIXEL_UNITS = frozenset(("", "pix", "pixel"))
 _MAGNITUDE_UNITS = frozenset(("", "mag", "mag(ab)", "abmag", "magnitude"))
 
 
@@ -127,6 +130,7 @@ class _Reading:
         flux, flux_err, flux_unit = self._flux()
         mag, mag_err = self._magnitude()
         number, flags = self._number(), self._flags()
+        r_half_pixels, compactness = self._r_half_pixels(), self._compactness()
 
         is_sentinel = np.abs(mag) == _NO_MAGNITUDE
         if flux_unit:
@@ -171,6 +175,8 @@ class _Reading:
             mag=mag[good],
             mag_err=mag_err[good],
             flags=flags[good],
+            r_half_pixels=None if r_half_pixels is None else r_half_pixels[good],
+            compactness=None if compactness is None else compactness[good],
             n_dropped_nonfinite=int(np.count_nonzero(is_bad)),
             n_negative_flux=int(np.count_nonzero(is_negative & good)),
         )
@@ -373,6 +379,30 @@ class _Reading:
             return np.zeros(self.table.n_rows, dtype=np.int64)
         self.used["flags"] = name
         return self._integers(name, fill=0)
+
+    def _r_half_pixels(self) -> FloatArray | None:
+        """Return half-light radii, NaN where they are not positive; None if the table has none.
+
+        One FLUX_RADIUS is that of half the light, SExtractor's default; of several, none is known.
+        """
+        name = self.table.find(*HALF_LIGHT_NAMES)
+        if name is None or self.table.find(*(f"{known}_1" for known in HALF_LIGHT_NAMES)):
+            return None
+        column = self.table.columns[name]
+        if column.values.dtype.kind not in "iuf" or column.unit not in _PIXEL_UNITS:
+            return None
+        self.used["r_half"] = name
+        radius = self._floats(name)
+        return np.where(radius > 0.0, radius, np.nan)
+
+    def _compactness(self) -> IntArray | None:
+        """Return 1 for compact sources, 0 for extended and -1 for unknown ones."""
+        name = self.table.find(*COMPACT_NAMES)
+        if name is None or self.table.columns[name].values.dtype.kind not in "iub":
+            return None
+        self.used["is_compact"] = name
+        values = np.ma.filled(self.table.columns[name].values.astype(np.int64), -1)
+        return np.clip(np.asarray(values, dtype=np.int64), -1, 1)
 
     def _integers(self, name: str, *, fill: int | None = None) -> IntArray:
         """Return a column of whole numbers."""

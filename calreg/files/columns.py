@@ -141,6 +141,8 @@ def _sextractor(kind: FluxKind, suffix: str) -> FluxFamily:
 
 NUMBER_NAMES = ("NUMBER", "label", "id", "source_id")
 FLAGS_NAMES = ("FLAGS", "flag")
+HALF_LIGHT_NAMES = ("FLUX_RADIUS",)
+COMPACT_NAMES = ("IS_COMPACT",)
 
 # In dual-image mode ALPHA_J2000 is measured on the detection image, and so is the same in every
 # epoch; the windowed position comes from the measured image.
@@ -216,7 +218,7 @@ GENERIC_FAMILY = FluxFamily(
 
 def _known_scalars() -> frozenset[str]:
     """Collect every name above that cannot be a vector."""
-    names = {*NUMBER_NAMES, *FLAGS_NAMES}
+    names = {*NUMBER_NAMES, *FLAGS_NAMES, *COMPACT_NAMES}
     for sky in SKY_COLUMNS:
         names.update((sky.ra, sky.dec))
     for pixel in PIXEL_COLUMNS:

@@ -9,6 +9,7 @@ import numpy as np
 from calreg.domain import Catalog, Detections
 from calreg.errors import CatalogColumnError
 from calreg.units import (
+    ARCSEC_PER_DEG,
     MAG_PER_RELATIVE_FLUX,
     FloatArray,
     ab_flux_ujy,
@@ -82,7 +83,7 @@ def calibrate_catalog(catalog: Catalog, *, bunit: str, pixar_sr: float | None) -
             flux_ujy = _finite(ab_flux_ujy(catalog.mag))
             flux_err_ujy = _finite(flux_ujy * catalog.mag_err / MAG_PER_RELATIVE_FLUX)
         return CalibratedCatalog(
-            _detections(catalog, flux_ujy, flux_err_ujy, catalog.mag, catalog.mag_err),
+            _detections(catalog, pixar_sr, (flux_ujy, flux_err_ujy, catalog.mag, catalog.mag_err)),
             "catalog",
             None,
             0,
@@ -96,7 +97,7 @@ def calibrate_catalog(catalog: Catalog, *, bunit: str, pixar_sr: float | None) -
         np.divide(MAG_PER_RELATIVE_FLUX * flux_err_ujy, flux_ujy, out=mag_err, where=has_mag)
     difference = (mag - catalog.mag)[has_mag & np.isfinite(catalog.mag)]
     return CalibratedCatalog(
-        _detections(catalog, flux_ujy, flux_err_ujy, mag, mag_err),
+        _detections(catalog, pixar_sr, (flux_ujy, flux_err_ujy, mag, mag_err)),
         "flux",
         float(np.median(difference)) if difference.size else None,
         int((np.abs(difference) > MAG_DISAGREEMENT_LIMIT).sum()),
@@ -114,13 +115,12 @@ def _flux_scale_ujy(catalog: Catalog, bunit: str, pixar_sr: float | None) -> flo
 
 def _detections(
     catalog: Catalog,
-    flux_ujy: FloatArray,
-    flux_err_ujy: FloatArray,
-    mag_ab: FloatArray,
-    mag_err: FloatArray,
+    pixar_sr: float | None,
+    brightness: tuple[FloatArray, FloatArray, FloatArray, FloatArray],
 ) -> Detections:
     """Put the pieces together; an infinity that is no position and no flux is unknown."""
     n_rows = catalog.number.size
+    flux_ujy, flux_err_ujy, mag_ab, mag_err = brightness
     return Detections(
         number=catalog.number,
         ra_deg=catalog.ra_deg,
@@ -136,11 +136,18 @@ def _detections(
         y_det=_known(catalog.y_det, n_rows),
         v2_arcsec=_known(catalog.v2_arcsec, n_rows),
         v3_arcsec=_known(catalog.v3_arcsec, n_rows),
-        r_half_arcsec=_known(catalog.r_half_arcsec, n_rows),
+        r_half_arcsec=_known(_r_half_arcsec(catalog, pixar_sr), n_rows),
         compactness=np.full(n_rows, -1, dtype=np.int64)
         if catalog.compactness is None
         else catalog.compactness,
     )
+
+
+def _r_half_arcsec(catalog: Catalog, pixar_sr: float | None) -> FloatArray | None:
+    """Return half-light radii [arcsec], None where they or the size of a pixel are unknown."""
+    if catalog.r_half_pixels is None or pixar_sr is None:
+        return catalog.r_half_arcsec
+    return catalog.r_half_pixels * float(np.degrees(np.sqrt(pixar_sr))) * ARCSEC_PER_DEG
 
 
 def _known(values: FloatArray | None, n_rows: int) -> FloatArray:

@@ -39,7 +39,7 @@ class ImagePlanes:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
+        """Number of rows and columns."""
         return self.sci.shape[0], self.sci.shape[1]
 
     def cutout(self, x0: int, y0: int, nx: int, ny: int) -> ImagePlanes:

@@ -8,12 +8,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from sqlalchemy.orm import aliased
 
 from calreg.db.bulk import insert_rows
 from calreg.db.schema import (
     EpochRow,
     ExposureRow,
     FieldRow,
+    GridRow,
     IngestRow,
     PairGroupRow,
     PmapRow,
@@ -59,10 +61,16 @@ class StoredExposure:
     pmap: Pmap
     array: str
     band: str
+    subarray: str
     kind: str
     bunit: str
     photmjsr: float | None
     pixar_sr: float | None
+    v2_ref_arcsec: float | None
+    v3_ref_arcsec: float | None
+    ra_ref_deg: float | None
+    dec_ref_deg: float | None
+    roll_ref_deg: float | None
     file_name: str
     directory: str
     header_sha256: str
@@ -185,10 +193,16 @@ def _stored(row: sa.Row[tuple[object, ...]]) -> StoredExposure:
         pmap=Pmap(values["pmap_number"]),
         array=values["array"],
         band=values["band"],
+        subarray=values["subarray"],
         kind=values["kind"],
         bunit=values["bunit"],
         photmjsr=values["photmjsr"],
         pixar_sr=values["pixar_sr"],
+        v2_ref_arcsec=values["v2_ref_arcsec"],
+        v3_ref_arcsec=values["v3_ref_arcsec"],
+        ra_ref_deg=values["ra_ref_deg"],
+        dec_ref_deg=values["dec_ref_deg"],
+        roll_ref_deg=values["roll_ref_deg"],
         file_name=values["file_name"],
         directory=values["directory"],
         header_sha256=values["header_sha256"],
@@ -332,10 +346,11 @@ def add_field(connection: sa.Connection, name: str, created_utc: datetime) -> in
 def merge_fields(
     connection: sa.Connection, kept_id: int, merged_id: int, merged_utc: datetime
 ) -> None:
-    """Hand a field's epochs, sources and pair groups over to another.
+    """Hand a field's epochs, sources, pair groups and grids over to another.
 
     The merged field stays as a name; coefficient sets that were fitted for it stay as they are and
-    count as superseded from then on.
+    count as superseded from then on. So do its grids where the other field has one of the same band
+    and scale.
 
     Parameters
     ----------
@@ -345,6 +360,15 @@ def merge_fields(
     """
     for row in (EpochRow, SourceRow, PairGroupRow):
         connection.execute(sa.update(row).where(row.field_id == merged_id).values(field_id=kept_id))
+    kept = aliased(GridRow)
+    has_one = sa.exists().where(
+        kept.field_id == kept_id,
+        kept.band == GridRow.band,
+        kept.scale_arcsec == GridRow.scale_arcsec,
+    )
+    connection.execute(
+        sa.update(GridRow).where(GridRow.field_id == merged_id, ~has_one).values(field_id=kept_id)
+    )
     connection.execute(
         sa.update(FieldRow)
         .where(FieldRow.id == merged_id)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sqlalchemy as sa
+from sqlalchemy.orm import aliased
 
 from calreg.db.bulk import fetch_columns, insert_columns, insert_rows, integer_list
 from calreg.db.queries.catalogs import is_current, superseded_catalogs
@@ -152,6 +153,7 @@ def fetch_detections(
         DetectionRow.mag_ab,
         DetectionRow.mag_err,
         DetectionRow.flags,
+        DetectionRow.compactness,
     )
     statement = (
         sa.select(*columns)
@@ -214,7 +216,17 @@ def insert_variable_sources(
 
 def load_variable_pairs(connection: sa.Connection) -> dict[int, list[tuple[int, int]]]:
     """Return, by group, the (number_i, number_j) of pairs whose source is known as variable."""
-    variable = sa.select(VariableSourceRow.source_id).distinct().subquery()
+    # What was found in a catalog that a later version replaced does not count.
+    variable = (
+        sa.select(VariableSourceRow.source_id)
+        .join(PairGroupRow, PairGroupRow.id == VariableSourceRow.group_id)
+        .where(
+            PairGroupRow.catalog_i_id.not_in(superseded_catalogs()),
+            PairGroupRow.catalog_j_id.not_in(superseded_catalogs()),
+        )
+        .distinct()
+        .subquery()
+    )
     statement = (
         sa.select(PairRow.group_id, PairRow.number_i, PairRow.number_j)
         .join(variable, variable.c.source_id == PairRow.source_id)
@@ -286,4 +298,60 @@ def fetch_pairs(
         )
         .order_by(PairRow.group_id, PairRow.number_i, PairRow.number_j)
     )
+    return fetch_columns(connection, statement)
+
+
+def fetch_offset_pairs(
+    connection: sa.Connection,
+    group_ids: Sequence[int],
+    *,
+    mag_limit: float,
+    compact_only: bool,
+) -> dict[str, NDArray[Any]]:
+    """Read the positions in both epochs of the bright clean pairs of some groups.
+
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+    group_ids : sequence of int
+    mag_limit : float
+        Faintest magnitude in either epoch [mag].
+    compact_only : bool
+        Leave out what is not known to be compact in both epochs; otherwise only what is known to be
+        extended in one of them.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (n_pairs,)
+        Columns group_id, ra_i_deg, dec_i_deg, ra_j_deg and dec_j_deg, in the order of groups.
+    """
+    side_i, side_j = aliased(DetectionRow), aliased(DetectionRow)
+    statement = (
+        sa.select(
+            PairRow.group_id,
+            side_i.ra_deg.label("ra_i_deg"),
+            side_i.dec_deg.label("dec_i_deg"),
+            side_j.ra_deg.label("ra_j_deg"),
+            side_j.dec_deg.label("dec_j_deg"),
+        )
+        .join(PairGroupRow, PairGroupRow.id == PairRow.group_id)
+        .join(
+            side_i,
+            (side_i.catalog_id == PairGroupRow.catalog_i_id) & (side_i.number == PairRow.number_i),
+        )
+        .join(
+            side_j,
+            (side_j.catalog_id == PairGroupRow.catalog_j_id) & (side_j.number == PairRow.number_j),
+        )
+        .where(
+            PairRow.group_id.in_(integer_list(connection, group_ids)),
+            PairRow.flags == 0,
+            PairRow.mag_i < mag_limit,
+            PairRow.mag_j < mag_limit,
+        )
+        .order_by(PairRow.group_id, PairRow.number_i, PairRow.number_j)
+    )
+    for side in (side_i, side_j):
+        wanted = side.compactness == 1 if compact_only else side.compactness != 0
+        statement = statement.where(wanted)
     return fetch_columns(connection, statement)
