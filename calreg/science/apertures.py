@@ -1,8 +1,8 @@
-"""Kron ellipses, fixed apertures, windowed centroids and half-light radii; `sep` is the engine.
+"""Kron ellipses, fixed apertures and half-light radii; `sep` is the engine.
 
 Pixels that belong to a neighbour are replaced by the pixel on the opposite side of the source, as
 SExtractor does with MASK_TYPE CORRECT, in Kron ellipses and circles; they are left out of
-half-light radii, and are as they are in windows.
+half-light radii.
 """
 
 from __future__ import annotations
@@ -24,19 +24,6 @@ if TYPE_CHECKING:
 
 _GROWTH_SEARCH = 6.0
 """Extent of the growth curve in a (SExtractor GROWTH_NSIG)."""
-
-_MIN_R_HALF_PX = 0.5
-"""Smallest half-light radius that a window is made from (SExtractor GROWTH_MINHLRAD)."""
-
-_SIGMA_PER_R_HALF = 2.0 / 2.35
-"""Width of the window per half-light radius (SExtractor, XWIN_IMAGE)."""
-
-_EXACT_OVERLAP = 0
-"""Pixels on the rim of a window are cut exactly: that is three times as fast as SExtractor's 11 by
-11 parts, and moves centroids by some 1e-5 pixels."""
-
-_MAX_WINDOW_SHIFT = 2.0
-"""A window that wanders further from the isophotal centroid, in its own sigma, went elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -247,41 +234,6 @@ def half_light_radii(
         subpix=SUBPIXELS,
     )
     return np.where(has_flux, radius, np.nan)
-
-
-def windowed_centroids(
-    image: SubtractedImage, ellipses: Ellipses, r_half_px: FloatArray
-) -> tuple[FloatArray, FloatArray, BoolArray]:
-    """Measure centroids in a Gaussian window (XWIN_IMAGE, YWIN_IMAGE).
-
-    Parameters
-    ----------
-    image : SubtractedImage
-    ellipses : Ellipses
-        Where the iteration starts.
-    r_half_px : ndarray of float64, shape (n,)
-        Half-light radii [pixels], which set the width of the window; NaN takes the smallest.
-
-    Returns
-    -------
-    x, y : ndarray of float64, shape (n,)
-        Centroid [0-based pixels]; the isophotal one where the iteration failed.
-    is_windowed : ndarray of bool, shape (n,)
-        False where it failed: no flux in the window, or it wandered off by more than two widths.
-    """
-    r_half = np.maximum(np.where(np.isfinite(r_half_px), r_half_px, 0.0), _MIN_R_HALF_PX)
-    sigma = r_half * _SIGMA_PER_R_HALF
-    x, y, _ = require_sep().winpos(
-        image.pixels, ellipses.x, ellipses.y, sigma, subpix=_EXACT_OVERLAP
-    )
-    shift = np.hypot(x - ellipses.x, y - ellipses.y)
-    # A window without flux is not moved at all; it takes a NaN as a large shift.
-    is_windowed = (shift > 0.0) & (shift <= _MAX_WINDOW_SHIFT * sigma)
-    return (
-        np.where(is_windowed, x, ellipses.x),
-        np.where(is_windowed, y, ellipses.y),
-        is_windowed,
-    )
 
 
 def _numbers(ellipses: Ellipses) -> NDArray[np.int32]:

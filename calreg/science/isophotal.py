@@ -20,11 +20,11 @@ from calreg.science.apertures import (
     half_light_radii,
     sum_circles,
     sum_kron_ellipses,
-    windowed_centroids,
 )
 from calreg.science.isophotes import sum_isophotes, touching_flags
 from calreg.science.neighbours import CROWDED_FRACTION
 from calreg.science.sky import SkyBackground, measure_background, unusable_pixels
+from calreg.science.windows import windowed_centroids
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

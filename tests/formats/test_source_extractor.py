@@ -200,6 +200,10 @@ def test_sizes_and_windowed_centroids_agree(comparisons: list[Comparison]) -> No
         # Circles are exact here, of 11 x 11 parts of a pixel there.
         assert np.median(shift) <= 2e-5
         assert (shift <= 1e-3).mean() >= 0.99
+        # Both fall back to isophotal centroids for the same sources, but for a few faint ones whose
+        # iteration has not converged when it is stopped.
+        is_fallback = ours.is_windowed[rows] == (theirs["FLAGS_WIN"] != 0)
+        assert is_fallback.mean() <= 0.01
 
 
 def test_edges_are_flagged_by_both(comparisons: list[Comparison]) -> None:

@@ -13,10 +13,13 @@ import pytest
 from calreg.errors import DegenerateImageError, InvalidValueError, MissingExtraError
 from calreg.flags import DetectionFlag
 from calreg.science import isophotes
+from calreg.science.apertures import SubtractedImage
 from calreg.science.detection import DetectedSources, detect_sources
 from calreg.science.detectionsettings import DetectionSettings
 from calreg.science.isophotal import MeasuredSources, measure_sources
 from calreg.science.isophotes import sum_isophotes
+from calreg.science.neighbours import Ellipses
+from calreg.science.windows import windowed_centroids
 from skyimages import (
     NOISE,
     SCALE_ARCSEC,
@@ -262,6 +265,39 @@ def test_windowed_centroids_are_measured_on_the_measured_image(detected: Detecte
         # Noise of a centroid: sigma / (S/N), 1.8 / 70 for the faintest.
         assert measured.x_win[row] == pytest.approx(after[0], abs=0.08)
         assert measured.y_win[row] == pytest.approx(after[1], abs=0.08)
+
+
+def test_window_with_negative_moments_falls_back_to_the_isophotal_centroid() -> None:
+    iy, ix = np.indices((61, 61))
+    radius = np.hypot(ix - 30.3, iy - 30.0)
+    core, ring = np.exp(-0.5 * radius**2), np.exp(-0.5 * (radius - 3.2) ** 2)
+    one = np.ones(1)
+    ellipses = Ellipses(30.0 * one, 30.0 * one, one, one, 0.0 * one)
+    for depth, is_windowed in ((-0.13, False), (0.13, True)):
+        pixels = core + depth * ring
+        image = SubtractedImage(
+            pixels=pixels.astype(np.float32),
+            is_bad=np.zeros(pixels.shape, dtype=np.bool_),
+            has_bad=False,
+            err=None,
+            rms=0.01,
+            gain=None,
+        )
+        x, y, found = windowed_centroids(image, ellipses, 3.0 * one)
+        assert found.tolist() == [is_windowed]
+        # The ring is deep enough for a negative second moment, not for a negative flux.
+        assert x[0] == (pytest.approx(30.3, abs=1e-3) if is_windowed else 30.0)
+        assert y[0] == pytest.approx(30.0, abs=1e-3)
+
+
+def test_window_that_went_to_a_neighbour_falls_back(detected: DetectedSources) -> None:
+    row = _row(detected, STARS[0])
+    x, y, flux = STARS[0]
+    # The star has gone; where it was there is the flank of a brighter one.
+    planes = planes_of(star_field([(x + 5.0, y + 5.0, 3.0 * flux), *STARS[1:]], seed=3))
+    measured = _measure(detected, planes)
+    assert not measured.is_windowed[row]
+    assert measured.x_win[row] == detected.ellipses.x[row]
 
 
 def test_half_light_radius_of_a_gaussian(detected: DetectedSources) -> None:
