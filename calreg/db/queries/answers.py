@@ -227,6 +227,7 @@ def load_solutions(
     band: str | None = None,
     array_id: str | None = None,
     source: str | None = None,
+    as_of_utc: datetime | None = None,
 ) -> list[StoredSolution]:
     """Return external solutions in the order of source, pmap, band and array id."""
     row = ExternalSolutionRow
@@ -256,6 +257,10 @@ def load_solutions(
         statement = statement.where(row.array_id == array_id)
     if source is not None:
         statement = statement.where(row.source == source)
+    if as_of_utc is not None:
+        statement = statement.join(IngestRow, IngestRow.id == row.ingest_id).where(
+            IngestRow.started_utc <= as_of_utc
+        )
     rows: Sequence[Any] = connection.execute(statement).all()
     values = [(found[0], Pmap(found[1]), *found[2:]) for found in rows]
     return [StoredSolution(*value) for value in values]

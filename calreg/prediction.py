@@ -1,0 +1,360 @@
+"""Predictions: an offset measured under one context, carried to another by PHOTMJSR."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from calreg.db.queries.answers import StoredSolution, load_solutions
+from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
+from calreg.errors import InvalidValueError, NoCalibrationError
+from calreg.science.contexts import DeltaMag, carried_offset
+from calreg.zeropoints import (
+    Status,
+    ZeroPointKey,
+    ZeroPoints,
+    load_zero_point_book,
+    worst_status,
+)
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from calreg.db.engine import Connection
+    from calreg.domain import Pmap
+    from calreg.instruments import Array, Instrument
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An offset under one context that was measured under another.
+
+    Attributes
+    ----------
+    array_id, band, filter, pupil : str
+    from_pmap, to_pmap : str
+        Context of the measurement, and the one that is asked for.
+    offset_ab_mag, offset_ab_err_mag : float
+        m_A - m_B measured under `from_pmap`, at d = 0 [mag].
+    change_ab_mag, change_err_mag : float or None
+        Change of A minus change of B from PHOTMJSR, and its error from rounding [mag].
+    predicted_offset_ab_mag, predicted_err_mag : float or None
+        m_A - m_B under `to_pmap` [mag]; None where it is not known.
+    slope_mag_arcmin, slope_err_mag_arcmin : float
+        Gradient along the field, as measured: PHOTMJSR does not touch it [mag / arcmin].
+    basis : str
+        What the number rests on.
+    status : Status
+        ``ok``; ``unknown`` where a value is missing; ``conflict`` where sources disagree.
+    reason : str
+        Why there is no number; empty with ``ok``.
+    set_id, set_pk : str, int or None
+        The coefficient set, where one is the basis.
+    source : str or None
+        The external solution, where one is the basis.
+    field, image_kind, flux_kind, aperture : str or None
+        Of the set.
+    pixar_change_a_mag, pixar_change_b_mag : float or None
+        Change of point-source magnitudes by PIXAR_SR, which is no part of the prediction [mag];
+        None where unknown.
+    """
+
+    array_id: str
+    band: str
+    filter: str
+    pupil: str
+    from_pmap: str
+    to_pmap: str
+    offset_ab_mag: float
+    offset_ab_err_mag: float
+    change_ab_mag: float | None
+    change_err_mag: float | None
+    predicted_offset_ab_mag: float | None
+    predicted_err_mag: float | None
+    slope_mag_arcmin: float
+    slope_err_mag_arcmin: float
+    basis: str
+    status: Status
+    reason: str
+    set_id: str | None = None
+    set_pk: int | None = None
+    source: str | None = None
+    field: str | None = None
+    image_kind: str | None = None
+    flux_kind: str | None = None
+    aperture: str | None = None
+    pixar_change_a_mag: float | None = None
+    pixar_change_b_mag: float | None = None
+
+
+Measurement = StoredSet | StoredSolution
+
+
+@dataclass(frozen=True)
+class PredictionQuery:
+    """Which predictions are asked for; None means any.
+
+    Attributes
+    ----------
+    to_pmap : Pmap
+    from_pmap : Pmap or None
+        Context of the measurement.
+    band, array_id : str or None
+    field, flux_kind : str or None
+        Which coefficient sets.
+    source : str or None
+        This external solution, and no sets.
+    as_of_utc : datetime or None
+        As the registry would have answered at this time (aware).
+    """
+
+    to_pmap: Pmap
+    from_pmap: Pmap | None = None
+    band: str | None = None
+    array_id: str | None = None
+    field: str | None = None
+    flux_kind: str | None = None
+    source: str | None = None
+    as_of_utc: datetime | None = None
+
+
+def require_ok(prediction: Prediction) -> DeltaMag:
+    """Return the offset that is predicted, with its error.
+
+    Parameters
+    ----------
+    prediction : Prediction
+
+    Returns
+    -------
+    DeltaMag
+
+    Raises
+    ------
+    NoCalibrationError
+        If it is not known.
+    """
+    value, err = prediction.predicted_offset_ab_mag, prediction.predicted_err_mag
+    if value is None or err is None:
+        msg = (
+            f"{prediction.band} array {prediction.array_id}: the offset under {prediction.to_pmap} "
+            f"is {prediction.status}: {prediction.reason}"
+        )
+        raise NoCalibrationError(msg)
+    return DeltaMag(value, err)
+
+
+def load_predictions(
+    connection: Connection, query: PredictionQuery, instrument: Instrument
+) -> list[Prediction]:
+    """Carry every measurement under one context to another.
+
+    Parameters
+    ----------
+    connection : Connection
+    query : PredictionQuery
+        With `from_pmap`.
+    instrument : Instrument
+
+    Returns
+    -------
+    list of Prediction
+        Of coefficient sets and external solutions, by band, array id and what they rest on; those
+        that are not known are among them, with the reason.
+
+    Raises
+    ------
+    NoCalibrationError
+        If nothing was measured under `from_pmap`.
+    """
+    measured = _measurements(connection, query)
+    if not measured:
+        raise NoCalibrationError(_nothing_measured(connection, query))
+    return [_predict(connection, one, query, instrument) for one in measured]
+
+
+def nearest_prediction(
+    connection: Connection, query: PredictionQuery, instrument: Instrument
+) -> Prediction:
+    """Predict one offset from the nearest context that it was measured under.
+
+    Parameters
+    ----------
+    connection : Connection
+    query : PredictionQuery
+        With `band` and `array_id`.
+    instrument : Instrument
+
+    Returns
+    -------
+    Prediction
+        From a coefficient set if there is one that leads to a number, else from an external
+        solution; from the context nearest by its integer, the earlier of two. If nothing leads to a
+        number, the first with its reason.
+
+    Raises
+    ------
+    NoCalibrationError
+        If nothing was measured under any context.
+    InvalidValueError
+        If there are several measurements under the nearest context, from different fields, fluxes
+        or sources.
+    """
+    by_rank: dict[tuple[bool, int, int], list[Measurement]] = defaultdict(list)
+    for one in _measurements(connection, query):
+        distance = abs(one.pmap.number - query.to_pmap.number)
+        by_rank[isinstance(one, StoredSolution), distance, one.pmap.number].append(one)
+    if not by_rank:
+        raise NoCalibrationError(_nothing_measured(connection, query))
+    found = []
+    for _, measured in sorted(by_rank.items()):
+        if len(measured) > 1:
+            raise InvalidValueError(_several_measured(measured))
+        prediction = _predict(connection, measured[0], query, instrument)
+        if prediction.status is Status.OK:
+            return prediction
+        found.append(prediction)
+    return found[0]
+
+
+def _measurements(connection: Connection, query: PredictionQuery) -> list[Measurement]:
+    """Return the sets and external solutions that are asked for."""
+    measured: list[Measurement] = []
+    if query.source is None:
+        wanted = SetFilter(
+            pmap=query.from_pmap,
+            band=query.band,
+            array_id=query.array_id,
+            field=query.field,
+            flux_kind=query.flux_kind,
+            as_of_utc=query.as_of_utc,
+        )
+        measured += load_sets(connection, wanted)
+    if query.field is None and query.flux_kind is None:
+        measured += load_solutions(
+            connection,
+            pmap=query.from_pmap,
+            band=query.band,
+            array_id=query.array_id,
+            source=query.source,
+            as_of_utc=query.as_of_utc,
+        )
+    return sorted(measured, key=lambda one: (one.band, one.array_id, one.pmap, _basis(one)))
+
+
+def _predict(
+    connection: Connection, one: Measurement, query: PredictionQuery, instrument: Instrument
+) -> Prediction:
+    """Carry one measurement to the context that is asked for."""
+    arrays = {a.module: a for a in instrument.arrays.values() if a.array_id == one.array_id}
+    book = load_zero_point_book(
+        connection, one.band, [array.name for array in arrays.values()], query.as_of_utc
+    )
+    return predict_measurement(one, query.to_pmap, book, arrays, instrument)
+
+
+def predict_measurement(
+    one: Measurement,
+    to_pmap: Pmap,
+    book: ZeroPoints,
+    arrays: dict[str, Array],
+    instrument: Instrument,
+) -> Prediction:
+    """Carry one measurement to another context.
+
+    Parameters
+    ----------
+    one : StoredSet or StoredSolution
+    to_pmap : Pmap
+    book : ZeroPoints
+        Of the band and both arrays.
+    arrays : dict of str to Array
+        The two arrays by module.
+    instrument : Instrument
+
+    Returns
+    -------
+    Prediction
+    """
+    band = instrument.band_named(one.band)
+    changes = {
+        module: book.change(one.pmap, to_pmap, ZeroPointKey(array.name, band.filter, band.pupil))
+        for module, array in arrays.items()
+    }
+    measured, slope, slope_err = _numbers(one)
+    change_ab = predicted = None
+    change_a, change_b = changes["A"].change, changes["B"].change
+    if change_a is not None and change_b is not None:
+        change_ab = carried_offset(DeltaMag(0.0, 0.0), change_a, change_b)
+        predicted = carried_offset(measured, change_a, change_b)
+    shared = {name: getattr(one, name, None) for name in _OF_SETS}
+    return Prediction(
+        array_id=one.array_id,
+        band=band.name,
+        filter=band.filter,
+        pupil=band.pupil,
+        from_pmap=one.pmap.name,
+        to_pmap=to_pmap.name,
+        offset_ab_mag=measured.mag,
+        offset_ab_err_mag=measured.err_mag,
+        change_ab_mag=None if change_ab is None else change_ab.mag,
+        change_err_mag=None if change_ab is None else change_ab.err_mag,
+        predicted_offset_ab_mag=None if predicted is None else predicted.mag,
+        predicted_err_mag=None if predicted is None else predicted.err_mag,
+        slope_mag_arcmin=slope,
+        slope_err_mag_arcmin=slope_err,
+        basis=_basis(one),
+        status=worst_status(change.status for change in changes.values()),
+        reason="; ".join(change.reason for change in changes.values() if change.reason),
+        set_pk=one.pk if isinstance(one, StoredSet) else None,
+        source=one.source if isinstance(one, StoredSolution) else None,
+        pixar_change_a_mag=changes["A"].pixar_change_mag,
+        pixar_change_b_mag=changes["B"].pixar_change_mag,
+        **shared,
+    )
+
+
+_OF_SETS = ("set_id", "field", "image_kind", "flux_kind", "aperture")
+
+
+def _numbers(one: Measurement) -> tuple[DeltaMag, float, float]:
+    """Return the offset, the slope and the slope's error of a measurement."""
+    if isinstance(one, StoredSet):
+        offset = DeltaMag(one.value("offset_ab"), one.err("offset_ab"))
+        return offset, one.value("slope"), one.err("slope")
+    offset = DeltaMag(one.offset_ab_mag, one.offset_ab_err_mag)
+    return offset, one.slope_mag_arcmin, one.slope_err_mag_arcmin
+
+
+def _basis(one: Measurement) -> str:
+    """Say in a few words what a prediction rests on."""
+    if isinstance(one, StoredSet):
+        return (
+            f"set {one.set_id} (version {one.version}, {one.field}, {one.image_kind} "
+            f"{one.flux_kind})"
+        )
+    return f"external: {one.source}"
+
+
+def _nothing_measured(connection: Connection, query: PredictionQuery) -> str:
+    """Say what there is instead of what was asked for."""
+    known = _measurements(connection, replace(query, from_pmap=None, band=None, array_id=None))
+    where = "" if query.from_pmap is None else f" under {query.from_pmap}"
+    what = " ".join(
+        filter(None, (query.band, query.array_id and f"array {query.array_id}", query.source))
+    )
+    names = ", ".join(pmap.name for pmap in sorted({one.pmap for one in known})) or "none yet"
+    return (
+        f"no offset{what and f' of {what}'} was measured{where}: there are offsets under {names}; "
+        "calreg refit makes sets, calreg import brings in those of others"
+    )
+
+
+def _several_measured(measured: list[Measurement]) -> str:
+    """Ask for a choice."""
+    first = measured[0]
+    return (
+        f"{first.band} array {first.array_id} has {len(measured)} measurements under {first.pmap}: "
+        f"{'; '.join(_basis(one) for one in measured)}; choose a field, a flux or a source"
+    )
