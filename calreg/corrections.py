@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from calreg.currentsets import one_set_per_key
 from calreg.db.queries.references import (
     SetImage,
     fetch_detector_positions,
     load_set_images,
 )
-from calreg.db.queries.sets import SetFilter, StoredSet, load_covariance, load_sets
+from calreg.db.queries.sets import SetFilter, StoredSet, load_covariance
 from calreg.domain import ExposureKind
-from calreg.errors import InvalidValueError, NoCalibrationError
+from calreg.errors import InvalidValueError
 from calreg.science.detectorgradient import (
     ArrayCorrection,
     GradientDatum,
@@ -43,7 +44,10 @@ from calreg.science.pointing import ReferencePoint
 from calreg.units import ARCSEC_PER_DEG
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from calreg.db.engine import Connection
+    from calreg.domain import Pmap
     from calreg.instruments import Array, Band, Instrument
     from calreg.units import FloatArray
 
@@ -57,12 +61,64 @@ _MIN_POSITIONS = 20
 
 
 @dataclass(frozen=True)
+class CorrectionQuery:
+    """Which corrections are asked for.
+
+    Attributes
+    ----------
+    pmap : Pmap
+        Context whose data are to be corrected.
+    field, flux_kind : str or None
+        Which sets, where a key has several.
+    as_of_utc : datetime or None
+        The sets that were current at this time (aware).
+    gradient_datum : GradientDatum
+        How gradients are shared between modules.
+    """
+
+    pmap: Pmap
+    field: str | None = None
+    flux_kind: str | None = None
+    as_of_utc: datetime | None = None
+    gradient_datum: GradientDatum = GradientDatum.SYMMETRIC
+
+    @property
+    def sets(self) -> SetFilter:
+        """The sets that were measured under the context."""
+        return SetFilter(
+            pmap=self.pmap,
+            field=self.field,
+            flux_kind=self.flux_kind,
+            as_of_utc=self.as_of_utc,
+        )
+
+
+@dataclass(frozen=True)
+class CarriedOffset:
+    """The offset of a set carried to a context that it was not measured under.
+
+    Attributes
+    ----------
+    pmap : Pmap
+        Context that it is carried to.
+    offset_ab_mag, offset_ab_err_mag : float
+        m_A - m_B at d = 0 there [mag].
+    """
+
+    pmap: Pmap
+    offset_ab_mag: float
+    offset_ab_err_mag: float
+
+
+@dataclass(frozen=True)
 class SetCorrection:
     """What one set says about the two arrays that it compares.
 
     Attributes
     ----------
     stored : StoredSet
+    carried : CarriedOffset or None
+        Where the correction is predicted for a context other than the set's; None if measured.
     band : Band
     arrays : dict of str to Array
         By module.
@@ -76,6 +132,7 @@ class SetCorrection:
     """
 
     stored: StoredSet
+    carried: CarriedOffset | None
     band: Band
     arrays: dict[str, Array]
     corrections: dict[str, ArrayCorrection]
@@ -85,6 +142,18 @@ class SetCorrection:
     last_mjd_utc: float
 
     @property
+    def pmap(self) -> Pmap:
+        """Context whose data are corrected."""
+        return self.stored.pmap if self.carried is None else self.carried.pmap
+
+    @property
+    def offset_ab_mag(self) -> float:
+        """Offset m_A - m_B at d = 0 under `pmap` [mag]."""
+        if self.carried is not None:
+            return self.carried.offset_ab_mag
+        return self.stored.value("offset_ab")
+
+    @property
     def has_gradient(self) -> bool:
         """Whether a gradient was fitted."""
         return self.stored.value("slope") != 0.0
@@ -92,7 +161,7 @@ class SetCorrection:
     def lines(self, module: str) -> list[str]:
         """Say in a few lines, for the header of a file, how an array of a module is corrected."""
         stored, correction = self.stored, self.corrections[module]
-        offset_mag, slope = stored.value("offset_ab"), stored.value("slope")
+        offset_mag, slope = self.offset_ab_mag, stored.value("slope")
         text = (
             f"{self.band.name} ({self.band.filter} {self.band.pupil}): photmjsr x "
             f"{correction.photom_factor:.8f} +- {correction.photom_err_mag:.5f} mag\n"
@@ -100,6 +169,11 @@ class SetCorrection:
             f"  version {stored.version}, field {stored.field}, {stored.image_kind} "
             f"{stored.flux_kind}, datum {stored.datum}, m_A - m_B {offset_mag:+.5f} mag"
         )
+        if self.carried is not None:
+            text += (
+                f"\n  PREDICTED for {self.carried.pmap.name} by PHOTMJSR from the "
+                f"{stored.value('offset_ab'):+.5f} mag measured under {stored.pmap.name}"
+            )
         if self.has_gradient:
             scale = self.gradient_scale
             text += (
@@ -112,20 +186,14 @@ class SetCorrection:
 
 
 def load_corrections(
-    connection: Connection,
-    wanted: SetFilter,
-    gradient_datum: GradientDatum,
-    instrument: Instrument,
+    connection: Connection, query: CorrectionQuery, instrument: Instrument
 ) -> list[SetCorrection]:
-    """Return the corrections of one context, one set for each band and array id.
+    """Return the corrections measured under one context, one set for each band and array id.
 
     Parameters
     ----------
     connection : Connection
-    wanted : SetFilter
-        With the context.
-    gradient_datum : GradientDatum
-        How gradients are shared between modules.
+    query : CorrectionQuery
     instrument : Instrument
 
     Returns
@@ -139,28 +207,8 @@ def load_corrections(
     InvalidValueError
         If a band and array id has several sets, from different fields or fluxes.
     """
-    sets = load_sets(connection, wanted)
-    if not sets:
-        known = sorted({stored.pmap for stored in load_sets(connection, SetFilter())})
-        asked = [str(wanted.pmap), wanted.band, wanted.field and f"field {wanted.field!r}"]
-        msg = (
-            f"no coefficient set for {' '.join(filter(None, asked))}: there are sets for "
-            f"{', '.join(pmap.name for pmap in known) or 'none yet'}; run calreg refit after "
-            "ingesting two epochs with opposite rolls"
-        )
-        raise NoCalibrationError(msg)
-    seen: dict[tuple[str, str], StoredSet] = {}
-    for stored in sets:
-        other = seen.setdefault((stored.band, stored.array_id), stored)
-        if other is not stored:
-            msg = (
-                f"{stored.band} array {stored.array_id} has two current sets: "
-                f"field {other.field!r} ({other.image_kind}, {other.flux_kind}) and "
-                f"field {stored.field!r} ({stored.image_kind}, {stored.flux_kind}); "
-                "choose with --field or --flux"
-            )
-            raise InvalidValueError(msg)
-    return [correction_of(connection, stored, gradient_datum, instrument) for stored in sets]
+    sets = one_set_per_key(connection, query.sets)
+    return [correction_of(connection, stored, query.gradient_datum, instrument) for stored in sets]
 
 
 def correction_of(
@@ -168,6 +216,8 @@ def correction_of(
     stored: StoredSet,
     gradient_datum: GradientDatum,
     instrument: Instrument,
+    *,
+    carried: CarriedOffset | None = None,
 ) -> SetCorrection:
     """Turn a set into corrections of its two arrays.
 
@@ -177,6 +227,8 @@ def correction_of(
     stored : StoredSet
     gradient_datum : GradientDatum
     instrument : Instrument
+    carried : CarriedOffset, optional
+        In place of the set's own offset, for data of another context.
 
     Returns
     -------
@@ -201,18 +253,16 @@ def correction_of(
         covariance = elements.get(("offset_ab", "slope"), elements.get(("slope", "offset_ab"), 0.0))
         planes = _planes(stored, arrays, images, instrument)
         scale = _gradient_scale(connection, stored, arrays, images, planes, instrument)
+    offset = (stored.value("offset_ab"), stored.err("offset_ab"))
+    if carried is not None:
+        offset = (carried.offset_ab_mag, carried.offset_ab_err_mag)
     return SetCorrection(
         stored=stored,
+        carried=carried,
         band=instrument.band_named(stored.band),
         arrays=arrays,
         corrections=decompose(
-            PairOffset(
-                stored.value("offset_ab"),
-                stored.err("offset_ab"),
-                stored.value("slope"),
-                stored.err("slope"),
-                covariance,
-            ),
+            PairOffset(*offset, stored.value("slope"), stored.err("slope"), covariance),
             {module: plane.stretched(scale or 1.0) for module, plane in planes.items()},
             gradient_datum,
             n_pixels=arrays["A"].n_pixels,

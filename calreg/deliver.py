@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from calreg import __version__
-from calreg.db.queries.answers import insert_delivery, insert_solutions, load_solutions
+from calreg.currentsets import one_set_per_key
+from calreg.db.queries.answers import insert_solutions, load_solutions
 from calreg.db.queries.exposures import add_ingest
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
+from calreg.deliveries import Delivery, record_delivery
 from calreg.domain import Pmap, RecipeRow
-from calreg.errors import ConflictError, InvalidValueError, NoCalibrationError
-from calreg.files.atomic import sha256_of
+from calreg.errors import ConflictError, InvalidValueError
 from calreg.files.grizli import GrizliEntry, GrizliGradient, write_grizli
 from calreg.files.parquet import ParquetTable, write_parquet
 from calreg.files.recipe import (
@@ -29,22 +30,6 @@ if TYPE_CHECKING:
 
     from calreg.db.engine import Connection, Database
     from calreg.instruments import Instrument
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """A file that was exported.
-
-    Attributes
-    ----------
-    path : Path
-    file_sha256 : str
-    n_sets : int
-    """
-
-    path: Path
-    file_sha256: str
-    n_sets: int
 
 
 @dataclass(frozen=True)
@@ -75,7 +60,7 @@ def export_recipe(
 ) -> Delivery:
     """Write the published table's form: columns, sense, with units and provenance."""
     with database.write() as connection:
-        sets = _one_set_per_key(
+        sets = one_set_per_key(
             connection,
             SetFilter(pmap=pmap, field=field, flux_kind=flux_kind, as_of_utc=as_of_utc),
         )
@@ -162,7 +147,7 @@ def export_grizli(
     should take out; the file says so beside the number, with the offset at d = 0.
     """
     with database.write() as connection:
-        sets = _one_set_per_key(
+        sets = one_set_per_key(
             connection,
             SetFilter(pmap=pmap, field=field, flux_kind=flux_kind, as_of_utc=as_of_utc),
         )
@@ -232,40 +217,6 @@ def export_parquet(
         return _record(connection, "parquet", paths, sets, created_utc)
 
 
-def _one_set_per_key(connection: Connection, wanted: SetFilter) -> list[StoredSet]:
-    """Return the current sets of one context, one for each band and array id.
-
-    Raises
-    ------
-    NoCalibrationError
-        If there is none.
-    InvalidValueError
-        If a key has several, from different fields or fluxes.
-    """
-    sets = load_sets(connection, wanted)
-    if not sets:
-        known = sorted({stored.pmap for stored in load_sets(connection, SetFilter())})
-        names = ", ".join(pmap.name for pmap in known) or "none yet"
-        msg = (
-            f"no coefficient set for {wanted.pmap}"
-            f"{f' in field {wanted.field!r}' if wanted.field else ''}: there are sets for {names}; "
-            "run calreg refit after ingesting two epochs with opposite rolls"
-        )
-        raise NoCalibrationError(msg)
-    seen: dict[tuple[str, str], StoredSet] = {}
-    for stored in sets:
-        other = seen.setdefault((stored.band, stored.array_id), stored)
-        if other is not stored:
-            msg = (
-                f"{stored.band} array {stored.array_id} has two current sets: "
-                f"field {other.field!r} ({other.image_kind}, {other.flux_kind}) and "
-                f"field {stored.field!r} ({stored.image_kind}, {stored.flux_kind}); "
-                "choose with --field or --flux"
-            )
-            raise InvalidValueError(msg)
-    return sets
-
-
 def _record(
     connection: Connection,
     kind: str,
@@ -274,21 +225,8 @@ def _record(
     created_utc: datetime,
 ) -> list[Delivery]:
     """Write a delivery row for every file."""
-    deliveries = []
-    for path in paths:
-        delivery = Delivery(path, sha256_of(path), len(sets))
-        row = {
-            "kind": kind,
-            "file_name": path.name,
-            "directory": str(path.resolve().parent),
-            "file_size_bytes": path.stat().st_size,
-            "file_sha256": delivery.file_sha256,
-            "created_utc": created_utc,
-            "code_version": __version__,
-        }
-        insert_delivery(connection, row, [stored.pk for stored in sets])
-        deliveries.append(delivery)
-    return deliveries
+    set_pks = [stored.pk for stored in sets]
+    return [record_delivery(connection, kind, path, set_pks, created_utc) for path in paths]
 
 
 def import_recipe(database: Database, path: Path, *, pmap: Pmap, source: str) -> ImportReport:

@@ -10,7 +10,7 @@ from calreg.registry.base import PathLike, RegistryBase, pmap_of
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from calreg import deliver
+    from calreg.deliveries import Delivery
     from calreg.domain import Pmap
 
 
@@ -26,7 +26,7 @@ class ExportMethods(RegistryBase):
         flux_kind: str | None = None,
         as_of_utc: datetime | None = None,
         overwrite: bool = False,
-    ) -> deliver.Delivery:
+    ) -> Delivery:
         """Write the current sets of a context in the form of the published table.
 
         Parameters
@@ -76,7 +76,7 @@ class ExportMethods(RegistryBase):
         flux_kind: str | None = None,
         as_of_utc: datetime | None = None,
         overwrite: bool = False,
-    ) -> deliver.Delivery:
+    ) -> Delivery:
         """Write a context's current sets as grizli's divisors; the rest as in `export_recipe`."""
         from calreg import deliver
 
@@ -91,9 +91,7 @@ class ExportMethods(RegistryBase):
             overwrite=overwrite,
         )
 
-    def export_parquet(
-        self, directory: PathLike, *, overwrite: bool = False
-    ) -> list[deliver.Delivery]:
+    def export_parquet(self, directory: PathLike, *, overwrite: bool = False) -> list[Delivery]:
         """Write every table as Parquet, one file each (extra ``arrow``)."""
         from calreg import deliver
 

@@ -15,6 +15,7 @@ from calreg.db.schema import (
     PairGroupRow,
     PmapRow,
     SetInputRow,
+    ZeroPointRow,
 )
 
 if TYPE_CHECKING:
@@ -143,3 +144,40 @@ def first_exposure_mjd(connection: sa.Connection, pmap: Pmap) -> float | None:
         .where(PmapRow.number == pmap.number)
     )
     return connection.scalar(statement)
+
+
+@dataclass(frozen=True)
+class SeenZeroPoint:
+    """A PHOTMJSR in the headers of exposures or mosaics; `pixar_sr` is None from mosaics."""
+
+    filter: str
+    pupil: str
+    band: str
+    subarray: str
+    photmjsr: float
+    pixar_sr: float | None
+    source: str
+
+
+def load_seen_zero_points(connection: sa.Connection, pmap: Pmap, array: str) -> list[SeenZeroPoint]:
+    """Return what the headers of an array's images say under a context, all bands."""
+    columns = (
+        ZeroPointRow.filter,
+        ZeroPointRow.pupil,
+        ZeroPointRow.band,
+        ZeroPointRow.subarray,
+        ZeroPointRow.photmjsr,
+        ZeroPointRow.pixar_sr,
+        ZeroPointRow.source,
+    )
+    statement = (
+        sa.select(*columns)
+        .join(PmapRow, PmapRow.id == ZeroPointRow.pmap_id)
+        .where(
+            PmapRow.number == pmap.number,
+            ZeroPointRow.array == array,
+            ZeroPointRow.source.like("% header"),
+        )
+        .order_by(*columns[:5])
+    )
+    return [SeenZeroPoint(*row) for row in connection.execute(statement)]
