@@ -21,6 +21,7 @@ _NAMES = (
     "reading",
     "matching",
     "headers",
+    "files",
     "refits",
     "questions",
     "startup",

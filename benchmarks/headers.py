@@ -31,7 +31,7 @@ _AT_LEAST = 2.0
 def run(setting: Setting) -> Iterator[Result]:
     """Ingest exposures of 8 MB and 8 HDUs, the whole command, beside astropy's reading alone."""
     n_files = _N_FILES_QUICK if setting.is_quick else _N_FILES
-    paths = _write_exposures(setting.folder, n_files)
+    paths = write_exposures(setting.folder, n_files)
     n_bytes = sum(path.stat().st_size for path in paths) / n_files
     with fits.open(paths[0]) as hdus:
         n_hdus = len(hdus)
@@ -40,7 +40,7 @@ def run(setting: Setting) -> Iterator[Result]:
     for engine in ENGINES:
         case = _Case(setting, engine, paths)
         ours = Contender("Registry.ingest", case.ingest, prepare=case.renew)
-        peer = Contender("astropy", lambda: _read_with_astropy(paths, wanted))
+        peer = Contender("astropy", lambda: read_with_astropy(paths, wanted))
         alternate([ours, peer], setting.n_rounds)
         ratio = peer.median_s / ours.median_s
         yield Result(
@@ -75,7 +75,7 @@ class _Case:
             raise RuntimeError(msg)
 
 
-def _read_with_astropy(paths: Sequence[Path], wanted: Sequence[tuple[str, str]]) -> None:
+def read_with_astropy(paths: Sequence[Path], wanted: Sequence[tuple[str, str]]) -> None:
     """Open every file lazily and read the cards of the two headers."""
     for path in paths:
         with fits.open(path) as hdus:
@@ -84,7 +84,7 @@ def _read_with_astropy(paths: Sequence[Path], wanted: Sequence[tuple[str, str]])
                 headers[hdu].get(card)
 
 
-def _write_exposures(folder: Path, n_files: int) -> list[Path]:
+def write_exposures(folder: Path, n_files: int) -> list[Path]:
     """Write exposures with the headers of the simulated JWIDF and larger, empty pixels."""
     n_epochs = -(-n_files // 120)
     programme = simulate_jwidf(n_epochs=n_epochs, pmaps=("jwst_1130.pmap",))

@@ -12,6 +12,7 @@ from calreg.db.engine import default_url, init_database, open_database, upgrade_
 from calreg.instruments import load_instrument
 from calreg.registry.data import DataMethods
 from calreg.registry.exports import ExportMethods
+from calreg.registry.files import FileMethods
 from calreg.registry.questions import QuestionMethods
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from calreg.db.health import DatabaseDescription, Problem
 
 
-class Registry(DataMethods, QuestionMethods, ExportMethods):
+class Registry(DataMethods, QuestionMethods, ExportMethods, FileMethods):
     """An open registry of photometric offsets between detectors.
 
     Parameters
