@@ -12,8 +12,9 @@ from calreg.astrometry import (
     ASTROMETRY_MAG_LIMIT,
     AstrometryRow,
     BandEpochs,
+    OffsetSample,
     measure_astrometry,
-    raw_offsets_mas,
+    raw_offsets,
 )
 from calreg.db.queries.pairs import (
     CatalogImage,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from calreg.db.engine import Connection
     from calreg.db.queries.pairs import StoredGroup
     from calreg.db.queries.sets import FitKey
-    from calreg.domain import IntArray
+    from calreg.domain import BoolArray, IntArray
     from calreg.science.settings import FitSettings
 
 Columns = dict[str, "npt.NDArray[Any]"]
@@ -76,7 +77,10 @@ class PairingReport:
 
 @dataclass(frozen=True)
 class _NewGroup:
-    """Two catalogs that were matched just now, with their pairs as columns."""
+    """Two catalogs that were matched just now, with their pairs as columns.
+
+    The last three are of all stored pairs, shape (n_pairs,) or (2, n_pairs).
+    """
 
     image_i: CatalogImage
     image_j: CatalogImage
@@ -85,7 +89,9 @@ class _NewGroup:
     pairs: Columns
     n_matched: int
     n_ambiguous: int
+    is_astrometric: BoolArray
     offsets_mas: FloatArray
+    is_known_size: BoolArray
 
 
 def fit_key(image: CatalogImage) -> FitKey:
@@ -179,8 +185,8 @@ def match_new_catalogs(
         detections = fetch_detections(connection, catalog_ids)
         by_field[key[0]] += _match(pairs, detections, settings)
     for field_id, new in sorted(by_field.items()):
-        _store(connection, field_id, new, settings, fit_run_id, report)
-        report.astrometry += _astrometry(new, epoch_names)
+        source_ids = _store(connection, field_id, new, settings, fit_run_id, report)
+        report.astrometry += _astrometry(new, source_ids, epoch_names)
     progress("matching", len(plan.wanted), len(plan.wanted))
     return report
 
@@ -269,7 +275,9 @@ def _new_group(
     is_stored = is_measured & (
         pairs["mag_err_i"] + pairs["mag_err_j"] <= 2.0 * MAG_PER_RELATIVE_FLUX / min_snr
     )
-    is_clean = is_stored & (flags == 0)
+    is_bright, offsets_mas, is_known_size = raw_offsets(
+        side_i, side_j, row_i[is_stored], row_j[is_stored]
+    )
     return _NewGroup(
         image_i,
         image_j,
@@ -278,7 +286,9 @@ def _new_group(
         pairs={name: values[is_stored] for name, values in pairs.items()},
         n_matched=int(is_measured.sum()),
         n_ambiguous=int((is_measured & is_ambiguous).sum()),
-        offsets_mas=raw_offsets_mas(side_i, side_j, row_i[is_clean], row_j[is_clean]),
+        is_astrometric=is_bright & (flags[is_stored] == 0),
+        offsets_mas=offsets_mas,
+        is_known_size=is_known_size,
     )
 
 
@@ -307,8 +317,8 @@ def _store(
     settings: FitSettings,
     fit_run_id: int,
     report: PairingReport,
-) -> None:
-    """Write the new groups of one field with their pairs, sources and variable sources."""
+) -> list[IntArray]:
+    """Write the new groups of one field with all that belongs to them; return their sources."""
     counts = [group.pairs["ra_deg"].size for group in new]
     of_group = np.repeat(np.arange(len(new)), counts)
     joined: Columns = {
@@ -329,6 +339,7 @@ def _store(
     report.n_pairs += sum(group.n_matched for group in new)
     report.n_ambiguous += sum(group.n_ambiguous for group in new)
     report.n_variable += int(np.unique(variable["source_id"]).size)
+    return np.split(joined["source_id"], np.cumsum(counts)[:-1])
 
 
 def _patch_columns(
@@ -426,17 +437,26 @@ def _group_row(group: _NewGroup, settings: FitSettings, fit_run_id: int) -> dict
     }
 
 
-def _astrometry(groups: list[_NewGroup], epoch_names: dict[int, str]) -> list[AstrometryRow]:
+def _astrometry(
+    groups: list[_NewGroup], source_ids: list[IntArray], epoch_names: dict[int, str]
+) -> list[AstrometryRow]:
     """Gather the offsets of all patches of a band and epoch pair."""
-    gathered: dict[BandEpochs, list[FloatArray]] = defaultdict(list)
-    for group in groups:
+    gathered: dict[BandEpochs, list[OffsetSample]] = defaultdict(list)
+    for group, source_id in zip(groups, source_ids, strict=True):
         image_i, image_j = group.image_i, group.image_j
-        key = (
+        key = BandEpochs(
             image_i.field_name,
             image_i.pmap.name,
             image_i.band,
             epoch_names[image_i.epoch_id],
             epoch_names[image_j.epoch_id],
+            image_i.image_kind,
+            (image_i.flux_kind, image_i.aperture),
         )
-        gathered[key].append(group.offsets_mas)
-    return measure_astrometry(gathered)
+        is_used = group.is_astrometric
+        gathered[key].append(
+            OffsetSample(
+                source_id[is_used], group.offsets_mas[:, is_used], group.is_known_size[is_used]
+            )
+        )
+    return [row for row, _ in measure_astrometry(gathered)]

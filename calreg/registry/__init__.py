@@ -13,6 +13,7 @@ from calreg.instruments import load_instrument
 from calreg.registry.data import DataMethods
 from calreg.registry.exports import ExportMethods
 from calreg.registry.files import FileMethods
+from calreg.registry.pixels import PixelMethods
 from calreg.registry.questions import QuestionMethods
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from calreg.db.health import DatabaseDescription, Problem
 
 
-class Registry(DataMethods, QuestionMethods, ExportMethods, FileMethods):
+class Registry(DataMethods, QuestionMethods, ExportMethods, FileMethods, PixelMethods):
     """An open registry of photometric offsets between detectors.
 
     Parameters

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from calreg import Registry
-from calreg.astrometry import stored_offsets_mas
+from calreg.astrometry import OffsetSample, Sizes, stored_offsets
 from calreg.catalogdoor import CatalogDoor
 from calreg.db.engine import open_database
 from calreg.db.queries.exposures import add_ingest, find_images
@@ -193,23 +193,28 @@ def test_what_was_variable_in_replaced_numbers_is_judged_anew(
 # --- position offsets -----------------------------------------------------------------------------
 
 
+def n_of(samples: dict[int, OffsetSample], group_id: int) -> int:
+    """Return the number of offsets of a group."""
+    return int(samples[group_id].offsets_mas.shape[1])
+
+
 def test_stored_offsets_are_those_that_refit_reported(db_url: str, small_files: Files) -> None:
     with Registry(db_url) as registry:
         registry.ingest(small_files.select(band=BAND))
         reported = registry.refit().pairing.astrometry
     with open_database(db_url) as database, database.read() as connection:
         groups = load_groups(connection)
-        offsets = stored_offsets_mas(connection, [group.id for group in groups])
-        assert stored_offsets_mas(connection, []) == {}
-        assert stored_offsets_mas(connection, [groups[0].id], compact_only=True) == {}
-    by_epochs: dict[tuple[int, int], list[np.ndarray]] = {}
+        offsets = stored_offsets(connection, [group.id for group in groups])
+        assert stored_offsets(connection, []) == {}
+        assert stored_offsets(connection, [groups[0].id], sizes=Sizes.COMPACT) == {}
+    by_epochs: dict[tuple[int, int], list[OffsetSample]] = {}
     for group in groups:
         if group.id in offsets:
             key = (group.epoch_i_id, group.epoch_j_id)
             by_epochs.setdefault(key, []).append(offsets[group.id])
     found = []
     for parts in by_epochs.values():
-        joined = np.concatenate(parts, axis=1)
+        joined = OffsetSample.joined(parts).offsets_mas
         median = np.median(joined, axis=1)
         mad = np.median(np.abs(joined - median[:, None]), axis=1)
         found.append((joined.shape[1], median[0], mad[0], median[1], mad[1]))
@@ -229,21 +234,21 @@ def test_extended_sources_do_not_count(db_url: str, small_files: Files) -> None:
         with database.write() as connection:
             groups = load_groups(connection)
             ids = [group.id for group in groups]
-            all_of = stored_offsets_mas(connection, ids)
-            bright = stored_offsets_mas(connection, ids, mag_limit=20.0)
+            all_of = stored_offsets(connection, ids)
+            bright = stored_offsets(connection, ids, mag_limit=20.0)
             first = min(group.catalog_i_id for group in groups)
             update = sa.update(DetectionRow).where(DetectionRow.catalog_id == first)
             connection.execute(update.where(DetectionRow.number % 2 == 0).values(compactness=0))
             connection.execute(update.where(DetectionRow.number % 2 == 1).values(compactness=1))
         with database.read() as connection:
-            known = stored_offsets_mas(connection, ids)
-            compact = stored_offsets_mas(connection, ids, compact_only=True)
+            known = stored_offsets(connection, ids)
+            compact = stored_offsets(connection, ids, sizes=Sizes.COMPACT)
     touched = [group.id for group in groups if group.catalog_i_id == first]
     assert touched
     for group_id in touched:
-        assert 0 < known[group_id].shape[1] < all_of[group_id].shape[1]
-        assert 0 < bright[group_id].shape[1] < all_of[group_id].shape[1]
+        assert 0 < n_of(known, group_id) < n_of(all_of, group_id)
+        assert 0 < n_of(bright, group_id) < n_of(all_of, group_id)
     # The other epoch is not known to be compact.
     assert compact == {}
     others = set(all_of) - set(touched)
-    assert all(known[n].shape == all_of[n].shape for n in others)
+    assert all(n_of(known, n) == n_of(all_of, n) for n in others)

@@ -43,6 +43,8 @@ class PatchGroup:
     image_kind: str
     flux_kind: str
     aperture: str
+    catalog_i_id: int
+    catalog_j_id: int
     epoch_i_id: int
     epoch_j_id: int
     array_i: str
@@ -78,6 +80,8 @@ def load_patch_groups(
             PairGroupRow.image_kind,
             PairGroupRow.flux_kind,
             PairGroupRow.aperture,
+            PairGroupRow.catalog_i_id,
+            PairGroupRow.catalog_j_id,
             PairGroupRow.epoch_i_id,
             PairGroupRow.epoch_j_id,
             PairGroupRow.array_i,

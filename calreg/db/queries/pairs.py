@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,17 @@ class CatalogImage:
     roll_deg: float
     expmid_mjd_utc: float
     s_region: str
+
+
+@dataclass(frozen=True)
+class MeasuredImage:
+    """An image of a catalog, and how that was measured.
+
+    `settings` are those of the catalog, as text by name.
+    """
+
+    file_name: str
+    settings: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -167,6 +179,21 @@ def fetch_detections(
     return {
         catalog_id: {name: values[start:end] for name, values in table.items()}
         for catalog_id, start, end in zip(wanted, starts, ends, strict=True)
+    }
+
+
+def load_measured_images(
+    connection: sa.Connection, catalog_ids: Iterable[int]
+) -> dict[int, MeasuredImage]:
+    """Return, by catalog, its image and its settings."""
+    statement = (
+        sa.select(CatalogRow.id, ExposureRow.file_name, CatalogRow.settings)
+        .join(ExposureRow, ExposureRow.id == CatalogRow.exposure_id)
+        .where(CatalogRow.id.in_(integer_list(connection, sorted(set(catalog_ids)))))
+    )
+    return {
+        row.id: MeasuredImage(row.file_name, json.loads(row.settings))
+        for row in connection.execute(statement)
     }
 
 
@@ -306,7 +333,7 @@ def fetch_offset_pairs(
     group_ids: Sequence[int],
     *,
     mag_limit: float,
-    compact_only: bool,
+    compactness: Sequence[int],
 ) -> dict[str, NDArray[Any]]:
     """Read the positions in both epochs of the bright clean pairs of some groups.
 
@@ -316,23 +343,26 @@ def fetch_offset_pairs(
     group_ids : sequence of int
     mag_limit : float
         Faintest magnitude in either epoch [mag].
-    compact_only : bool
-        Leave out what is not known to be compact in both epochs; otherwise only what is known to be
-        extended in one of them.
+    compactness : sequence of int
+        What may be known of a source's size in either epoch: 1 compact, 0 extended, -1 unknown.
 
     Returns
     -------
     dict of str to ndarray, shape (n_pairs,)
-        Columns group_id, ra_i_deg, dec_i_deg, ra_j_deg and dec_j_deg, in the order of groups.
+        Columns group_id, source_id, and of either epoch ra_i_deg, dec_i_deg, compactness_i and so
+        on, in the order of groups.
     """
     side_i, side_j = aliased(DetectionRow), aliased(DetectionRow)
     statement = (
         sa.select(
             PairRow.group_id,
+            PairRow.source_id,
             side_i.ra_deg.label("ra_i_deg"),
             side_i.dec_deg.label("dec_i_deg"),
+            side_i.compactness.label("compactness_i"),
             side_j.ra_deg.label("ra_j_deg"),
             side_j.dec_deg.label("dec_j_deg"),
+            side_j.compactness.label("compactness_j"),
         )
         .join(PairGroupRow, PairGroupRow.id == PairRow.group_id)
         .join(
@@ -348,10 +378,9 @@ def fetch_offset_pairs(
             PairRow.flags == 0,
             PairRow.mag_i < mag_limit,
             PairRow.mag_j < mag_limit,
+            side_i.compactness.in_(list(compactness)),
+            side_j.compactness.in_(list(compactness)),
         )
         .order_by(PairRow.group_id, PairRow.number_i, PairRow.number_j)
     )
-    for side in (side_i, side_j):
-        wanted = side.compactness == 1 if compact_only else side.compactness != 0
-        statement = statement.where(wanted)
     return fetch_columns(connection, statement)

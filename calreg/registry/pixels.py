@@ -1,0 +1,74 @@
+"""Methods that begin with pixels, or judge them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from calreg.registry.base import PathLike, RegistryBase, optional_pmap
+
+if TYPE_CHECKING:
+    from calreg.astrometryreport import AstrometryReport
+    from calreg.domain import Pmap
+
+
+class PixelMethods(RegistryBase):
+    """Astrometry and difference images."""
+
+    def astrometry(
+        self,
+        *,
+        pmap: str | Pmap | None = None,
+        band: str | None = None,
+        field: str | None = None,
+        mag_limit: float = 22.0,
+        sizes: str = "not extended",
+        max_sep_arcsec: float = 0.1,
+    ) -> AstrometryReport:
+        """Measure position offsets between epochs (the paper's Table 1).
+
+        Parameters
+        ----------
+        pmap, band, field : str, optional
+            Which epoch pairs; all if not given.
+        mag_limit : float
+            Sources are brighter than this in both epochs [mag AB].
+        sizes : str
+            ``not extended`` leaves out what is known to be, ``compact`` what is not known to be
+            compact, ``all`` nothing.
+        max_sep_arcsec : float
+            Search radius of the refit whose pairs are meant [arcsec].
+
+        Returns
+        -------
+        AstrometryReport
+            One row per band and epoch pair, and what is not matched yet.
+
+        Raises
+        ------
+        InvalidValueError, UnknownKeyError
+            If a key cannot be one.
+        """
+        from calreg.astrometry import Sizes
+        from calreg.astrometryreport import report_astrometry
+        from calreg.science.settings import FitSettings
+
+        with self._database.read() as connection:
+            return report_astrometry(
+                connection,
+                pmap=optional_pmap(pmap),
+                band=self._band(band),
+                field=field,
+                mag_limit=mag_limit,
+                sizes=Sizes(sizes),
+                settings=FitSettings(max_sep_arcsec=max_sep_arcsec),
+            )
+
+    @staticmethod
+    def plot_astrometry(
+        report: AstrometryReport, path: PathLike, *, overwrite: bool = False
+    ) -> None:
+        """Draw the position offsets of a report as PNG, PDF or SVG (extra ``plots``)."""
+        from calreg.report.astrometry import plot_astrometry
+
+        plot_astrometry(report.rows, report.offsets_mas, Path(path), overwrite=overwrite)
