@@ -13,7 +13,7 @@ from calreg.report.style import (
     BOX,
     GREY,
     INK,
-    VERMILLION,
+    VERMILION,
     new_figure,
     require_format,
     require_matplotlib,
@@ -106,7 +106,7 @@ def _draw(panel: SubFigure, row: AstrometryRow, offsets: FloatArray, half_width:
     inside = np.abs(offsets).max(axis=0) <= half_width
     _draw_scatter(scatter, row, offsets[:, inside], half_width)
     bins = np.linspace(-half_width, half_width, _N_BINS + 1).tolist()
-    top.hist(offsets[0], bins=bins, color=VERMILLION)
+    top.hist(offsets[0], bins=bins, color=VERMILION)
     side.hist(offsets[1], bins=bins, color=BLUE, orientation="horizontal")
     top.axvline(row.ra_median_mas, color=INK, lw=1.0)
     side.axhline(row.dec_median_mas, color=INK, lw=1.0)
@@ -133,14 +133,14 @@ def _draw_scatter(axis: Axes, row: AstrometryRow, offsets: FloatArray, half_widt
         draw_line(0.0, color=GREY, lw=0.6, ls=(0, (4, 3)), zorder=1)
     axis.plot(*offsets, ls="none", marker="o", ms=3.2, mew=0, color=GREY, alpha=0.7, zorder=2)
     centre = (row.ra_median_mas, row.dec_median_mas)
-    axis.errorbar(*centre, xerr=row.ra_mad_mas, color=VERMILLION, lw=2.2, capsize=3, zorder=4)
+    axis.errorbar(*centre, xerr=row.ra_mad_mas, color=VERMILION, lw=2.2, capsize=3, zorder=4)
     axis.errorbar(*centre, yerr=row.dec_mad_mas, color=BLUE, lw=2.2, capsize=3, zorder=4)
     axis.set_xlim(-half_width, half_width)
     axis.set_ylim(-half_width, half_width)
     axis.set_aspect("equal")
     axis.set_xlabel(
         f"ΔRA cos δ [mas]   {_plain(row.ra_median_mas)} ± {row.ra_mad_mas:.1f}",
-        color=VERMILLION,
+        color=VERMILION,
         fontsize=9,
     )
     axis.set_ylabel(
