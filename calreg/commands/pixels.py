@@ -28,6 +28,24 @@ def register(app: typer.Typer) -> None:
     app.command()(astrometry)
 
 
+_MagLimit = Annotated[
+    float, typer.Option("--mag-limit", help="Faintest magnitude in either epoch [mag AB].")
+]
+_IsCompact = Annotated[
+    bool | None,
+    typer.Option(
+        "--compact/--all",
+        help="Only sources known to be compact, or extended ones too. "
+        "[default: leave out those known to be extended]",
+        show_default=False,
+    ),
+]
+_Plot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot", metavar="FILE", help="Draw the offsets too: PNG, PDF or SVG by its name."
+    ),
+]
 _ASTROMETRY_COLUMNS = [
     Column("field", "field"),
     Column("pmap", "pmap"),
@@ -49,25 +67,10 @@ def astrometry(
     pmap: PmapOption = None,
     band: BandOption = None,
     field: FieldOption = None,
-    mag_limit: Annotated[
-        float, typer.Option("--mag-limit", help="Faintest magnitude in either epoch [mag AB].")
-    ] = 22.0,
-    is_compact: Annotated[
-        bool | None,
-        typer.Option(
-            "--compact/--all",
-            help="Only sources known to be compact, or extended ones too. "
-            "[default: leave out those known to be extended]",
-            show_default=False,
-        ),
-    ] = None,
+    mag_limit: _MagLimit = 22.0,
+    is_compact: _IsCompact = None,
     max_sep: MaxSepOption = 0.1,
-    plot: Annotated[
-        Path | None,
-        typer.Option(
-            "--plot", metavar="FILE", help="Draw the offsets too: PNG, PDF or SVG by its name."
-        ),
-    ] = None,
+    plot: _Plot = None,
     overwrite: OverwriteOption = False,
     db: Db = None,
     output_format: Format = None,
