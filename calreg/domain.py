@@ -95,6 +95,37 @@ class FluxKind(StrEnum):
     PSF = "psf"
 
 
+class ZeroPointKind(StrEnum):
+    """What a stored PHOTMJSR is."""
+
+    HEADER = "header"
+    """Of an exposure: the table's value over the correction for its time."""
+    TABLE = "table"
+    """Row of a photom file."""
+    TIMED = "timed"
+    """Row of a photom file with TIMECOEFF: no exposure has this value but by chance."""
+    PUBLISHED = "published"
+    """As others wrote it down."""
+
+
+class Status(StrEnum):
+    """What is known of a number or a name."""
+
+    OK = "ok"
+    UNKNOWN = "unknown"
+    """A value is missing; that is never zero, and never "no change"."""
+    CONFLICT = "conflict"
+    """Sources disagree beyond their precision; they are never averaged."""
+
+
+class ReferenceKind(StrEnum):
+    """What sort of reference file may move magnitudes."""
+
+    PHOTOM = "photom"
+    FLAT = "flat"
+    AREA = "area"
+
+
 class RollRelation(StrEnum):
     """How the rolls of two epochs compare."""
 

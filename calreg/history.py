@@ -7,8 +7,9 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from calreg.db.queries.answers import StoredZeroPoint, load_solutions, load_zero_points
+from calreg.db.queries.answers import load_solutions
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
+from calreg.db.queries.zeropoints import StoredZeroPoint, load_zero_points
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from calreg.db.queries.answers import StoredSolution, load_solutions
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
+from calreg.domain import Status
 from calreg.errors import InvalidValueError, NoCalibrationError
 from calreg.science.contexts import DeltaMag, carried_offset
 from calreg.zeropoints import (
-    Status,
     ZeroPointKey,
     ZeroPoints,
     load_zero_point_book,

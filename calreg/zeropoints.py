@@ -1,13 +1,20 @@
-"""PHOTMJSR under every context: one value where the sources agree, else what is the matter."""
+"""PHOTMJSR under every context: one value where the sources agree, else what is the matter.
+
+A value is taken from what was recorded under the context itself, from what was recorded elsewhere
+for the photom file that the context names (a reference file never changes under its name), and from
+contexts that were declared equal. All of them must agree within their precision.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from calreg.db.queries.answers import StoredZeroPoint, load_zero_points
+from calreg.db.queries.contexts import StoredEquality, load_equalities, load_references
+from calreg.db.queries.zeropoints import StoredZeroPoint, load_zero_points
+from calreg.domain import Pmap, ReferenceKind, Status, ZeroPointKind
+from calreg.references import KnownReference, References
 from calreg.science.contexts import (
     NO_CHANGE,
     DeltaMag,
@@ -15,35 +22,19 @@ from calreg.science.contexts import (
     agree,
     magnitude_change,
     most_precise,
-    single_precision,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from calreg.db.engine import Connection
-    from calreg.domain import Pmap
 
 FULL = "FULL"
 """Subarray of full frames."""
 
-
-class Status(StrEnum):
-    """What is known of a number."""
-
-    OK = "ok"
-    UNKNOWN = "unknown"
-    CONFLICT = "conflict"
-
-
-def worst_status(statuses: Iterable[Status]) -> Status:
-    """Return what is known of a number that rests on several others."""
-    found = set(statuses)
-    for status in (Status.CONFLICT, Status.UNKNOWN):
-        if status in found:
-            return status
-    return Status.OK
+EVERY_SUBARRAY = ""
+"""Of a value that holds for every one: a table without that column, or a publication."""
 
 
 class ZeroPointKey(NamedTuple):
@@ -53,6 +44,12 @@ class ZeroPointKey(NamedTuple):
     filter: str
     pupil: str
     subarray: str = FULL
+
+    @property
+    def text(self) -> str:
+        """The key in a few words, ``nrca1 F200W``; the subarray where it is not the full frame."""
+        words = (self.array, self.filter, self.pupil, self.subarray)
+        return " ".join(word for word in words if word not in ("CLEAR", FULL, EVERY_SUBARRAY))
 
 
 @dataclass(frozen=True)
@@ -68,6 +65,9 @@ class KnownZeroPoint:
         Photom reference file; empty where unknown.
     source : str
         Where the value was seen.
+    via : str
+        How a value that was recorded under another context comes to count; empty for the context's
+        own.
     reason : str
         Why there is no value.
     """
@@ -77,6 +77,7 @@ class KnownZeroPoint:
     pixar_sr: Rounded | None = None
     r_photom: str = ""
     source: str = ""
+    via: str = ""
     reason: str = ""
 
 
@@ -92,6 +93,8 @@ class ArrayChange:
     first, second : KnownZeroPoint
     reason : str
         Why there is no change.
+    via : tuple of str
+        What it rests on besides values of the two contexts.
     """
 
     status: Status
@@ -99,6 +102,7 @@ class ArrayChange:
     first: KnownZeroPoint
     second: KnownZeroPoint
     reason: str = ""
+    via: tuple[str, ...] = ()
 
     @property
     def pixar_change_mag(self) -> float | None:
@@ -108,92 +112,239 @@ class ArrayChange:
         return magnitude_change(self.first.pixar_sr, self.second.pixar_sr).mag
 
 
-@dataclass
+def worst_status(statuses: Iterable[Status]) -> Status:
+    """Return what is known of a number that rests on several others."""
+    found = set(statuses)
+    for status in (Status.CONFLICT, Status.UNKNOWN):
+        if status in found:
+            return status
+    return Status.OK
+
+
+class _Candidate(NamedTuple):
+    """A stored value, and how it comes to count."""
+
+    point: StoredZeroPoint
+    via: str
+
+    @property
+    def photmjsr(self) -> Rounded:
+        """The value with its precision."""
+        return Rounded(self.point.photmjsr, self.point.photmjsr_half_width)
+
+    @property
+    def text(self) -> str:
+        """Value, source and way in one phrase."""
+        return f"{self.photmjsr} ({self.point.source}) {self.via}".rstrip()
+
+
 class ZeroPoints:
     """The zero points that a registry has, by context and key.
 
-    Attributes
+    Parameters
     ----------
-    points : dict
-        Stored values by context and key.
+    points : iterable of StoredZeroPoint
+    references : References
+    equalities : sequence of StoredEquality
+        Those that hold.
     """
 
-    points: dict[tuple[Pmap, ZeroPointKey], list[StoredZeroPoint]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, stored: Iterable[StoredZeroPoint]) -> ZeroPoints:
-        """Sort stored values by context and key."""
-        points: dict[tuple[Pmap, ZeroPointKey], list[StoredZeroPoint]] = defaultdict(list)
-        for point in stored:
+    def __init__(
+        self,
+        points: Iterable[StoredZeroPoint],
+        references: References,
+        equalities: Sequence[StoredEquality] = (),
+    ) -> None:
+        self.references = references
+        self._points: dict[tuple[Pmap, ZeroPointKey], list[StoredZeroPoint]] = defaultdict(list)
+        self._by_file: dict[tuple[str, ZeroPointKey], list[StoredZeroPoint]] = defaultdict(list)
+        for point in points:
             key = ZeroPointKey(point.array, point.filter, point.pupil, point.subarray)
-            points[point.pmap, key].append(point)
-        return cls(dict(points))
+            self._points[point.pmap, key].append(point)
+            if point.r_photom:
+                self._by_file[point.r_photom, key].append(point)
+        self._equal = _equal_pmaps(equalities)
+        self._found: dict[tuple[Pmap, ZeroPointKey], KnownZeroPoint] = {}
+
+    def pmaps(self) -> set[Pmap]:
+        """Return the contexts that values were recorded under."""
+        return {pmap for pmap, _ in self._points}
+
+    def keys(self, *pmaps: Pmap) -> set[ZeroPointKey]:
+        """Return the keys that values were recorded of under some contexts, or their equals."""
+        wanted = {other for pmap in pmaps for other in (pmap, *self._equal.get(pmap, ()))}
+        return {key for pmap, key in self._points if pmap in wanted}
 
     def find(self, pmap: Pmap, key: ZeroPointKey) -> KnownZeroPoint:
-        """Return what is known of PHOTMJSR."""
-        found = self.points.get((pmap, key), [])
-        if not found:
-            reason = f"PHOTMJSR of {key.array} {_band_text(key)} under {pmap} is not recorded"
-            return KnownZeroPoint(Status.UNKNOWN, reason=reason)
-        values = [single_precision(point.photmjsr) for point in found]
-        if not agree(values):
-            told = ", ".join(
-                f"{point.photmjsr:.7g} ({point.source})"
-                for point in sorted(found, key=lambda point: point.photmjsr)
+        """Return what is known of PHOTMJSR under a context."""
+        if (pmap, key) not in self._found:
+            self._found[pmap, key] = self._find(pmap, key)
+        return self._found[pmap, key]
+
+    def photom_file(self, pmap: Pmap, key: ZeroPointKey) -> KnownReference:
+        """Return the photom file of a context, or of one that was declared equal."""
+        for other in (pmap, *self._equal.get(pmap, ())):
+            known = self.references.find(
+                other, key.array, ReferenceKind.PHOTOM, key.filter, key.pupil
             )
-            reason = f"{key.array} {_band_text(key)} under {pmap}: PHOTMJSR disagree: {told}"
-            return KnownZeroPoint(Status.CONFLICT, reason=reason)
+            if known.status is not Status.UNKNOWN:
+                return known
+        return known
+
+    def change(
+        self, pmap_1: Pmap, pmap_2: Pmap, key: ZeroPointKey, key_2: ZeroPointKey | None = None
+    ) -> ArrayChange:
+        """Return how the magnitudes on an array move from one context to another.
+
+        Parameters
+        ----------
+        pmap_1, pmap_2 : Pmap
+        key : ZeroPointKey
+        key_2 : ZeroPointKey, optional
+            Under the second context, where it is another subarray.
+
+        Returns
+        -------
+        ArrayChange
+            Exactly zero where both contexts have the same photom file, or were declared equal.
+        """
+        key_2 = key_2 or key
+        first, second = self.find(pmap_1, key), self.find(pmap_2, key_2)
+        if pmap_1 == pmap_2 and key == key_2:
+            return ArrayChange(Status.OK, NO_CHANGE, first, second)
+        via = tuple(dict.fromkeys(known.via for known in (first, second) if known.via))
+        if Status.CONFLICT not in (first.status, second.status):
+            same = self._sameness(pmap_1, pmap_2, key) if key == key_2 else ""
+            if same:
+                return ArrayChange(Status.OK, NO_CHANGE, first, second, via=(same,))
+            if first.photmjsr is not None and second.photmjsr is not None:
+                change = magnitude_change(first.photmjsr, second.photmjsr)
+                return ArrayChange(Status.OK, change, first, second, via=via)
+        reasons = dict.fromkeys(known.reason for known in (first, second) if known.reason)
+        status = worst_status((first.status, second.status))
+        return ArrayChange(status, None, first, second, reason="; ".join(reasons), via=via)
+
+    def _sameness(self, pmap_1: Pmap, pmap_2: Pmap, key: ZeroPointKey) -> str:
+        """Say why PHOTMJSR must be the same under two contexts; empty if nothing says so."""
+        equality = self._equal.get(pmap_1, {}).get(pmap_2)
+        if equality is not None:
+            return equality
+        files = [self.photom_file(pmap, key) for pmap in (pmap_1, pmap_2)]
+        if all(known.status is Status.OK for known in files):
+            first, second = (known.file_name for known in files)
+            if first == second:
+                return f"{key.array}: {first} under both contexts"
+        return ""
+
+    def _candidates(self, pmap: Pmap, key: ZeroPointKey) -> list[_Candidate]:
+        """Return every stored value that must be that of a context."""
+        keys = dict.fromkeys((key, key._replace(subarray=EVERY_SUBARRAY)))
+        found = [_Candidate(p, "") for k in keys for p in self._points.get((pmap, k), ())]
+        for other, equality in self._equal.get(pmap, {}).items():
+            found += [
+                _Candidate(p, equality) for k in keys for p in self._points.get((other, k), ())
+            ]
+        file = self.photom_file(pmap, key)
+        if file.status is Status.OK:
+            known = {id(candidate.point) for candidate in found}
+            found += [
+                _Candidate(p, f"{file.file_name} as under {p.pmap}")
+                for k in keys
+                for p in self._by_file.get((file.file_name, k), ())
+                if id(p) not in known
+            ]
+        return found
+
+    def _find(self, pmap: Pmap, key: ZeroPointKey) -> KnownZeroPoint:
+        """Work out what is known."""
+        found = self._candidates(pmap, key)
+        file = self.photom_file(pmap, key)
+        r_photom = file.file_name
+        if not found:
+            reason = f"PHOTMJSR of {key.text} under {pmap} is not recorded"
+            return KnownZeroPoint(Status.UNKNOWN, r_photom=r_photom, reason=reason)
+        timed = [c.point for c in found if c.point.kind is ZeroPointKind.TIMED]
+        if timed:
+            reason = (
+                f"PHOTMJSR of {key.text} under {pmap} depends on the time of the exposure "
+                f"(TIMECOEFF in {timed[0].r_photom}): there is no one value"
+            )
+            return KnownZeroPoint(Status.UNKNOWN, r_photom=r_photom, reason=reason)
+        values = [candidate.photmjsr for candidate in found]
+        if not agree(values):
+            ordered = sorted(found, key=lambda candidate: candidate.point.photmjsr)
+            told = ", ".join(dict.fromkeys(candidate.text for candidate in ordered))
+            reason = f"{key.text} under {pmap}: PHOTMJSR disagree: {told}"
+            return KnownZeroPoint(Status.CONFLICT, r_photom=r_photom, reason=reason)
         best = most_precise(values)
-        areas = [single_precision(p.pixar_sr) for p in found if p.pixar_sr is not None]
+        chosen = found[values.index(best)]
         return KnownZeroPoint(
             Status.OK,
             photmjsr=best,
-            pixar_sr=most_precise(areas) if areas and agree(areas) else None,
-            r_photom=next((point.r_photom for point in found if point.r_photom), ""),
-            source=found[values.index(best)].source,
-        )
-
-    def change(self, pmap_1: Pmap, pmap_2: Pmap, key: ZeroPointKey) -> ArrayChange:
-        """Return how the magnitudes on an array move from one context to another."""
-        first, second = self.find(pmap_1, key), self.find(pmap_2, key)
-        if pmap_1 == pmap_2:
-            return ArrayChange(Status.OK, NO_CHANGE, first, second)
-        if first.photmjsr is not None and second.photmjsr is not None:
-            change = magnitude_change(first.photmjsr, second.photmjsr)
-            return ArrayChange(Status.OK, change, first, second)
-        without = [known for known in (first, second) if known.photmjsr is None]
-        is_conflict = any(known.status is Status.CONFLICT for known in without)
-        return ArrayChange(
-            Status.CONFLICT if is_conflict else Status.UNKNOWN,
-            None,
-            first,
-            second,
-            reason="; ".join(known.reason for known in without),
+            pixar_sr=_pixel_area(found),
+            r_photom=r_photom,
+            source=chosen.point.source,
+            via=chosen.via,
         )
 
 
-def _band_text(key: ZeroPointKey) -> str:
-    """Name the band and, where it is not the full frame, the subarray."""
-    words = [key.filter, key.pupil, "" if key.subarray == FULL else key.subarray]
-    return " ".join(word for word in words if word and word != "CLEAR")
+def _pixel_area(found: Iterable[_Candidate]) -> Rounded | None:
+    """Return PIXAR_SR, None where it is unknown or sources disagree."""
+    areas = [
+        Rounded(point.pixar_sr, point.pixar_half_width_sr)
+        for point, _ in found
+        if point.pixar_sr is not None and point.pixar_half_width_sr is not None
+    ]
+    return most_precise(areas) if areas and agree(areas) else None
+
+
+def _equal_pmaps(equalities: Iterable[StoredEquality]) -> dict[Pmap, dict[Pmap, str]]:
+    """Return, for every context, those that it equals by any chain, with what says so."""
+    links: dict[Pmap, dict[Pmap, str]] = defaultdict(dict)
+    for equality in equalities:
+        first, second = equality.pmap_1, equality.pmap_2
+        text = f"declared equal: {first} = {second} ({equality.reason})"
+        links[first][second] = links[second][first] = text
+    equal: dict[Pmap, dict[Pmap, str]] = {}
+    for start in links:
+        reached: dict[Pmap, str] = {start: ""}
+        waiting = [start]
+        while waiting:
+            here = waiting.pop(0)
+            for other, text in sorted(links[here].items()):
+                if other not in reached:
+                    reached[other] = "; ".join(filter(None, (reached[here], text)))
+                    waiting.append(other)
+        del reached[start]
+        equal[start] = reached
+    return equal
 
 
 def load_zero_point_book(
-    connection: Connection, band: str, arrays: Iterable[str], as_of_utc: datetime | None = None
+    connection: Connection,
+    band: str | None = None,
+    arrays: Sequence[str] | None = None,
+    as_of_utc: datetime | None = None,
 ) -> ZeroPoints:
-    """Return the zero points of one band and some arrays.
+    """Return the zero points of one band and some arrays, or all.
 
     Parameters
     ----------
     connection : Connection
-    band : str
-    arrays : iterable of str
+    band : str, optional
+    arrays : sequence of str, optional
         Detectors.
     as_of_utc : datetime, optional
-        What the registry knew at this time.
+        What the registry knew at this time (aware).
 
     Returns
     -------
     ZeroPoints
     """
-    return ZeroPoints.of(load_zero_points(connection, band, list(arrays), as_of_utc))
+    points = load_zero_points(connection, band, arrays, as_of_utc)
+    references = load_references(connection, arrays=arrays, as_of_utc=as_of_utc)
+    return ZeroPoints(
+        points,
+        References(references, points),
+        load_equalities(connection, as_of_utc=as_of_utc),
+    )

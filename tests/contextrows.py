@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from calreg.db.queries.contexts import (
+    StoredReference,
+    insert_equality,
+    insert_new_references,
+)
 from calreg.db.schema import ExternalSolutionRow, IngestRow, PmapRow, ZeroPointRow
-from calreg.domain import Pmap
-from registryrows import DIGEST, add
+from calreg.domain import Pmap, ReferenceKind
+from calreg.science.contexts import single_precision
+from registryrows import DIGEST, MOMENT, add
 
 if TYPE_CHECKING:
     from calreg.db.columns import ColumnValue
@@ -42,9 +48,13 @@ class ContextRows:
             "pupil": "CLEAR",
             "band": "F200W",
             "subarray": "FULL",
-            "pixar_sr": None,
             "source": "cal header",
+            "kind": "header",
+            "photmjsr_half_width": single_precision(value).half_width,
         }
+        pixar_sr = values.get("pixar_sr")
+        if isinstance(pixar_sr, float):
+            plain["pixar_half_width_sr"] = single_precision(pixar_sr).half_width
         add(
             self.connection,
             ZeroPointRow,
@@ -75,4 +85,26 @@ class ContextRows:
             offset_ab_mag=offset_mag,
             offset_ab_err_mag=err_mag,
             **{**plain, **values},
+        )
+
+    def reference(self, pmap: str, array: str, kind: str, file_name: str, **values: str) -> None:
+        """Write a reference file of every band, from one mapping, unless told otherwise."""
+        plain = {"filter": "", "pupil": "", "useafter": "", "source": "mapping"}
+        reference = StoredReference(
+            pmap=Pmap.parse(pmap),
+            array=array,
+            kind=ReferenceKind(kind),
+            file_name=file_name,
+            **(plain | values),
+        )
+        insert_new_references(self.connection, [reference], self.ingest_id)
+
+    def equality(self, pmap_1: str, pmap_2: str, reason: str) -> None:
+        """Declare two contexts equal."""
+        insert_equality(
+            self.connection,
+            (Pmap.parse(pmap_1), Pmap.parse(pmap_2)),
+            reason=reason,
+            declared_utc=MOMENT,
+            code_version="test",
         )

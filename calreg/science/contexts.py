@@ -30,12 +30,15 @@ SINGLE_PRECISION = 2.0**-24
 SIGNIFICANT_SIGMA = 3.0
 """A measured offset that is further than this from the prediction disagrees with it."""
 
+_SMALL = 1e-4
+"""Numbers below are written with an exponent."""
+
 _NUMBER = re.compile(r"[+-]?(\d*)\.?(\d*)(?:[eE]([+-]?\d+))?")
 
 
 @dataclass(frozen=True)
 class Rounded:
-    """A positive number as it was written down.
+    """A positive number as it was written down; its text has the digits that are known.
 
     Attributes
     ----------
@@ -56,6 +59,13 @@ class Rounded:
     def err_mag(self) -> float:
         """Standard deviation of the rounding [mag]."""
         return MAG_PER_RELATIVE_FLUX * self.err / self.value
+
+    def __str__(self) -> str:
+        """Return the number with the digits that are known, seven at most."""
+        if self.half_width < 1e-7 * self.value or self.value < _SMALL:
+            return f"{self.value:.7g}"
+        n_decimals = max(0, -math.floor(math.log10(2.0 * self.half_width) + 1e-9))
+        return f"{self.value:.{n_decimals}f}"
 
 
 @dataclass(frozen=True)
@@ -172,15 +182,15 @@ def carried_offset(offset_ab: DeltaMag, change_a: DeltaMag, change_b: DeltaMag) 
     Parameters
     ----------
     offset_ab : DeltaMag
-        m_A - m_B under the first context, with its standard error.
+        Offset m_A - m_B under the first context, with its standard error.
     change_a, change_b : DeltaMag
         Of the two arrays, second context minus first.
 
     Returns
     -------
     DeltaMag
-        m_A - m_B under the second context. Errors add in quadrature: of the measurement, and of the
-        rounding of every PHOTMJSR. A gradient along the field is not touched by PHOTMJSR.
+        Offset m_A - m_B under the second context. Errors add in quadrature: of the measurement, and
+        of the rounding of every PHOTMJSR. A gradient along the field is not touched by PHOTMJSR.
 
     Examples
     --------

@@ -31,6 +31,7 @@ from calreg.db.health import check_database
 from calreg.db.schema import Base, IngestRow
 from calreg.db.verbs import Access
 from calreg.errors import ConflictError, DatabaseError, SchemaOutdatedError
+from contextrows import ContextRows
 from registryrows import add, add_catalog, add_exposure, add_pairs, refused_write
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ NEXT_REVISION = '''
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 
 def upgrade():
@@ -65,8 +66,8 @@ BAD_REVISION = '''
 
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 
 def upgrade():
@@ -165,7 +166,7 @@ def _ordered(text: str) -> tuple[str, list[str]]:
 def test_up_down_up_with_data_in_place(db_url: str) -> None:
     with open_database(db_url) as database, database.write() as connection:
         add_pairs(connection, 20)
-    assert migrate_database(db_url, "base") == ["0002", "0001"]
+    assert migrate_database(db_url, "base") == ["0003", "0002", "0001"]
     assert schema_state(db_url).status is SchemaStatus.UNINITIALISED
     with open_database(db_url, check_schema=False) as database, database.read() as connection:
         assert sa.inspect(connection).get_table_names() == [engine.VERSION_TABLE]
@@ -184,8 +185,8 @@ def test_data_of_the_first_revision_come_through(db_url: str) -> None:
         before = all_rows(database)
         with database.read() as connection:
             expected = structure(connection)
-    assert migrate_database(db_url, "0001") == ["0002"]
-    assert upgrade_database(db_url).after == "0002"
+    assert migrate_database(db_url, "0001") == ["0003", "0002"]
+    assert upgrade_database(db_url).after == "0003"
     with open_database(db_url) as database:
         # All was read from files, in its first version; whether it is compact is unknown.
         assert set(before["catalogs"]["version"]) == {1}
@@ -215,19 +216,19 @@ def test_a_rebuilt_parent_keeps_its_children_both_ways(db_url: str, later_migrat
         with database.write() as connection:
             add_pairs(connection, 20)
         before = all_rows(database)
-    (later_migrations / "0003_next.py").write_text(NEXT_REVISION)
+    (later_migrations / "0004_next.py").write_text(NEXT_REVISION)
 
-    with pytest.raises(SchemaOutdatedError, match=r"0002.*0003.*db upgrade"):
+    with pytest.raises(SchemaOutdatedError, match=r"0003.*0004.*db upgrade"):
         open_database(db_url)
     outcome = upgrade_database(db_url)
-    assert (outcome.before, outcome.after) == ("0002", "0003")
+    assert (outcome.before, outcome.after) == ("0003", "0004")
     with open_database(db_url) as database, database.read() as connection:
         rows = connection.exec_driver_sql("SELECT program, maker FROM catalogs").all()
         assert rows == [("", "old"), ("", "old")]
         n_children = connection.exec_driver_sql("SELECT count(*) FROM detections").scalar()
         assert n_children == len(before["detections"]["number"]) == 40
 
-    assert migrate_database(db_url, "0002") == ["0003"]
+    assert migrate_database(db_url, "0003") == ["0004"]
     with open_database(db_url, check_schema=False) as database:
         assert_equal_rows(all_rows(database), before)
         # Foreign keys are back on.
@@ -240,13 +241,13 @@ def test_a_migration_that_orphans_rows_is_undone(db_url: str, later_migrations: 
         with database.write() as connection:
             add_pairs(connection, 5)
         before = all_rows(database)
-    (later_migrations / "0003_bad.py").write_text(BAD_REVISION)
+    (later_migrations / "0004_bad.py").write_text(BAD_REVISION)
     # PostgreSQL refuses the statement, SQLite's check comes at the end.
     with pytest.raises((ConflictError, DatabaseError), match=r"row of catalogs|foreign key"):
         upgrade_database(db_url)
     with open_database(db_url, check_schema=False) as database:
         assert_equal_rows(all_rows(database), before)
-    assert schema_state(db_url).current == "0002"
+    assert schema_state(db_url).current == "0003"
 
 
 def test_head_is_what_alembic_says() -> None:
@@ -275,3 +276,29 @@ def test_an_installation_without_migrations_says_so(
     monkeypatch.setattr(engine, "migrations_folder", lambda: tmp_path)
     with pytest.raises(DatabaseError, match=r"no migrations.*install calreg again"):
         engine.head_revision()
+
+
+def test_zero_points_of_headers_come_through(db_url: str) -> None:
+    with open_database(db_url) as database:
+        with database.write() as connection:
+            rows = ContextRows(connection)
+            rows.photmjsr("1130", "nrca1", 2.0560000002, pixar_sr=2.24e-14)
+            rows.photmjsr("1130", "nrca2", 2.1)
+        before = all_rows(database)
+    assert migrate_database(db_url, "0002") == ["0003"]
+    assert upgrade_database(db_url).after == "0003"
+    with open_database(db_url) as database:
+        assert_equal_rows(all_rows(database), before)
+
+
+@pytest.mark.parametrize("what", ["zero points", "equalities"])
+def test_what_is_known_of_contexts_is_not_dropped(db_url: str, what: str) -> None:
+    with open_database(db_url) as database, database.write() as connection:
+        rows = ContextRows(connection)
+        if what == "zero points":
+            rows.photmjsr("1130", "nrca1", 2.056, kind="published")
+        else:
+            rows.equality("1130", "1298", "no delivery between them")
+    with pytest.raises(RuntimeError, match=f"{what}.*cannot be kept"):
+        migrate_database(db_url, "0002")
+    assert schema_state(db_url).current == "0003"

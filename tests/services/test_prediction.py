@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from calreg.domain import Pmap
+from calreg.domain import Pmap, Status
 from calreg.errors import InvalidValueError, NoCalibrationError
 from calreg.instruments import load_instrument
 from calreg.prediction import (
@@ -16,7 +16,6 @@ from calreg.prediction import (
     nearest_prediction,
     require_ok,
 )
-from calreg.zeropoints import Status
 from contextrows import ContextRows
 
 if TYPE_CHECKING:

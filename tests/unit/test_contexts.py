@@ -50,6 +50,13 @@ def test_what_is_no_positive_number_is_refused(text: str) -> None:
         rounded(text)
 
 
+def test_text_has_the_digits_that_are_known() -> None:
+    assert str(rounded("2.0560")) == "2.0560"
+    assert str(rounded("2.78", 4)) == "2.780"
+    assert str(single_precision(0.3925000131130219)) == "0.3925"
+    assert str(rounded("2.24e-14")) == "2.24e-14"
+
+
 def test_rounding_error_is_that_of_a_uniform_distribution() -> None:
     rng = np.random.default_rng(5)
     true = rng.uniform(2.0, 2.2, 20_000)

@@ -20,7 +20,6 @@ from calreg.db.schema import (
     IngestRow,
     PairGroupRow,
     PmapRow,
-    ZeroPointRow,
 )
 from calreg.domain import Pmap
 
@@ -159,51 +158,6 @@ def count_raw_exposures(connection: sa.Connection) -> list[RawCount]:
         RawCount(epoch_id, Pmap(number), band, array, by_kind.get("cal", max(by_kind.values())))
         for (epoch_id, number, band, array), by_kind in sorted(counts.items())
     ]
-
-
-@dataclass(frozen=True)
-class StoredZeroPoint:
-    """A PHOTMJSR of one array under one context."""
-
-    pmap: Pmap
-    array: str
-    filter: str
-    pupil: str
-    subarray: str
-    photmjsr: float
-    pixar_sr: float | None
-    r_photom: str
-    source: str
-
-
-def load_zero_points(
-    connection: sa.Connection,
-    band: str,
-    arrays: Sequence[str],
-    as_of_utc: datetime | None = None,
-) -> list[StoredZeroPoint]:
-    """Return the zero points of a band for some arrays, in the order of pmap."""
-    statement = (
-        sa.select(
-            PmapRow.number,
-            ZeroPointRow.array,
-            ZeroPointRow.filter,
-            ZeroPointRow.pupil,
-            ZeroPointRow.subarray,
-            ZeroPointRow.photmjsr,
-            ZeroPointRow.pixar_sr,
-            ZeroPointRow.r_photom,
-            ZeroPointRow.source,
-        )
-        .join(PmapRow, PmapRow.id == ZeroPointRow.pmap_id)
-        .where(ZeroPointRow.band == band, ZeroPointRow.array.in_(list(arrays)))
-        .order_by(PmapRow.number, ZeroPointRow.array, ZeroPointRow.subarray, ZeroPointRow.id)
-    )
-    if as_of_utc is not None:
-        statement = statement.join(IngestRow, IngestRow.id == ZeroPointRow.ingest_id).where(
-            IngestRow.started_utc <= as_of_utc
-        )
-    return [StoredZeroPoint(Pmap(row[0]), *row[1:]) for row in connection.execute(statement)]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import aliased
 
 from calreg.db.bulk import insert_rows
+from calreg.db.queries.zeropoints import add_header_zero_points
 from calreg.db.schema import (
     EpochRow,
     ExposureRow,
@@ -20,7 +21,6 @@ from calreg.db.schema import (
     PairGroupRow,
     PmapRow,
     SourceRow,
-    ZeroPointRow,
 )
 from calreg.domain import Exposure, Pmap
 from calreg.errors import UnknownKeyError
@@ -406,63 +406,5 @@ def insert_exposures(
         }
         rows.append(row)
     ids = insert_rows(connection, ExposureRow.__table__, rows)
-    _add_zero_points(connection, exposures, pmap_ids, ingest_id)
+    add_header_zero_points(connection, exposures, pmap_ids, ingest_id)
     return ids
-
-
-def _add_zero_points(
-    connection: sa.Connection,
-    exposures: Sequence[Exposure],
-    pmap_ids: dict[int, int],
-    ingest_id: int,
-) -> None:
-    """Insert the PHOTMJSR values that were not seen before for their key and source."""
-    seen = {
-        tuple(row)
-        for row in connection.execute(
-            sa.select(
-                ZeroPointRow.pmap_id,
-                ZeroPointRow.array,
-                ZeroPointRow.filter,
-                ZeroPointRow.pupil,
-                ZeroPointRow.subarray,
-                ZeroPointRow.photmjsr,
-                ZeroPointRow.source,
-            ).where(ZeroPointRow.pmap_id.in_(sorted(set(pmap_ids.values()))))
-        )
-    }
-    rows = []
-    for exposure in exposures:
-        if exposure.photmjsr is None:
-            continue
-        pmap_id = pmap_ids[exposure.pmap.number]
-        source = f"{exposure.kind} header"
-        key = (
-            pmap_id,
-            exposure.array,
-            exposure.filter,
-            exposure.pupil,
-            exposure.subarray,
-            exposure.photmjsr,
-            source,
-        )
-        if key in seen:
-            continue
-        seen.add(key)
-        rows.append(
-            {
-                "pmap_id": pmap_id,
-                "ingest_id": ingest_id,
-                "array": exposure.array,
-                "filter": exposure.filter,
-                "pupil": exposure.pupil,
-                "band": exposure.band,
-                "subarray": exposure.subarray,
-                "photmjsr": exposure.photmjsr,
-                "pixar_sr": None if exposure.kind == "i2d" else exposure.pixar_sr,
-                "r_photom": exposure.r_photom,
-                "source": source,
-            }
-        )
-    if rows:
-        insert_rows(connection, ZeroPointRow.__table__, rows)

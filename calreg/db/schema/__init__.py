@@ -5,6 +5,11 @@ share. Text that a header may lack is stored empty, not NULL, so that unique con
 """
 
 from calreg.db.schema.base import NAMING_CONVENTION, Base
+from calreg.db.schema.contexts import (
+    PmapEqualityRow,
+    PredictionResidualRow,
+    ReferenceFileRow,
+)
 from calreg.db.schema.images import (
     CatalogRow,
     DetectionRow,
@@ -53,7 +58,10 @@ __all__ = [
     "IngestRow",
     "PairGroupRow",
     "PairRow",
+    "PmapEqualityRow",
     "PmapRow",
+    "PredictionResidualRow",
+    "ReferenceFileRow",
     "RefusalRow",
     "SetInputRow",
     "SourceRow",

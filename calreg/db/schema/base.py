@@ -60,3 +60,5 @@ def not_empty(column: str) -> sa.CheckConstraint:
 IMAGE_KINDS = ("cal", "crf", "i2d")
 FLUX_KINDS = ("iso", "auto", "aper", "psf")
 CATALOG_ORIGINS = ("file", "pixels")
+ZERO_POINT_KINDS = ("header", "table", "timed", "published")
+REFERENCE_KINDS = ("photom", "flat", "area")

@@ -11,6 +11,7 @@ from calreg.db.schema.base import (
     CATALOG_ORIGINS,
     FLUX_KINDS,
     IMAGE_KINDS,
+    ZERO_POINT_KINDS,
     Base,
     between,
     not_negative,
@@ -170,6 +171,9 @@ class ZeroPointRow(Base):
         ),
         positive("photmjsr"),
         positive("pixar_sr"),
+        one_of("kind", *ZERO_POINT_KINDS),
+        positive("photmjsr_half_width"),
+        positive("pixar_half_width_sr"),
         sa.Index("ix_zero_points_key", "band", "array", "pmap_id"),
     )
 
@@ -180,11 +184,22 @@ class ZeroPointRow(Base):
     filter: Mapped[str] = mapped_column(comment="FILTER")
     pupil: Mapped[str] = mapped_column(comment="PUPIL")
     band: Mapped[str] = mapped_column(comment="the element that shapes the passband")
-    subarray: Mapped[str] = mapped_column(comment="SUBARRAY")
+    subarray: Mapped[str] = mapped_column(comment="SUBARRAY, empty where it holds for every one")
     photmjsr: Mapped[float] = mapped_column(comment="PHOTMJSR [MJy/sr per DN/s]")
     pixar_sr: Mapped[float | None] = mapped_column(comment="PIXAR_SR [sr]; NULL from mosaics")
     r_photom: Mapped[str] = mapped_column(comment="photom reference file")
-    source: Mapped[str] = mapped_column(comment="where the value was seen: header")
+    source: Mapped[str] = mapped_column(comment="where the value was seen: header, or a citation")
+    kind: Mapped[str] = mapped_column(
+        comment="header: with its time correction; table: row of a photom file; timed: the same, "
+        "in a file with TIMECOEFF; published: as others wrote it down"
+    )
+    photmjsr_half_width: Mapped[float] = mapped_column(
+        comment="half a unit of the last digit of photmjsr [MJy/sr per DN/s]"
+    )
+    pixar_half_width_sr: Mapped[float | None] = mapped_column(
+        comment="half a unit of the last digit of pixar_sr [sr]"
+    )
+    file_name: Mapped[str] = mapped_column(comment="file of values; empty for headers of images")
 
 
 class GridRow(Base):
