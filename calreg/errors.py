@@ -63,6 +63,18 @@ class MissingExtraError(CalregError, ImportError):
     """An optional dependency is not installed."""
 
 
+class RefusedFilesError(CalregError, ValueError):
+    """Files that were to be used together cannot be; `reasons` has one line for each."""
+
+    def __init__(self, message: str, reasons: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.reasons = reasons
+
+
+class WorkerError(CalregError, RuntimeError):
+    """A process that shared the work was ended from outside."""
+
+
 # --- registry -----------------------------------------------------------------------------------
 
 

@@ -156,12 +156,12 @@ def ingest(
     options = options or IngestOptions()
     instrument = instrument or load_instrument()
     report = IngestReport()
-    exposures, catalogs = _read_images(
-        _expand(paths, report), options, instrument, report, progress
+    exposures, catalogs = read_images(
+        expand_paths(paths, report), options, instrument, report, progress
     )
     try:
         with database.write() as connection:
-            loader = _Loader(connection, options, instrument, report, database.command)
+            loader = Loader(connection, options, instrument, report, database.command)
             loader.load_exposures(exposures)
             loader.load_catalogs(catalogs, progress)
             loader.require_strict()
@@ -173,7 +173,7 @@ def ingest(
     return report
 
 
-def _expand(paths: Iterable[Path], report: IngestReport) -> list[tuple[Path, bool]]:
+def expand_paths(paths: Iterable[Path], report: IngestReport) -> list[tuple[Path, bool]]:
     """List files, folders opened; the flag tells what was named outright."""
     files: dict[Path, bool] = {}
     for path in paths:
@@ -191,7 +191,7 @@ def _expand(paths: Iterable[Path], report: IngestReport) -> list[tuple[Path, boo
     return list(files.items())
 
 
-def _read_images(
+def read_images(
     files: list[tuple[Path, bool]],
     options: IngestOptions,
     instrument: Instrument,
@@ -231,8 +231,8 @@ def _read_images(
     return exposures, catalogs
 
 
-class _Loader:
-    """One ingest inside its transaction."""
+class Loader:
+    """One ingest inside its transaction: the door by which images enter the registry."""
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from calreg import __version__
-from calreg.commands import data, database, demo, exports, files, pixels, questions
+from calreg.commands import data, database, demo, exports, files, mosaics, pixels, questions
 from calreg.commands.common import Format, GlobalOptions, OutputFormat
 from calreg.errors import CalregError
 
@@ -29,6 +29,7 @@ app.add_typer(exports.import_app, name="import")
 data.register(app)
 questions.register(app)
 files.register(app)
+mosaics.register(app)
 pixels.register(app)
 demo.register(app)
 

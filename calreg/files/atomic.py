@@ -7,18 +7,173 @@ import os
 import secrets
 import shutil
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from calreg.errors import CalregError, FileFormatError, InvalidValueError, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
+    from types import TracebackType
 
 TEMPORARY_PREFIX = ".calreg-"
 """Temporary files are hidden: a folder with one that a killed process left reads as before."""
+
+
+@dataclass(frozen=True)
+class PendingFile:
+    """A file that has a hidden name until it is complete.
+
+    Attributes
+    ----------
+    path : Path
+        The name that it is to get, as given.
+    target : Path
+        The same with symbolic links followed.
+    temporary : Path
+        The name that it has until then, in the same folder.
+    overwrite : bool
+        Whether an existing file may be replaced; its permissions are kept.
+    """
+
+    path: Path
+    target: Path
+    temporary: Path
+    overwrite: bool
+
+
+def pending_file(path: Path, *, overwrite: bool = False) -> PendingFile:
+    """Choose a hidden name for a file; nothing is written yet.
+
+    Parameters
+    ----------
+    path : Path
+        Target. A symbolic link is followed.
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    PendingFile
+
+    Raises
+    ------
+    OutputError
+        If the target exists and `overwrite` is false, is not a regular file, or has no folder.
+    """
+    target = Path(os.path.realpath(path))
+    _require_free(target, path, overwrite=overwrite)
+    return PendingFile(path, target, _hidden_name(target), overwrite)
+
+
+@contextmanager
+def fill_pending(pending: PendingFile) -> Iterator[Path]:
+    """Write a file under its hidden name.
+
+    On any exception the file is removed.
+
+    Parameters
+    ----------
+    pending : PendingFile
+
+    Yields
+    ------
+    Path
+        Empty file for the caller to fill and close; it is flushed to disk afterwards.
+
+    Raises
+    ------
+    OutputError
+        If the system refuses (permission, full disk).
+    """
+    try:
+        # 0o666 less the umask, as any new file; tempfile would make it private to its owner.
+        os.close(os.open(pending.temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        yield pending.temporary
+        _flush(pending.temporary)
+    except BaseException as error:
+        remove_pending(pending)
+        if isinstance(error, OSError) and not isinstance(error, CalregError):
+            raise _output_error(error, pending) from error
+        raise
+
+
+def remove_pending(pending: PendingFile) -> None:
+    """Remove a file that has not got its name; nothing happens if it has, or was never written."""
+    with suppress(OSError):
+        pending.temporary.unlink(missing_ok=True)
+
+
+class NamedFiles:
+    """Give files their names, for good when the block ends, and take all back when it raises.
+
+    A target either keeps its former content or has all of the new one. A killed process leaves the
+    names that were given until then, each of a complete file, and hidden files.
+    """
+
+    def __init__(self) -> None:
+        self._given: list[tuple[PendingFile, Path | None]] = []
+
+    def __enter__(self) -> Self:
+        """Return self."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Remove what is left of former files, or put them back."""
+        for pending, former in reversed(self._given):
+            with suppress(OSError):
+                if kind is None:
+                    if former is not None:
+                        former.unlink()
+                elif former is not None:
+                    former.replace(pending.target)
+                else:
+                    pending.target.unlink()
+
+    def give(self, pending: PendingFile) -> None:
+        """Give a file that was filled its name.
+
+        Parameters
+        ----------
+        pending : PendingFile
+
+        Raises
+        ------
+        OutputError
+            If the name is taken, without ``overwrite``, or the system refuses.
+
+        Notes
+        -----
+        The folder is flushed to disk. Without ``overwrite`` the name is given by a hard link,
+        which fails if another process took it meanwhile.
+        """
+        former = None
+        try:
+            if pending.overwrite:
+                if pending.target.exists():
+                    shutil.copymode(pending.target, pending.temporary)
+                    former = _kept_aside(pending.target)
+                pending.temporary.replace(pending.target)
+            else:
+                _take_name(pending.temporary, pending.target, pending.path)
+            self._given.append((pending, former))
+            _flush_folder(pending.target.parent)
+        except CalregError:
+            raise
+        except OSError as error:
+            if former is not None:
+                former.unlink(missing_ok=True)
+            raise _output_error(error, pending) from error
+        finally:
+            remove_pending(pending)
 
 
 @contextmanager
@@ -26,7 +181,7 @@ def replace_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Write a file under a temporary name in its own folder, then give it its name.
 
     The target either keeps its former content or has all of the new one; a killed process leaves at
-    most the hidden temporary file. On any exception the temporary file is removed.
+    most hidden files. On any exception the temporary file is removed.
 
     Parameters
     ----------
@@ -45,35 +200,12 @@ def replace_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     OutputError
         If the target exists and `overwrite` is false, is not a regular file, or the system refuses
         (missing folder, permission, full disk).
-
-    Notes
-    -----
-    The file is flushed to disk before it gets its name, and its folder afterwards. Without
-    `overwrite` the name is given by a hard link, which fails if another process took it meanwhile.
     """
-    target = Path(os.path.realpath(path))
-    _require_free(target, path, overwrite=overwrite)
-    temporary = target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.tmp")
-    try:
-        # 0o666 less the umask, as any new file; tempfile would make it private to its owner.
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    pending = pending_file(path, overwrite=overwrite)
+    with fill_pending(pending) as temporary:
         yield temporary
-        _flush(temporary)
-        if overwrite:
-            if target.exists():
-                shutil.copymode(target, temporary)
-            temporary.replace(target)
-        else:
-            _take_name(temporary, target, path)
-        _flush_folder(target.parent)
-    except CalregError:
-        raise
-    except OSError as error:
-        msg = f"cannot write {path}: {_reason(error, target)}"
-        raise OutputError(msg) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with NamedFiles() as names:
+        names.give(pending)
 
 
 def sha256_of(path: Path) -> str:
@@ -142,6 +274,27 @@ def _require_free(target: Path, path: Path, *, overwrite: bool) -> None:
         raise OutputError(msg)
     if exists and not overwrite:
         raise OutputError(_exists_message(path))
+
+
+def _hidden_name(target: Path) -> Path:
+    """Return a name that no file has, beside a target."""
+    return target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.tmp")
+
+
+def _kept_aside(target: Path) -> Path:
+    """Give a file a second, hidden name; return that."""
+    hidden = _hidden_name(target)
+    try:
+        os.link(target, hidden)
+    except OSError:
+        # FAT, exFAT and some network file systems have no hard links.
+        shutil.copy2(target, hidden)
+    return hidden
+
+
+def _output_error(error: OSError, pending: PendingFile) -> OutputError:
+    """Say that a file could not be written, and why."""
+    return OutputError(f"cannot write {pending.path}: {_reason(error, pending.target)}")
 
 
 def _take_name(temporary: Path, target: Path, path: Path) -> None:

@@ -68,6 +68,29 @@ class FitsSky:
 
 
 @dataclass(frozen=True)
+class CalWorld:
+    """The world coordinates of one exposure.
+
+    Attributes
+    ----------
+    sky : SkyMap
+    source : WcsSource
+    cards : str
+        FITS cards with SIP terms, 80 characters each.
+    note : str
+        Why the header's WCS was used where the file has an ASDF extension; empty otherwise.
+    shape : tuple of int
+        ``(ny, nx)`` of the image.
+    """
+
+    sky: SkyMap
+    source: WcsSource
+    cards: str = field(repr=False)
+    note: str
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class CalImage:
     """The pixels of one exposure.
 
@@ -82,13 +105,7 @@ class CalImage:
         Data quality bits of the jwst pipeline.
     var_rnoise : ndarray of float32, shape (ny, nx), or None
         Variance of the read noise [(MJy/sr)^2].
-    wcs : SkyMap
-        World coordinates of the pixels.
-    wcs_from : WcsSource
-    wcs_text : str
-        The world coordinates as FITS cards with SIP terms, 80 characters each.
-    wcs_note : str
-        Why the header's WCS was used where the file has an ASDF extension; empty otherwise.
+    world : CalWorld
     """
 
     path: Path
@@ -96,19 +113,49 @@ class CalImage:
     err: NDArray[np.float32] = field(repr=False)
     dq: NDArray[np.uint32] = field(repr=False)
     var_rnoise: NDArray[np.float32] | None = field(repr=False)
-    wcs: SkyMap
-    wcs_from: WcsSource
-    wcs_text: str = field(repr=False)
-    wcs_note: str = ""
+    world: CalWorld
 
 
-def read_cal_image(path: Path) -> CalImage:
+def read_cal_world(path: Path) -> CalWorld:
+    """Read an exposure's world coordinates, without its pixels.
+
+    Parameters
+    ----------
+    path : Path
+        A `cal` or `crf` file with the extension SCI.
+
+    Returns
+    -------
+    CalWorld
+
+    Raises
+    ------
+    FileFormatError
+        If the file is truncated or damaged, or has no SCI.
+    MissingKeywordError
+        If there is no WCS, neither in the ASDF extension nor in the header of SCI.
+    UnsupportedDataError
+        If SCI is no image.
+    """
+    headers = read_headers(path)
+    with refuse_damaged(path), fits.open(path, memmap=False) as hdus:
+        if _SCIENCE not in hdus or not hdus[_SCIENCE].shape:
+            raise FileFormatError(_no_science_message(path))
+        ny, *others = hdus[_SCIENCE].shape
+        if len(others) != 1:
+            raise UnsupportedDataError(_no_image_message(path, (*others[::-1], ny)))
+        return _world_coordinates(headers, hdus[_SCIENCE].header, (ny, others[0]))
+
+
+def read_cal_image(path: Path, world: CalWorld | None = None) -> CalImage:
     """Read an exposure's pixels.
 
     Parameters
     ----------
     path : Path
         A `cal` or `crf` file with the extensions SCI, DQ, and ERR or the variances.
+    world : CalWorld, optional
+        Its world coordinates, where they have been read already.
 
     Returns
     -------
@@ -128,18 +175,11 @@ def read_cal_image(path: Path) -> CalImage:
     The error is ERR, or, where that is missing or nowhere positive, the root of VAR_POISSON +
     VAR_RNOISE (+ VAR_FLAT).
     """
-    headers = read_headers(path)
+    world = read_cal_world(path) if world is None else world
     with refuse_damaged(path), fits.open(path, memmap=False) as hdus:
-        sci = _plane(hdus, _SCIENCE, path, np.float32)
+        sci = _plane(hdus, _SCIENCE, path, np.float32, world.shape)
         if sci is None:
-            msg = f"{path}: has no extension SCI: expected a cal or crf file of the jwst pipeline"
-            raise FileFormatError(msg)
-        if sci.ndim != 2:
-            msg = (
-                f"{path}: SCI has {sci.ndim} axes, {' x '.join(map(str, sci.shape[::-1]))}: "
-                "expected one image of two; combine the integrations first, or leave it out"
-            )
-            raise UnsupportedDataError(msg)
+            raise FileFormatError(_no_science_message(path))
         dq = _plane(hdus, _QUALITY, path, np.uint32, sci.shape)
         if dq is None:
             msg = (
@@ -150,8 +190,20 @@ def read_cal_image(path: Path) -> CalImage:
         var_rnoise = _plane(hdus, _READ_NOISE, path, np.float32, sci.shape)
         err = _error(hdus, path, sci, var_rnoise)
         _require_usable(path, sci, dq)
-        wcs, source, text, note = _world_coordinates(headers, hdus[_SCIENCE].header, sci.shape)
-    return CalImage(path, sci, err, dq, var_rnoise, wcs, source, text, note)
+    return CalImage(path, sci, err, dq, var_rnoise, world)
+
+
+def _no_science_message(path: Path) -> str:
+    """Say that there are no pixels."""
+    return f"{path}: has no extension SCI: expected a cal or crf file of the jwst pipeline"
+
+
+def _no_image_message(path: Path, axes: tuple[int, ...]) -> str:
+    """Say that the pixels are no image."""
+    return (
+        f"{path}: SCI has {len(axes)} axes, {' x '.join(map(str, axes))}: expected one image of "
+        "two; combine the integrations first, or leave it out"
+    )
 
 
 def _plane(
@@ -208,13 +260,11 @@ def _require_usable(path: Path, sci: NDArray[np.float32], dq: NDArray[np.uint32]
     raise UnsupportedDataError(msg)
 
 
-def _world_coordinates(
-    headers: FitsHeaders, science: Any, shape: tuple[int, int]
-) -> tuple[SkyMap, WcsSource, str, str]:
+def _world_coordinates(headers: FitsHeaders, science: Any, shape: tuple[int, int]) -> CalWorld:
     """Return the gwcs, else the header's WCS, with its cards and a note."""
     sky, reason = read_gwcs(headers, shape)
     if sky is not None:
-        return sky, WcsSource.GWCS, sky.fits_cards, ""
+        return CalWorld(sky, WcsSource.GWCS, sky.fits_cards, "", shape)
     wcs, problem = _header_wcs(science)
     has_asdf = headers.find("ASDF") is not None
     if wcs is None:
@@ -225,7 +275,7 @@ def _world_coordinates(
         )
         raise MissingKeywordError(msg)
     text = str(wcs.to_header_string(relax=True))
-    return FitsSky(wcs), WcsSource.SIP, text, reason if has_asdf else ""
+    return CalWorld(FitsSky(wcs), WcsSource.SIP, text, reason if has_asdf else "", shape)
 
 
 def _header_wcs(science: Any) -> tuple[WCS | None, str]:

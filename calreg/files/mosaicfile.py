@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from calreg.errors import InvalidValueError
-from calreg.files.atomic import replace_file
+from calreg.files.atomic import fill_pending
 from calreg.files.fitscards import BLOCK_BYTES, Value, data_block, format_card, header_block
 from calreg.instruments import load_instrument
 from calreg.science.background import DO_NOT_USE
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from calreg.domain import Exposure, Pmap
+    from calreg.files.atomic import PendingFile
     from calreg.science.drizzling import DrizzledMosaic
 
 UNIT = "MJy/sr"
@@ -76,22 +77,22 @@ class MosaicMember:
 
 
 def write_mosaic(
-    path: Path,
+    pending: PendingFile,
     mosaic: DrizzledMosaic,
     grid: Grid,
     members: Sequence[MosaicMember],
     *,
     pmap: Pmap,
     code_version: str,
+    photmjsr: float | None = None,
     cards: Mapping[str, tuple[Value, str]] | None = None,
-    overwrite: bool = False,
 ) -> None:
-    """Write a mosaic of the exposures of one array.
+    """Write a mosaic of the exposures of one array, under its hidden name.
 
     Parameters
     ----------
-    path : Path
-        Written under a temporary name and renamed.
+    pending : PendingFile
+        It gets its name afterwards, by `calreg.files.atomic.NamedFiles`.
     mosaic : DrizzledMosaic
     grid : Grid
         Pixels of the file: those of the mosaic, or more of the same lattice; what the mosaic does
@@ -102,10 +103,11 @@ def write_mosaic(
         Context of the mosaic; of its members, too, unless they were rescaled to it.
     code_version : str
         Version of calreg (card CALREGVR).
+    photmjsr : float, optional
+        Conversion that the rescaled pixels are on [MJy/sr per DN/s]; that of the members if not
+        given.
     cards : mapping of str to (value, comment), optional
         More cards of the primary header, by keyword.
-    overwrite : bool
-        Replace a file that is there.
 
     Raises
     ------
@@ -113,7 +115,7 @@ def write_mosaic(
         If the members are not those of the mosaic, lack PHOTMJSR, or are on different scales, or
         the mosaic does not lie within the grid.
     OutputError
-        If the file exists or cannot be written; nothing is left of it then.
+        If the file cannot be written; nothing is left of it then.
 
     Notes
     -----
@@ -121,12 +123,13 @@ def write_mosaic(
     are on; CTXINPUT is the one that the exposure was calibrated with. PHOTMJSR is the exposure's
     own.
     """
+    path = pending.path
     if len(members) != mosaic.n_members:
         msg = (
             f"{path}: {len(members)} members for a mosaic of {mosaic.n_members}: expected one each"
         )
         raise InvalidValueError(msg)
-    photmjsr = _photmjsr(path, members)
+    photmjsr = _photmjsr(path, members, photmjsr)
     offset = _place(path, mosaic.grid, grid)
     primary = [
         format_card("SIMPLE", True, "conforms to FITS standard"),
@@ -137,7 +140,7 @@ def write_mosaic(
         *(format_card(name, value, note) for name, (value, note) in (cards or {}).items()),
         *(f"COMMENT {line}".ljust(80).encode("ascii") for line in _COMMENT),
     ]
-    with replace_file(path, overwrite=overwrite) as temporary, temporary.open("wb") as stream:
+    with fill_pending(pending) as temporary, temporary.open("wb") as stream:
         stream.write(header_block(primary))
         science = _science_cards(mosaic, grid, members, photmjsr)
         unit = [format_card("BUNIT", UNIT, "physical units of the array values")]
@@ -153,9 +156,9 @@ def write_mosaic(
         stream.write(_member_table(members, pmap))
 
 
-def _photmjsr(path: Path, members: Sequence[MosaicMember]) -> float:
+def _photmjsr(path: Path, members: Sequence[MosaicMember], given: float | None) -> float:
     """Return the conversion that the pixels are on, the same for all members."""
-    values = []
+    values = [] if given is None else [given]
     for member in members:
         photmjsr = member.exposure.photmjsr
         if photmjsr is None:

@@ -5,15 +5,65 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calreg.domain import no_progress
 from calreg.registry.base import PathLike, RegistryBase, optional_pmap
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from calreg import mosaic as mosaic_service
     from calreg.astrometryreport import AstrometryReport
-    from calreg.domain import Pmap
+    from calreg.domain import Pmap, Progress
+    from calreg.mosaicplan import MosaicOptions
 
 
 class PixelMethods(RegistryBase):
-    """Astrometry and difference images."""
+    """Mosaics, astrometry and difference images."""
+
+    def mosaic(
+        self,
+        paths: PathLike | Sequence[PathLike],
+        options: MosaicOptions | None = None,
+        *,
+        progress: Progress = no_progress,
+    ) -> mosaic_service.MosaicReport:
+        """Drizzle exposures into one mosaic per epoch, band and array (extra ``mosaic``).
+
+        Parameters
+        ----------
+        paths : path or sequence of paths
+            Files and folders with `cal` or `crf` exposures.
+        options : MosaicOptions, optional
+            Folder, pixel scale, what is subtracted, a forced context, number of processes.
+        progress : Progress
+            Called as work goes on.
+
+        Returns
+        -------
+        MosaicReport
+
+        Raises
+        ------
+        RefusedFilesError
+            If any exposure cannot be used, exposures of one mosaic are on different scales, or a
+            file exists with other content; nothing is written then.
+        ConflictError
+            If the registry has a mosaic of the same identity with other content.
+        InvalidValueError
+            If an option is out of range.
+        OutputError
+            If a file cannot be written; nothing is left then.
+        """
+        from calreg import mosaic as mosaic_service
+
+        given = [paths] if isinstance(paths, str | Path) else paths
+        return mosaic_service.mosaic(
+            self._database,
+            [Path(path) for path in given],
+            options,
+            instrument=self._instrument,
+            progress=progress,
+        )
 
     def astrometry(
         self,

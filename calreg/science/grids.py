@@ -221,14 +221,43 @@ class Grid:
         InvalidValueError
             If a position lies 90 deg or more from the tangent point.
         """
-        vertices = np.concatenate([np.asarray(footprint) for footprint in footprints])
-        x, y = self.pixels_of(vertices[:, 0], vertices[:, 1])
-        (x_low, x_high), (y_low, y_high) = (_reach(pixels, margin_pixels) for pixels in (x, y))
+        (x_low, x_high), (y_low, y_high) = self._limits(footprints, margin_pixels)
         x_low, x_high = max(x_low, 0), min(x_high, self.nx - 1)
         y_low, y_high = max(y_low, 0), min(y_high, self.ny - 1)
         if x_low > x_high or y_low > y_high:
             return None
         return self.cutout(x_low, y_low, x_high - x_low + 1, y_high - y_low + 1)
+
+    def around(self, footprints: Sequence[FloatArray], margin_pixels: int = 0) -> Grid:
+        """Return the same pixels where footprints lie, within this grid and beyond.
+
+        Parameters
+        ----------
+        footprints : sequence of ndarray of float64, shape (n_vertices, 2)
+            ICRS (ra, dec) [deg].
+        margin_pixels : int
+            Pixels added on each side.
+
+        Returns
+        -------
+        Grid
+            The smallest rectangle.
+
+        Raises
+        ------
+        InvalidValueError
+            If a position lies 90 deg or more from the tangent point.
+        """
+        (x_low, x_high), (y_low, y_high) = self._limits(footprints, margin_pixels)
+        return self.cutout(x_low, y_low, x_high - x_low + 1, y_high - y_low + 1)
+
+    def _limits(
+        self, footprints: Sequence[FloatArray], margin: int
+    ) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return the first and last pixel along x and y that footprints and a margin reach."""
+        vertices = np.concatenate([np.asarray(footprint) for footprint in footprints])
+        x, y = self.pixels_of(vertices[:, 0], vertices[:, 1])
+        return _reach(x, margin), _reach(y, margin)
 
     @classmethod
     def covering(
@@ -276,10 +305,7 @@ class Grid:
             nx=1,
             ny=1,
         )
-        vertices = np.concatenate([np.asarray(footprint) for footprint in footprints])
-        x, y = centre.pixels_of(vertices[:, 0], vertices[:, 1])
-        (x_low, x_high), (y_low, y_high) = (_reach(pixels, margin_pixels) for pixels in (x, y))
-        return centre.cutout(x_low, y_low, x_high - x_low + 1, y_high - y_low + 1)
+        return centre.around(footprints, margin_pixels)
 
     @classmethod
     def from_wcs(cls, wcs: WCS, shape: tuple[int, int]) -> Grid:

@@ -21,6 +21,8 @@ _MIN_NODES = 4
 _HALF_DIAGONAL = 0.73
 """Half the diagonal of an input pixel, 0.707, and 3 per cent for pixels away from the middle."""
 
+_NOT_FINITE = "the WCS gives no finite sky position for some pixels: expected a WCS of the image"
+
 
 class SkyMap(Protocol):
     """Where the pixels of an exposure lie on the sky, distortion included."""
@@ -59,8 +61,7 @@ def pixel_map(sky: SkyMap, shape: tuple[int, int], grid: Grid) -> FloatArray:
     x, y = np.meshgrid(x_nodes, y_nodes)
     ra_deg, dec_deg = sky.sky_of(x, y)
     if not (np.isfinite(ra_deg).all() and np.isfinite(dec_deg).all()):
-        msg = "the WCS gives no finite sky position for some pixels: expected a WCS of the image"
-        raise InvalidValueError(msg)
+        raise InvalidValueError(_NOT_FINITE)
     mapped = np.empty((*shape, 2))
     # Cubic splines are linear in their values: one matrix per axis interpolates all rows at once.
     rows = CubicSpline(y_nodes, np.eye(len(y_nodes)))(np.arange(shape[0]))
@@ -74,6 +75,39 @@ def _nodes(length: int) -> FloatArray:
     """Return the pixels along an axis where world coordinates are evaluated, both ends included."""
     n_nodes = max(-(-(length - 1) // _NODE_STEP_PX) + 1, _MIN_NODES)
     return np.linspace(0.0, max(length - 1.0, 1.0), n_nodes)
+
+
+def outline(sky: SkyMap, shape: tuple[int, int]) -> FloatArray:
+    """Return the outer edge of an exposure on the sky.
+
+    Parameters
+    ----------
+    sky : SkyMap
+        World coordinates of the exposure.
+    shape : tuple of int
+        ``(ny, nx)`` of the exposure.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_vertices, 2)
+        ICRS (ra, dec) [deg] of points every 32 pixels or less along the edges, which distortion
+        bends.
+
+    Raises
+    ------
+    InvalidValueError
+        If the world coordinates are not finite.
+    """
+    y, x = (np.append(_nodes(length) - 0.5, length - 0.5) for length in shape)
+    along_x, along_y = np.concatenate([x, x]), np.concatenate([y, y])
+    bottom_top = np.repeat([y[0], y[-1]], x.size)
+    left_right = np.repeat([x[0], x[-1]], y.size)
+    ra_deg, dec_deg = sky.sky_of(
+        np.concatenate([along_x, left_right]), np.concatenate([bottom_top, along_y])
+    )
+    if not (np.isfinite(ra_deg).all() and np.isfinite(dec_deg).all()):
+        raise InvalidValueError(_NOT_FINITE)
+    return np.column_stack([ra_deg, dec_deg])
 
 
 def scale_ratio(mapped: FloatArray) -> float:

@@ -36,13 +36,13 @@ def sky() -> DistortedSky:
 
 def largest_offset_arcsec(image: CalImage, expected: DistortedSky) -> float:
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(float)
-    return float(sep_arcsec(*image.wcs.sky_of(x, y), *expected.sky_of(x, y)).max())
+    return float(sep_arcsec(*image.world.sky.sky_of(x, y), *expected.sky_of(x, y)).max())
 
 
 def from_cards(image: CalImage) -> DistortedSky:
     """Return the world coordinates that the cards describe."""
-    assert len(image.wcs_text) % 80 == 0
-    return DistortedSky(WCS(fits.Header.fromstring(image.wcs_text)))
+    assert len(image.world.cards) % 80 == 0
+    return DistortedSky(WCS(fits.Header.fromstring(image.world.cards)))
 
 
 def refusal(path: Path, error: type[CalregError]) -> str:
@@ -98,8 +98,8 @@ def test_read_noise_may_be_missing(tmp_path: Path) -> None:
 
 def test_sip_of_the_header(tmp_path: Path) -> None:
     image = read_cal_image(write_cal(tmp_path / "x_cal.fits", sky=sky()))
-    assert image.wcs_from is WcsSource.SIP
-    assert image.wcs_note == ""
+    assert image.world.source is WcsSource.SIP
+    assert image.world.note == ""
     # cards have 12 digits or more
     assert largest_offset_arcsec(image, sky()) < 1e-5
     assert largest_offset_arcsec(image, from_cards(image)) < 1e-5
@@ -110,21 +110,23 @@ def test_gwcs_of_the_asdf_extension(tmp_path: Path) -> None:
     tree = asdf_tree(gwcs_like(sky()))
     path = write_cal(tmp_path / "x_cal.fits", asdf_tree=tree)
     image = read_cal_image(path)
-    assert image.wcs_from is WcsSource.GWCS
-    assert image.wcs_note == ""
+    assert image.world.source is WcsSource.GWCS
+    assert image.world.note == ""
     assert largest_offset_arcsec(image, sky()) < 1e-5
     # the cards imitate it to 0.01 pixels and better
     assert largest_offset_arcsec(image, from_cards(image)) < 6e-4
     # beyond the image, too: sources at its edge have pixels there
-    ra, dec = image.wcs.sky_of(np.array([-20.0]), np.array([60.0]))
+    ra, dec = image.world.sky.sky_of(np.array([-20.0]), np.array([60.0]))
     assert float(sep_arcsec(ra, dec, *sky().sky_of(np.array([-20.0]), np.array([60.0])))[0]) < 1e-5
 
 
 def test_gwcs_of_another_image(tmp_path: Path) -> None:
     tree = asdf_tree(gwcs_like(sky(), (2048, 2048)))
     image = read_cal_image(write_cal(tmp_path / "x_cal.fits", sky=sky(), asdf_tree=tree))
-    assert image.wcs_from is WcsSource.SIP
-    assert image.wcs_note == ("the gwcs is of an image of 2048 x 2048 pixels, this one has 48 x 40")
+    assert image.world.source is WcsSource.SIP
+    assert image.world.note == (
+        "the gwcs is of an image of 2048 x 2048 pixels, this one has 48 x 40"
+    )
     assert largest_offset_arcsec(image, sky()) < 1e-5
 
 
@@ -137,7 +139,7 @@ def _without_box() -> Any:
 def test_gwcs_without_bounding_box(tmp_path: Path) -> None:
     path = write_cal(tmp_path / "x_cal.fits", asdf_tree=asdf_tree(_without_box()))
     image = read_cal_image(path)
-    assert image.wcs_from is WcsSource.GWCS
+    assert image.world.source is WcsSource.GWCS
     assert largest_offset_arcsec(image, sky()) < 1e-5
 
 
@@ -152,8 +154,8 @@ def test_gwcs_without_bounding_box(tmp_path: Path) -> None:
 )
 def test_asdf_without_gwcs(tmp_path: Path, tree: dict[str, Any], note: str) -> None:
     image = read_cal_image(write_cal(tmp_path / "x_cal.fits", sky=sky(), asdf_tree=tree))
-    assert image.wcs_from is WcsSource.SIP
-    assert note in image.wcs_note
+    assert image.world.source is WcsSource.SIP
+    assert note in image.world.note
     assert largest_offset_arcsec(image, sky()) < 1e-5
 
 
@@ -164,8 +166,8 @@ def test_unknown_tag(tmp_path: Path) -> None:
     assert changed != content
     path.write_bytes(changed)
     image = read_cal_image(path)
-    assert image.wcs_from is WcsSource.SIP
-    assert "gwcs/xyz-1" in image.wcs_note
+    assert image.world.source is WcsSource.SIP
+    assert "gwcs/xyz-1" in image.world.note
 
 
 def test_damaged_asdf(tmp_path: Path) -> None:
@@ -174,8 +176,8 @@ def test_damaged_asdf(tmp_path: Path) -> None:
     start = content.index(b"#ASDF 1")
     path.write_bytes(content[:start] + b"@" * 200 + content[start + 200 :])
     image = read_cal_image(path)
-    assert image.wcs_from is WcsSource.SIP
-    assert image.wcs_note.startswith("the gwcs of the ASDF extension cannot be read (")
+    assert image.world.source is WcsSource.SIP
+    assert image.world.note.startswith("the gwcs of the ASDF extension cannot be read (")
 
 
 @pytest.mark.parametrize("package", ["asdf", "gwcs"])
@@ -185,16 +187,16 @@ def test_without_asdf_or_gwcs(
     path = write_cal(tmp_path / "x_cal.fits", sky=sky(), asdf_tree=asdf_tree(gwcs_like(sky())))
     monkeypatch.setitem(sys.modules, package, None)
     image = read_cal_image(path)
-    assert image.wcs_from is WcsSource.SIP
-    assert image.wcs_note == "asdf or gwcs is not installed (pip install 'calreg[mosaic]')"
+    assert image.world.source is WcsSource.SIP
+    assert image.world.note == "asdf or gwcs is not installed (pip install 'calreg[mosaic]')"
 
 
 def test_real_exposure(shared_data: Path) -> None:
     image = read_cal_image(shared_data / REAL_EXPOSURE)
     assert image.sci.shape == image.err.shape == image.dq.shape == (100, 100)
     # a cut-out at (400, 100): its gwcs is still the whole detector's
-    assert image.wcs_from is WcsSource.SIP
-    assert "2048 x 2048" in image.wcs_note
+    assert image.world.source is WcsSource.SIP
+    assert "2048 x 2048" in image.world.note
 
 
 def test_real_gwcs(shared_data: Path) -> None:
@@ -207,7 +209,7 @@ def test_real_gwcs(shared_data: Path) -> None:
     assert whole is not None
     image = read_cal_image(path)
     y, x = np.mgrid[0:100:9, 0:100:9].astype(float)
-    offset = sep_arcsec(*whole.sky_of(x + 400.0, y + 100.0), *image.wcs.sky_of(x, y))
+    offset = sep_arcsec(*whole.sky_of(x + 400.0, y + 100.0), *image.world.sky.sky_of(x, y))
     # the pipeline's SIP terms imitate its gwcs to 0.1 pixels
     assert offset.max() < 0.1 * 0.063
 

@@ -12,6 +12,7 @@ from astropy.wcs import WCS
 from calimages import SHAPE, write_cal
 from calreg.domain import ExposureKind, Pmap
 from calreg.errors import InvalidValueError, OutputError
+from calreg.files.atomic import NamedFiles, pending_file
 from calreg.files.calimage import read_cal_image
 from calreg.files.exposures import read_exposure
 from calreg.files.fitscards import header_block
@@ -50,9 +51,13 @@ def make_members(
             primary={**times, "EXPOSURE": str(k + 1), **(primary or {})},
         )
         image = read_cal_image(path)
-        drizzled.append(DrizzleMember(image.sci, image.err, image.dq, image.wcs, image.var_rnoise))
+        drizzled.append(
+            DrizzleMember(image.sci, image.err, image.dq, image.world.sky, image.var_rnoise)
+        )
         exposure = read_exposure(path, instrument=load_instrument())
-        members.append(MosaicMember(exposure, 1.0, 0.2 + 0.01 * k, image.wcs_from, image.wcs_text))
+        members.append(
+            MosaicMember(exposure, 1.0, 0.2 + 0.01 * k, image.world.source, image.world.cards)
+        )
     footprints = [pointing(k).footprint(SHAPE[1]) for k in range(N_MEMBERS)]
     return drizzled, members, Grid.covering(footprints, 0.06, 41.0, MARGIN)
 
@@ -68,8 +73,11 @@ def write(
     path: Path, made: tuple[DrizzledMosaic, list[MosaicMember], Grid], **options: Any
 ) -> Path:
     mosaic, members, grid = made
+    pending = pending_file(path, overwrite=options.pop("overwrite", False))
     chosen = {"pmap": PMAP, "code_version": "0.1.0", **options}
-    write_mosaic(path, mosaic, options.pop("grid", grid), members, **chosen)
+    write_mosaic(pending, mosaic, grid, members, **chosen)
+    with NamedFiles() as names:
+        names.give(pending)
     return path
 
 
