@@ -7,12 +7,12 @@ sources. Catalogs are FITS_LDAC, as SExtractor writes them in dual-image mode.
 from __future__ import annotations
 
 from functools import cache
-from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from calreg.errors import OutputError
+from calreg.files.fitsblocks import image_block, primary_block
 from calreg.files.fitscards import HeaderTemplate, Value, data_block, format_card, header_block
 from calreg.files.ldac import write_ldac
 from calreg.files.simulated_headers import (
@@ -57,7 +57,6 @@ _MOSAIC_COMMENT = (
     "middle of the mosaic, without sources; S_REGION is the whole mosaic. Catalog pixels are those "
     "of the grid of the whole field."
 )
-_COMMENT_WIDTH = 72
 
 
 def write_programme(
@@ -185,44 +184,6 @@ def _card_texts(cards: list[bytes]) -> list[str]:
     return [text[start : start + 80] for start in range(0, len(text), 80)]
 
 
-def _primary_block(template: str, values: dict[str, Value], comment: str) -> bytes:
-    """Return a primary header."""
-    start = [
-        format_card("SIMPLE", True, "conforms to FITS standard"),
-        format_card("BITPIX", 8, "array data type"),
-        format_card("NAXIS", 0, "number of array dimensions"),
-        format_card("EXTEND", True),
-    ]
-    notes = [f"COMMENT {line}".ljust(80).encode("ascii") for line in wrap(comment, _COMMENT_WIDTH)]
-    return header_block([*start, *notes, *_template(template).filled(values)])
-
-
-def _image(name: str, pixels: NDArray[np.generic], cards: list[bytes] | None = None) -> bytes:
-    """Return an image extension; unsigned integers are stored as FITS stores them."""
-    is_unsigned = pixels.dtype.kind == "u"
-    bits = 8 * pixels.dtype.itemsize
-    head = [
-        format_card("XTENSION", "IMAGE", "Image extension"),
-        format_card("BITPIX", -bits if pixels.dtype.kind == "f" else bits, "array data type"),
-        format_card("NAXIS", pixels.ndim, "number of array dimensions"),
-    ]
-    head += [
-        format_card(f"NAXIS{axis}", length)
-        for axis, length in enumerate(pixels.shape[::-1], start=1)
-    ]
-    head += [
-        format_card("PCOUNT", 0, "number of parameters"),
-        format_card("GCOUNT", 1, "number of groups"),
-    ]
-    if is_unsigned:
-        head += [format_card("BSCALE", 1), format_card("BZERO", 1 << (bits - 1))]
-        pixels = (pixels.astype(np.int64) - (1 << (bits - 1))).astype(np.int32)
-    head.append(format_card("EXTNAME", name, "extension name"))
-    head += [format_card("EXTVER", 1, "extension value"), *(cards or [])]
-    big_endian = pixels.astype(pixels.dtype.newbyteorder(">"))
-    return header_block(head) + data_block(big_endian.tobytes())
-
-
 def _rates(seed: int, exposure: SimulatedExposure) -> NDArray[np.float32]:
     """Return sky pixels [DN/s], the same for every context."""
     instrument = load_instrument("nircam")
@@ -240,16 +201,17 @@ def _exposure_bytes(seed: int, exposure: SimulatedExposure) -> bytes:
     flux = _rates(seed, exposure) * np.float32(exposure.photmjsr)
     variance = np.full_like(flux, (_NOISE_DN_S * exposure.photmjsr) ** 2)
     unit = [format_card("BUNIT", "MJy/sr", "physical units of the array values")]
+    primary_cards = _template("primary").filled(exposure_primary_values(exposure))
     return b"".join(
         (
-            _primary_block("primary", exposure_primary_values(exposure), _CAL_COMMENT),
-            _image("SCI", flux, _template("sci").filled(exposure_sci_values(exposure))),
-            _image("ERR", np.sqrt(variance), unit),
-            _image("DQ", np.zeros(flux.shape, dtype=np.uint32)),
-            _image("AREA", np.ones_like(flux)),
-            _image("VAR_POISSON", np.float32(0.7) * variance),
-            _image("VAR_RNOISE", np.float32(0.3) * variance),
-            _image("VAR_FLAT", np.zeros_like(flux)),
+            primary_block(primary_cards, _CAL_COMMENT),
+            image_block("SCI", flux, _template("sci").filled(exposure_sci_values(exposure))),
+            image_block("ERR", np.sqrt(variance), unit),
+            image_block("DQ", np.zeros(flux.shape, dtype=np.uint32)),
+            image_block("AREA", np.ones_like(flux)),
+            image_block("VAR_POISSON", np.float32(0.7) * variance),
+            image_block("VAR_RNOISE", np.float32(0.3) * variance),
+            image_block("VAR_FLAT", np.zeros_like(flux)),
         )
     )
 
@@ -266,16 +228,17 @@ def _mosaic_bytes(seed: int, mosaic: SimulatedMosaic, sci_cards: list[bytes]) ->
     variance = np.full_like(flux, (_NOISE_DN_S * first.photmjsr) ** 2 / n_members)
     unit = [format_card("BUNIT", "MJy/sr", "physical units of the array values")]
     context = np.full((1, *flux.shape), 2**n_members - 1, dtype=np.int32)
+    primary_cards = _template("mosaic").filled(mosaic_primary_values(mosaic))
     return b"".join(
         (
-            _primary_block("mosaic", mosaic_primary_values(mosaic), _MOSAIC_COMMENT),
-            _image("SCI", flux, sci_cards),
-            _image("ERR", np.sqrt(variance), unit),
-            _image("CON", context),
-            _image("WHT", np.full_like(flux, n_members)),
-            _image("VAR_POISSON", np.float32(0.7) * variance),
-            _image("VAR_RNOISE", np.float32(0.3) * variance),
-            _image("VAR_FLAT", np.zeros_like(flux)),
+            primary_block(primary_cards, _MOSAIC_COMMENT),
+            image_block("SCI", flux, sci_cards),
+            image_block("ERR", np.sqrt(variance), unit),
+            image_block("CON", context),
+            image_block("WHT", np.full_like(flux, n_members)),
+            image_block("VAR_POISSON", np.float32(0.7) * variance),
+            image_block("VAR_RNOISE", np.float32(0.3) * variance),
+            image_block("VAR_FLAT", np.zeros_like(flux)),
             _member_table(mosaic),
         )
     )

@@ -199,6 +199,24 @@ def along_field(xi_arcmin: FloatArray, eta_arcmin: FloatArray) -> FloatArray:
     return np.asarray(xi_arcmin * np.sin(angle) + eta_arcmin * np.cos(angle))
 
 
+def true_magnitudes(sky: Sky, band_index: int, epoch_index: int) -> FloatArray:
+    """Return true magnitudes in one epoch; variables cycle through (-1, 0, 1) x amplitude.
+
+    Parameters
+    ----------
+    sky : Sky
+    band_index, epoch_index : int
+        Counted from 0.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_sources,)
+        AB.
+    """
+    phase = (epoch_index + np.arange(sky.xi_arcmin.size)) % 3 - 1.0
+    return np.asarray(sky.mag[:, band_index] + sky.variability_mag * phase)
+
+
 def measure(sky: Sky, view: View) -> RawPhotometry:
     """Measure all sources of the detection image on one mosaic.
 
@@ -227,7 +245,8 @@ def measure(sky: Sky, view: View) -> RawPhotometry:
     is_real = rows < sky.xi_arcmin.size
     source = np.where(is_real, rows, -1)
     true_ujy = np.zeros(rows.size)
-    true_ujy[is_real] = ab_flux_ujy(_magnitudes(sky, view)[rows[is_real]])
+    magnitudes = true_magnitudes(sky, view.band_index, view.epoch_index)
+    true_ujy[is_real] = ab_flux_ujy(magnitudes[rows[is_real]])
     limit_ujy = float(ab_flux_ujy(np.array(BRIGHT_LIMIT_MAG)))
     relative_variance = _SKY_FRACTION + (1.0 - _SKY_FRACTION) * true_ujy / limit_ujy
     err = (limit_ujy / SN_AT_LIMIT) * np.sqrt(
@@ -318,12 +337,6 @@ def _detected(sky: Sky, view: View) -> tuple[IntArray, FloatArray, FloatArray]:
     rows = np.flatnonzero(box.contains(xi, eta))
     rows = rows[np.argsort(mosaic_pixels(xi[rows], eta[rows])[1], kind="stable")]
     return rows, xi[rows], eta[rows]
-
-
-def _magnitudes(sky: Sky, view: View) -> FloatArray:
-    """Return true magnitudes in one epoch; variables cycle through (-1, 0, 1) x amplitude."""
-    phase = (view.epoch_index + np.arange(sky.xi_arcmin.size)) % 3 - 1.0
-    return np.asarray(sky.mag[:, view.band_index] + sky.variability_mag * phase)
 
 
 def _centroids(
