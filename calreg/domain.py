@@ -126,6 +126,35 @@ class ReferenceKind(StrEnum):
     AREA = "area"
 
 
+@dataclass(frozen=True)
+class ReferenceChoice:
+    """A reference file that a context has for an array.
+
+    Attributes
+    ----------
+    pmap : Pmap
+    array : str
+        Detector in lower case.
+    kind : ReferenceKind
+    filter, pupil : str
+        Empty for every one.
+    useafter : str
+        From which date of exposures on, as in the mapping; empty where not stated.
+    file_name : str
+    source : str
+        The mapping, ``header``, or a citation.
+    """
+
+    pmap: Pmap
+    array: str
+    kind: ReferenceKind
+    filter: str
+    pupil: str
+    useafter: str
+    file_name: str
+    source: str
+
+
 class RollRelation(StrEnum):
     """How the rolls of two epochs compare."""
 

@@ -6,8 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from calreg.db.queries.contexts import StoredReference
-from calreg.domain import ReferenceKind, Status
+from calreg.domain import ReferenceChoice, ReferenceKind, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,19 +38,19 @@ class References:
 
     Parameters
     ----------
-    stored : iterable of StoredReference
+    stored : iterable of ReferenceChoice
     points : iterable of StoredZeroPoint
         They name photom files too.
     """
 
     def __init__(
-        self, stored: Iterable[StoredReference], points: Iterable[StoredZeroPoint] = ()
+        self, stored: Iterable[ReferenceChoice], points: Iterable[StoredZeroPoint] = ()
     ) -> None:
-        self._stored: dict[tuple[Pmap, str, ReferenceKind], list[StoredReference]] = defaultdict(
+        self._stored: dict[tuple[Pmap, str, ReferenceKind], list[ReferenceChoice]] = defaultdict(
             list
         )
         of_points = (
-            StoredReference(
+            ReferenceChoice(
                 p.pmap, p.array, ReferenceKind.PHOTOM, p.filter, p.pupil, "", p.r_photom, p.source
             )
             for p in points

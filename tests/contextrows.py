@@ -7,13 +7,9 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from calreg.db.queries.contexts import (
-    StoredReference,
-    insert_equality,
-    insert_new_references,
-)
+from calreg.db.queries.contexts import insert_equality, insert_new_references
 from calreg.db.schema import ExternalSolutionRow, IngestRow, PmapRow, ZeroPointRow
-from calreg.domain import Pmap, ReferenceKind
+from calreg.domain import Pmap, ReferenceChoice, ReferenceKind
 from calreg.science.contexts import single_precision
 from registryrows import DIGEST, MOMENT, add
 
@@ -90,7 +86,7 @@ class ContextRows:
     def reference(self, pmap: str, array: str, kind: str, file_name: str, **values: str) -> None:
         """Write a reference file of every band, from one mapping, unless told otherwise."""
         plain = {"filter": "", "pupil": "", "useafter": "", "source": "mapping"}
-        reference = StoredReference(
+        reference = ReferenceChoice(
             pmap=Pmap.parse(pmap),
             array=array,
             kind=ReferenceKind(kind),

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from calreg.errors import FileFormatError, UnknownKeyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -109,12 +109,10 @@ class CrdsCache:
         name = pmap.name
         for key in (instrument.name, reftype):
             opened = _read_map(self.mappings / name)
-            names = opened.selector if isinstance(opened.selector, dict) else {}
-            found = next((v for k, v in names.items() if str(k).upper() == key.upper()), None)
-            if not isinstance(found, str) or "." not in found:
+            name = _entry(opened, key)
+            if not name:
                 msg = f"{opened.path}: no entry for {key}; {_HINT}"
                 raise UnknownKeyError(msg)
-            name = found
         return name
 
     def reference_name(
@@ -165,8 +163,128 @@ class CrdsCache:
         return chosen
 
 
+@dataclass(frozen=True)
+class ContextMapping:
+    """A mapping that stands for a context, or for one type of reference file.
+
+    Attributes
+    ----------
+    name : str
+        Of the file that was given.
+    is_context : bool
+        Whether it is a pmap, which says which context it is.
+    rmaps : dict of str to Path
+        Mapping by type of reference file, in lower case.
+    """
+
+    name: str
+    is_context: bool
+    rmaps: dict[str, Path]
+
+
+def read_context_mapping(
+    path: Path, reftypes: Sequence[str], instrument: Instrument
+) -> ContextMapping:
+    """Follow a pmap, an imap or an rmap to the rmaps of an instrument.
+
+    Parameters
+    ----------
+    path : Path
+        In the folder of mappings of a CRDS cache.
+    reftypes : sequence of str
+        Types of reference file that are of interest, in lower case.
+    instrument : Instrument
+
+    Returns
+    -------
+    ContextMapping
+
+    Raises
+    ------
+    FileFormatError
+        If a mapping is missing or cannot be read, or none of these types is in it.
+    """
+    opened = _read_map(path)
+    kind = str(opened.header.get("mapping", "")).upper()
+    if kind == "PIPELINE":
+        imap = _entry(opened, instrument.name)
+        rmaps = _rmaps(_read_map(path.parent / imap), reftypes) if imap else {}
+    elif kind == "INSTRUMENT":
+        rmaps = _rmaps(opened, reftypes)
+    else:
+        filekind = str(opened.header.get("filekind", "")).lower()
+        is_ours = str(opened.header.get("instrument", "")).upper() == instrument.name
+        rmaps = {filekind: path} if filekind in reftypes and is_ours else {}
+    if not rmaps:
+        msg = (
+            f"{path}: no {', '.join(reftypes)} mapping of {instrument.name}; give a pmap, or the "
+            "rmap of one of these"
+        )
+        raise FileFormatError(msg)
+    return ContextMapping(path.name, kind == "PIPELINE", rmaps)
+
+
+def references_of(path: Path, wanted: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Return which files an rmap has for several keys.
+
+    Parameters
+    ----------
+    path : Path
+        The rmap.
+    wanted : sequence of mapping of str to str
+        Matching parameters such as `DETECTOR` and their values.
+
+    Returns
+    -------
+    list of dict of str to str
+        File by USEAFTER, an empty text where it has no dates; empty where it has no file.
+
+    Raises
+    ------
+    FileFormatError
+        If the rmap cannot be read, or is of a kind that is not known here.
+    """
+    rmap = _read_map(path)
+    found: list[dict[str, str]] = []
+    for keys in wanted:
+        try:
+            choice = _chosen(rmap, keys)
+        except UnknownKeyError:
+            found.append({})
+            continue
+        by_date = choice.choices if isinstance(choice, _Selector) else {"": choice}
+        found.append({str(start): name for start, name in by_date.items() if _is_file_name(name)})
+    return found
+
+
+def _rmaps(imap: _Map, reftypes: Sequence[str]) -> dict[str, Path]:
+    """Return the rmaps that an instrument's mapping names."""
+    names = {reftype: _entry(imap, reftype) for reftype in reftypes}
+    return {reftype: imap.path.parent / name for reftype, name in names.items() if name}
+
+
+def _entry(opened: _Map, key: str) -> str:
+    """Return the mapping that another names for a key, empty if there is none."""
+    names = opened.selector if isinstance(opened.selector, dict) else {}
+    found = next((v for k, v in names.items() if str(k).upper() == key.upper()), None)
+    return found if _is_file_name(found) else ""
+
+
+def _is_file_name(value: object) -> TypeGuard[str]:
+    """Tell a file from what stands for none, such as N/A."""
+    return isinstance(value, str) and "." in value
+
+
 def _matched(rmap: _Map, keys: Mapping[str, str]) -> _Selector:
     """Return the choice by time for some keys."""
+    choice = _chosen(rmap, keys)
+    if not isinstance(choice, _Selector):
+        raise FileFormatError(_not_known(rmap, f"no UseAfter for {' '.join(keys.values())}"))
+    return choice
+
+
+def _chosen(rmap: _Map, keys: Mapping[str, str]) -> _Selector | str:
+    """Return what the closest match has for some keys: a choice by time, or one file."""
     parkeys = rmap.header.get("parkey")
     first = parkeys[0] if isinstance(parkeys, tuple) and parkeys else ()
     names = [str(name).upper() for name in (first if isinstance(first, tuple) else (first,))]
@@ -187,9 +305,10 @@ def _matched(rmap: _Map, keys: Mapping[str, str]) -> _Selector:
     best = found[max(found)]
     if len(best) > 1:
         raise FileFormatError(_not_known(rmap, f"{len(best)} equal matches for {asked}"))
-    if not isinstance(best[0], _Selector) or best[0].kind != "UseAfter":
-        raise FileFormatError(_not_known(rmap, f"no UseAfter for {asked}"))
-    return best[0]
+    choice = best[0]
+    if isinstance(choice, str) or (isinstance(choice, _Selector) and choice.kind == "UseAfter"):
+        return choice
+    raise FileFormatError(_not_known(rmap, f"no UseAfter for {asked}"))
 
 
 def _weight(rmap: _Map, entry: Mapping[str, str], keys: Mapping[str, str]) -> int | None:

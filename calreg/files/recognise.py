@@ -30,11 +30,28 @@ class FileKind(StrEnum):
     PARQUET = "Parquet table"
     CSV = "CSV table"
     REFERENCE_FILE = "CRDS reference file"
+    MAPPING = "CRDS mapping"
+    PHOTMJSR_TABLE = "table of PHOTMJSR"
+    REFERENCES_TABLE = "table of reference files"
+    GRIZLI_ZERO_POINTS = "grizli zero points"
 
     @property
     def is_catalog(self) -> bool:
         """Whether the file is a table of sources, to be read as a catalog."""
-        return self not in (FileKind.JWST_IMAGE, FileKind.REFERENCE_FILE)
+        return self not in (FileKind.JWST_IMAGE, FileKind.REFERENCE_FILE, *_OF_CONTEXTS)
+
+    @property
+    def is_of_contexts(self) -> bool:
+        """Whether the file says what contexts are made of, and names no source."""
+        return self in _OF_CONTEXTS
+
+
+_OF_CONTEXTS = (
+    FileKind.MAPPING,
+    FileKind.PHOTMJSR_TABLE,
+    FileKind.REFERENCES_TABLE,
+    FileKind.GRIZLI_ZERO_POINTS,
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +82,8 @@ _SEXTRACTOR_COLUMN = re.compile(
     r"(?:FLUX|FLUXERR|MAG|MAGERR)_(?:ISO|ISOCOR|AUTO|APER|PETRO|PSF|BEST|MODEL|POINTSOURCE)"
     r"|(?:ALPHA|DELTA)(?:PSF|WIN|PEAK)?_(?:J2000|SKY|B1950)|[XY](?:WIN|PSF|PEAK)?_(?:IMAGE|WORLD)"
 )
+_MAPPING_START = re.compile(rb"\s*header\s*=\s*\{")
+_GRIZLI_ZERO_POINT = re.compile(rb"^[A-Z0-9]+-[A-Z0-9]+-[A-Z0-9]+\s*:\s*\[[^\],]+,[^\],]+,", re.M)
 _IMAGE_EXTENSIONS = frozenset({"IMAGE", "IUEIMAGE"})
 _TABLE_EXTENSIONS = frozenset({"BINTABLE", "TABLE", "A3DTABLE"})
 
@@ -162,6 +181,9 @@ def _other_kind(path: Path, start: bytes) -> FileKind:
     if start.startswith(_PARQUET_MAGIC):
         return FileKind.PARQUET
     text = start.removeprefix(_BYTE_ORDER_MARK)
+    of_contexts = _kind_of_contexts(text)
+    if of_contexts is not None:
+        return of_contexts
     if text.startswith(b"# %ECSV"):
         return FileKind.ECSV
     if text.lstrip().startswith(b"<") and _VOTABLE_START.search(text):
@@ -175,6 +197,24 @@ def _other_kind(path: Path, start: bytes) -> FileKind:
         f"(first bytes {start[:_SHOWN_BYTES]!r}); leave it out"
     )
     raise FileFormatError(msg)
+
+
+def _kind_of_contexts(text: bytes) -> FileKind | None:
+    """Return the kind of a text about contexts, None for any other."""
+    if _MAPPING_START.match(text):
+        return FileKind.MAPPING
+    if _GRIZLI_ZERO_POINT.search(text):
+        return FileKind.GRIZLI_ZERO_POINTS
+    lines = (line for line in text.splitlines() if line.strip() and not line.startswith(b"#"))
+    words = re.split(rb"[,\s]+", next(lines, b"").lower())
+    names = {word.strip(b'"') for word in words}
+    if names & {b"ra", b"dec", b"ra_deg", b"dec_deg", b"alpha_j2000", b"sky_centroid.ra"}:
+        return None
+    if {b"pmap", b"detector", b"photmjsr"} <= names:
+        return FileKind.PHOTMJSR_TABLE
+    if {b"pmap", b"detector"} <= names and names & {b"photom", b"flat", b"area"}:
+        return FileKind.REFERENCES_TABLE
+    return None
 
 
 def _is_csv(start: bytes, *, is_whole: bool) -> bool:

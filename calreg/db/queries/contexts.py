@@ -20,38 +20,11 @@ from calreg.db.schema import (
     ReferenceFileRow,
     ZeroPointRow,
 )
-from calreg.domain import Pmap, ReferenceKind
+from calreg.domain import Pmap, ReferenceChoice, ReferenceKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
-
-
-@dataclass(frozen=True)
-class StoredReference:
-    """A reference file that a context has for an array.
-
-    Attributes
-    ----------
-    pmap : Pmap
-    array : str
-    kind : ReferenceKind
-    filter, pupil : str
-        Empty for every one.
-    useafter : str
-        From which date of exposures on; empty where not stated.
-    file_name : str
-    source : str
-    """
-
-    pmap: Pmap
-    array: str
-    kind: ReferenceKind
-    filter: str
-    pupil: str
-    useafter: str
-    file_name: str
-    source: str
 
 
 @dataclass(frozen=True)
@@ -72,7 +45,7 @@ def load_references(
     *,
     arrays: Sequence[str] | None = None,
     as_of_utc: datetime | None = None,
-) -> list[StoredReference]:
+) -> list[ReferenceChoice]:
     """Return the reference files of contexts: from mappings and tables, and from exposures.
 
     Parameters
@@ -85,7 +58,7 @@ def load_references(
 
     Returns
     -------
-    list of StoredReference
+    list of ReferenceChoice
     """
     row = ReferenceFileRow
     stated = (
@@ -124,12 +97,12 @@ def load_references(
         used = used.join(IngestRow, IngestRow.id == ExposureRow.ingest_id)
         used = used.where(IngestRow.started_utc <= as_of_utc)
     found = [
-        StoredReference(Pmap(number), array, ReferenceKind(kind), *rest)
+        ReferenceChoice(Pmap(number), array, ReferenceKind(kind), *rest)
         for number, array, kind, *rest in connection.execute(stated)
     ]
     for number, array, filter_name, pupil, *names in connection.execute(used):
         found += [
-            StoredReference(Pmap(number), array, kind, filter_name, pupil, "", name, "header")
+            ReferenceChoice(Pmap(number), array, kind, filter_name, pupil, "", name, "header")
             for kind, name in zip(ReferenceKind, names, strict=True)
             if name
         ]
@@ -137,7 +110,7 @@ def load_references(
 
 
 def insert_new_references(
-    connection: sa.Connection, references: Iterable[StoredReference], ingest_id: int
+    connection: sa.Connection, references: Iterable[ReferenceChoice], ingest_id: int
 ) -> int:
     """Insert the reference files that are not there yet; return how many those are."""
     wanted = list(dict.fromkeys(references))
