@@ -34,7 +34,7 @@ from calreg.science.contexts import Rounded, single_precision
 from calreg.zeropoints import FULL, ZeroPointKey, load_zero_point_book
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from calreg.db.engine import Connection
@@ -131,12 +131,22 @@ class ContextDoor:
             raise FileFormatError(msg)
         return entry
 
-    def write(self, entry: ContextEntry, file_name: str, ingest_id: int) -> None:
-        """Write what is new of a file, and warn of what disagrees with other sources."""
+    def write(self, entry: ContextEntry, file_name: str, ingest_id: Callable[[], int]) -> None:
+        """Write what is new of a file, and warn of what disagrees with other sources.
+
+        Parameters
+        ----------
+        entry : ContextEntry
+        file_name : str
+        ingest_id : callable
+            Returns the id of the call; called only if there is something to write.
+        """
         points = entry.facts.zero_points
         pmap_ids = ensure_pmaps(self.connection, [point.pmap for point in points])
-        rows = [_row(point, pmap_ids, file_name, ingest_id) for point in points]
-        entry.n_new = insert_new_zero_points(self.connection, rows, set(pmap_ids.values()))
+        rows = [_row(point, pmap_ids, file_name) for point in points]
+        entry.n_new = insert_new_zero_points(
+            self.connection, rows, set(pmap_ids.values()), ingest_id
+        )
         entry.n_new += insert_new_references(self.connection, entry.facts.references, ingest_id)
         entry.warnings += self._conflicts(points)
 
@@ -158,13 +168,13 @@ class ContextDoor:
     def _read_photom(self, path: Path) -> ContextEntry:
         """Read a photom file under the context that is given, or those whose mappings name it."""
         pmaps = [self.pmap] if self.pmap else self._contexts_of(path.name)
+        array, points, n_left_out = self._photom_values(path, pmaps)
         if not pmaps:
             msg = (
                 f"{path}: a photom file does not say which context uses it: name it with --pmap, "
                 "or ingest the context's pmap of a CRDS cache as well"
             )
             raise InvalidValueError(msg)
-        array, points, n_left_out = self._photom_values(path, pmaps)
         entry = ContextEntry(ContextFacts(zero_points=points, n_left_out=n_left_out))
         if self.pmap is not None:
             named = ReferenceChoice(
@@ -269,8 +279,8 @@ class ContextDoor:
                     )
                     for useafter, name in names.items()
                 ]
-        n_dated = len({(r.array, r.useafter) for r in references}) - len(by_array)
-        if kind is ReferenceKind.PHOTOM and n_dated > 0:
+        dates = {(choice.array, choice.useafter) for choice in references}
+        if kind is ReferenceKind.PHOTOM and len(dates) > len({array for array, _ in dates}):
             entry.warnings.append(
                 f"{rmap.name}: some arrays have several photom files by the date of the exposure "
                 "(USEAFTER); the last one counts"
@@ -315,14 +325,11 @@ class ContextDoor:
             )
 
 
-def _row(
-    point: FoundZeroPoint, pmap_ids: Mapping[int, int], file_name: str, ingest_id: int
-) -> dict[str, object]:
+def _row(point: FoundZeroPoint, pmap_ids: Mapping[int, int], file_name: str) -> dict[str, object]:
     """Return a zero point as a row."""
     area: Rounded | None = point.pixar_sr
     return {
         "pmap_id": pmap_ids[point.pmap.number],
-        "ingest_id": ingest_id,
         "array": point.array.name,
         "filter": point.band.filter,
         "pupil": point.band.pupil,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from calreg import __version__
 from calreg.catalogdoor import CatalogDoor
+from calreg.contextdoor import PHOTOM_FILE, ContextDoor
 from calreg.db.queries.exposures import (
     Identity,
     StoredEpoch,
@@ -25,7 +26,9 @@ from calreg.domain import Exposure, FluxKind, Progress, no_progress
 from calreg.errors import CalregError, ConflictError, EpochConflictError, InvalidValueError
 from calreg.files.damage import refuse_damaged
 from calreg.files.exposures import read_exposure
+from calreg.files.photom import REFTYPE as PHOTOM
 from calreg.files.recognise import FileKind, inspect
+from calreg.files.reference import is_reference
 from calreg.instruments import Instrument, load_instrument
 from calreg.placing import place_exposures
 
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from calreg.db.engine import Connection, Database
+    from calreg.domain import Pmap
+    from calreg.files.recognise import RecognisedFile
 
 _DATA_SUFFIXES = frozenset(
     {".fits", ".fit", ".cat", ".ldac", ".ecsv", ".csv", ".xml", ".vot", ".votable", ".parquet"}
@@ -60,6 +65,8 @@ class IngestOptions:
         Load nothing if any file is refused.
     full_hash : bool
         Digest whole files, not headers only.
+    pmap : Pmap or None
+        Context of photom files, and of mappings that do not say it; images say it themselves.
     """
 
     field_name: str | None = None
@@ -70,6 +77,7 @@ class IngestOptions:
     columns: Mapping[str, str] = field(default_factory=dict)
     is_strict: bool = False
     full_hash: bool = False
+    pmap: Pmap | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,8 @@ class FileOutcome:
     ----------
     path : Path
     kind : str
-        ``cal``, ``crf``, ``i2d``, ``catalog``, or empty when refused early.
+        ``cal``, ``crf``, ``i2d``, ``catalog``, what a file about contexts is, or empty when refused
+        early.
     message : str
         What was loaded, or why not.
     warnings : tuple of str
@@ -156,14 +165,17 @@ def ingest(
     options = options or IngestOptions()
     instrument = instrument or load_instrument()
     report = IngestReport()
-    exposures, catalogs = read_images(
+    exposures, others = read_images(
         expand_paths(paths, report), options, instrument, report, progress
     )
+    catalogs = [(path, kind) for path, kind in others if kind.is_catalog]
+    of_contexts = [(path, kind) for path, kind in others if not kind.is_catalog]
     try:
         with database.write() as connection:
             loader = Loader(connection, options, instrument, report, database.command)
             loader.load_exposures(exposures)
             loader.load_catalogs(catalogs, progress)
+            loader.load_contexts(of_contexts)
             loader.require_strict()
     except _NothingLoadedError:
         report.loaded.clear()
@@ -198,9 +210,12 @@ def read_images(
     report: IngestReport,
     progress: Progress,
 ) -> tuple[list[tuple[Path, Exposure]], list[tuple[Path, FileKind]]]:
-    """Recognise every file; read the headers of images; refuse what cannot be read."""
+    """Recognise every file; read the headers of images; refuse what cannot be read.
+
+    The second list has catalogs and, where they are taken, files about contexts.
+    """
     exposures: list[tuple[Path, Exposure]] = []
-    catalogs: list[tuple[Path, FileKind]] = []
+    others: list[tuple[Path, FileKind]] = []
     for n_done, (path, is_named) in enumerate(files):
         progress("reading headers", n_done, len(files))
         try:
@@ -212,8 +227,11 @@ def read_images(
             else:
                 report.skipped.append(path)
             continue
-        if recognised.kind.is_catalog:
-            catalogs.append((path, recognised.kind))
+        if recognised.kind is FileKind.MAPPING and not is_named and path.suffix != ".pmap":
+            report.skipped.append(path)  # A folder of mappings: the pmaps lead to the others.
+            continue
+        if recognised.kind.is_catalog or _is_of_contexts(recognised, instrument):
+            others.append((path, recognised.kind))
             continue
         try:
             with refuse_damaged(path):
@@ -228,7 +246,14 @@ def read_images(
         else:
             exposures.append((path, exposure))
     progress("reading headers", len(files), len(files))
-    return exposures, catalogs
+    return exposures, others
+
+
+def _is_of_contexts(recognised: RecognisedFile, instrument: Instrument) -> bool:
+    """Tell whether a file says what contexts are made of: a table, a mapping, a photom file."""
+    if recognised.kind is FileKind.REFERENCE_FILE and recognised.headers is not None:
+        return is_reference(recognised.headers, PHOTOM, instrument)
+    return recognised.kind.is_of_contexts
 
 
 class Loader:
@@ -385,6 +410,20 @@ class Loader:
                 )
             )
         progress("loading catalogs", len(catalogs), len(catalogs))
+
+    def load_contexts(self, files: list[tuple[Path, FileKind]]) -> None:
+        """Read files about contexts, mappings and tables first, and write what is new."""
+        door = ContextDoor(self.connection, self.instrument, self.options.pmap)
+        for path, kind in sorted(files, key=lambda file: file[1] is FileKind.REFERENCE_FILE):
+            label = PHOTOM_FILE if kind is FileKind.REFERENCE_FILE else str(kind)
+            try:
+                entry = door.read(path, kind)
+            except CalregError as error:
+                self.report.refused.append(FileOutcome(path, label, str(error)))
+                continue
+            door.write(entry, path.name, lambda: self.ingest_id)
+            outcome = FileOutcome(path, label, entry.summary, tuple(entry.warnings))
+            (self.report.loaded if entry.n_new else self.report.unchanged).append(outcome)
 
 
 def _is_same_content(exposure: Exposure, known: StoredExposure | Exposure) -> bool:

@@ -93,7 +93,7 @@ class ContextRows:
             file_name=file_name,
             **(plain | values),
         )
-        insert_new_references(self.connection, [reference], self.ingest_id)
+        insert_new_references(self.connection, [reference], lambda: self.ingest_id)
 
     def equality(self, pmap_1: str, pmap_2: str, reason: str) -> None:
         """Declare two contexts equal."""

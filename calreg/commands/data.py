@@ -15,6 +15,7 @@ from calreg.commands.common import (
     MaxSepOption,
     OutputFormat,
     SnrOption,
+    check_pmap,
     log,
     open_registry,
     options_of,
@@ -83,6 +84,17 @@ _HashMode = Annotated[
 ]
 
 
+_ContextName = Annotated[
+    str | None,
+    typer.Option(
+        "--pmap",
+        metavar="PMAP",
+        help="Context of photom files and rmaps, which do not say it; images say it themselves.",
+        callback=check_pmap,
+    ),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(ingest)
@@ -100,12 +112,16 @@ def ingest(
     image: _Image = None,
     flux: _Flux = None,
     columns: _Columns = "",
+    pmap: _ContextName = None,
     strict: _Strict = False,
     hash_mode: _HashMode = "headers",
     db: Db = None,
     output_format: Format = None,
 ) -> None:
-    """Load exposures, mosaics and catalogs, recognised by content.
+    """Load images, catalogs and what is known of contexts, recognised by content.
+
+    Of contexts: photom files, pmaps and rmaps of a CRDS cache, tables of PHOTMJSR or of reference
+    files (CSV, ECSV), grizli's jwst_zeropoints.yml.
 
     Bad files are refused, one line each, and the good ones still load (exit status 1). Files that
     are known already change nothing.
@@ -115,7 +131,7 @@ def ingest(
     options = options_of(context, db, output_format)
     with usage_errors():
         ingest_options = _ingest_options(
-            field, epoch, image, flux, columns, strict=strict, hash_mode=hash_mode
+            field, epoch, image, flux, columns, pmap, strict=strict, hash_mode=hash_mode
         )
     with open_registry(options) as registry, progress_bar() as progress:
         report = registry.ingest(paths, ingest_options, progress=progress)
@@ -134,12 +150,13 @@ def _ingest_options(
     image: Path | None,
     flux: str | None,
     columns: str,
+    pmap: str | None,
     *,
     strict: bool,
     hash_mode: str,
 ) -> IngestOptions:
     """Read the options of ingest."""
-    from calreg.domain import FluxKind
+    from calreg.domain import FluxKind, Pmap
     from calreg.errors import InvalidValueError
     from calreg.ingest import IngestOptions, parse_columns
 
@@ -159,6 +176,7 @@ def _ingest_options(
         columns=parse_columns(columns),
         is_strict=strict,
         full_hash=hash_mode == "full",
+        pmap=None if pmap is None else Pmap.parse(pmap),
     )
 
 
@@ -167,6 +185,9 @@ def _tell_ingest(report: IngestReport, *, is_strict: bool) -> None:
     outcomes = [*report.loaded, *report.unchanged]
     _tell_warnings([f"{o.path.name}: {text}" for o in outcomes for text in o.warnings])
     _tell_rows([outcome for outcome in report.loaded if outcome.kind == "catalog"])
+    for outcome in report.loaded:
+        if outcome.kind not in ("catalog", "cal", "crf", "i2d"):
+            log(f"{outcome.path.name}: {outcome.message}")
     for outcome in report.refused:
         log(f"refused: {outcome.message}")
     counts = sorted(Counter(outcome.kind for outcome in report.loaded).items())

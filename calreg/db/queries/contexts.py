@@ -23,7 +23,7 @@ from calreg.db.schema import (
 from calreg.domain import Pmap, ReferenceChoice, ReferenceKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
 
@@ -110,9 +110,21 @@ def load_references(
 
 
 def insert_new_references(
-    connection: sa.Connection, references: Iterable[ReferenceChoice], ingest_id: int
+    connection: sa.Connection, references: Iterable[ReferenceChoice], ingest_id: Callable[[], int]
 ) -> int:
-    """Insert the reference files that are not there yet; return how many those are."""
+    """Insert the reference files that are not there yet; return how many those are.
+
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+    references : iterable of ReferenceChoice
+    ingest_id : callable
+        Returns the id of the call that brought them; called only if one is new.
+
+    Returns
+    -------
+    int
+    """
     wanted = list(dict.fromkeys(references))
     pmap_ids = ensure_pmaps(connection, [reference.pmap for reference in wanted])
     columns = ("array", "kind", "filter", "pupil", "useafter", "file_name", "source")
@@ -125,8 +137,11 @@ def insert_new_references(
         values = {name: str(getattr(reference, name)) for name in columns}
         pmap_id = pmap_ids[reference.pmap.number]
         if (pmap_id, *values.values()) not in seen:
-            new.append({"pmap_id": pmap_id, "ingest_id": ingest_id, **values})
-    insert_rows(connection, ReferenceFileRow.__table__, new)
+            new.append({"pmap_id": pmap_id, **values})
+    if new:
+        id_ = ingest_id()
+        rows = [{**row, "ingest_id": id_} for row in new]
+        insert_rows(connection, ReferenceFileRow.__table__, rows)
     return len(new)
 
 

@@ -13,7 +13,7 @@ from calreg.domain import ExposureKind, Pmap, ZeroPointKind
 from calreg.science.contexts import single_precision
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from datetime import datetime
 
     from calreg.domain import Exposure
@@ -108,7 +108,10 @@ def load_zero_points(
 
 
 def insert_new_zero_points(
-    connection: sa.Connection, rows: Sequence[dict[str, object]], pmap_ids: Collection[int]
+    connection: sa.Connection,
+    rows: Sequence[dict[str, object]],
+    pmap_ids: Collection[int],
+    ingest_id: Callable[[], int],
 ) -> int:
     """Insert the zero points whose value was not seen before for their key and source.
 
@@ -116,9 +119,11 @@ def insert_new_zero_points(
     ----------
     connection : sqlalchemy.Connection
     rows : sequence of dict
-        Columns of the table.
+        Columns of the table, without `ingest_id`.
     pmap_ids : collection of int
         The contexts of `rows`.
+    ingest_id : callable
+        Returns the id of the call that brought them; called only if a row is new.
 
     Returns
     -------
@@ -135,7 +140,9 @@ def insert_new_zero_points(
         if key not in seen:
             seen.add(key)
             new.append(row)
-    insert_rows(connection, ZeroPointRow.__table__, new)
+    if new:
+        id_ = ingest_id()
+        insert_rows(connection, ZeroPointRow.__table__, [{**row, "ingest_id": id_} for row in new])
     return len(new)
 
 
@@ -164,7 +171,6 @@ def add_header_zero_points(
         rows.append(
             {
                 "pmap_id": pmap_ids[exposure.pmap.number],
-                "ingest_id": ingest_id,
                 "array": exposure.array,
                 "filter": exposure.filter,
                 "pupil": exposure.pupil,
@@ -182,4 +188,4 @@ def add_header_zero_points(
                 "file_name": "",
             }
         )
-    insert_new_zero_points(connection, rows, set(pmap_ids.values()))
+    insert_new_zero_points(connection, rows, set(pmap_ids.values()), lambda: ingest_id)
