@@ -203,11 +203,11 @@ def load_corrections(
     Raises
     ------
     NoCalibrationError
-        If there is no set.
+        If there is no set, or one was withdrawn or is not accepted.
     InvalidValueError
-        If a band and array id has several sets, from different fields or fluxes.
+        If a band and array id has several sets, from different fields or fluxes, none accepted.
     """
-    sets = one_set_per_key(connection, query.sets)
+    sets = one_set_per_key(connection, query.sets, instrument)
     return [correction_of(connection, stored, query.gradient_datum, instrument) for stored in sets]
 
 

@@ -52,6 +52,7 @@ def export_recipe(
     database: Database,
     path: Path,
     *,
+    instrument: Instrument,
     pmap: Pmap,
     field: str | None = None,
     flux_kind: str | None = None,
@@ -63,6 +64,7 @@ def export_recipe(
         sets = one_set_per_key(
             connection,
             SetFilter(pmap=pmap, field=field, flux_kind=flux_kind, as_of_utc=as_of_utc),
+            instrument,
         )
         created_utc = datetime.now(UTC)
         meta = RecipeMeta(
@@ -150,6 +152,7 @@ def export_grizli(
         sets = one_set_per_key(
             connection,
             SetFilter(pmap=pmap, field=field, flux_kind=flux_kind, as_of_utc=as_of_utc),
+            instrument,
         )
         created_utc = datetime.now(UTC)
         entries = [entry for stored in sets for entry in _grizli_entries(stored, instrument)]

@@ -95,6 +95,19 @@ class FluxKind(StrEnum):
     PSF = "psf"
 
 
+class SetStatus(StrEnum):
+    """What a coefficient set is worth at a time."""
+
+    CURRENT = "current"
+    """Used: accepted, or the newest of its key where nothing was ever accepted."""
+    CANDIDATE = "candidate"
+    """The newest of its key, where another was accepted; not used until it is promoted."""
+    SUPERSEDED = "superseded"
+    """An older version, or one of a field that was merged into another."""
+    WITHDRAWN = "withdrawn"
+    """Taken out of use, with a reason."""
+
+
 class ZeroPointKind(StrEnum):
     """What a stored PHOTMJSR is."""
 

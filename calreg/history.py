@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from calreg.db.queries.answers import load_solutions
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
 from calreg.db.queries.zeropoints import StoredZeroPoint, load_zero_points
+from calreg.domain import SetStatus
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,7 +33,7 @@ class CoefficientsRow:
     model : str
     model_version, version : int
     status : str
-        ``current`` or ``superseded``.
+        ``current``, ``candidate``, ``superseded`` or ``withdrawn``.
     datum : str
         What is held at zero.
     offset_ab_mag, offset_ab_err_mag : float
@@ -59,6 +60,14 @@ class CoefficientsRow:
         Time term of every epoch but the first [mag].
     settings : str
         JSON.
+    accepted_for : str or None
+        Contexts that the set is accepted for, in words; None where it is not.
+    accepted_from, accepted_to : str or None
+        First and last of them; None for an open end.
+    accepted_utc : datetime or None
+    acceptance_reason : str or None
+    withdrawn_utc : datetime or None
+    withdrawal_reason : str or None
     """
 
     pmap: str
@@ -101,6 +110,13 @@ class CoefficientsRow:
     set_id: str
     time_by_epoch_mag: dict[str, float]
     settings: str
+    accepted_for: str | None = None
+    accepted_from: str | None = None
+    accepted_to: str | None = None
+    accepted_utc: datetime | None = None
+    acceptance_reason: str | None = None
+    withdrawn_utc: datetime | None = None
+    withdrawal_reason: str | None = None
 
 
 _TIME_PREFIX = "time:"
@@ -117,6 +133,7 @@ def coefficients_row(stored: StoredSet) -> CoefficientsRow:
     }
     return CoefficientsRow(
         **shared
+        | _standing(stored)
         | {
             "pmap": stored.pmap.name,
             "offset_ab_mag": stored.value("offset_ab"),
@@ -130,6 +147,26 @@ def coefficients_row(stored: StoredSet) -> CoefficientsRow:
             },
         }
     )
+
+
+def _standing(stored: StoredSet) -> dict[str, object]:
+    """Say for what a set is accepted, and why it is out of use."""
+    told: dict[str, object] = {}
+    if stored.acceptance is not None:
+        last = stored.acceptance.pmap_to
+        told |= {
+            "accepted_for": stored.acceptance.range_text,
+            "accepted_from": stored.acceptance.pmap_from.name,
+            "accepted_to": None if last is None else last.name,
+            "accepted_utc": stored.acceptance.accepted_utc,
+            "acceptance_reason": stored.acceptance.reason,
+        }
+    if stored.withdrawal is not None:
+        told |= {
+            "withdrawn_utc": stored.withdrawal.withdrawn_utc,
+            "withdrawal_reason": stored.withdrawal.reason,
+        }
+    return told
 
 
 def load_coefficients(connection: Connection, wanted: SetFilter) -> list[CoefficientsRow]:
@@ -197,9 +234,11 @@ def load_history(
         if _is_within(point.pmap, wanted)
     ]
     series: dict[tuple[str, str, str, str], dict[Pmap, StoredSet]] = defaultdict(dict)
-    for stored in load_sets(connection, wanted):
+    # A candidate was measured too: it is shown where no other version is current.
+    for stored in load_sets(connection, replace(wanted, with_candidates=True)):
         key = (stored.field, stored.image_kind, stored.flux_kind, stored.aperture)
-        series[key][stored.pmap] = stored
+        if stored.pmap not in series[key] or stored.status == SetStatus.CURRENT:
+            series[key][stored.pmap] = stored
     known = {point.pmap for point in zero_points}
     rows = []
     for sets in series.values() or [{}]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["commandline", "dbfixtures", "programmes", "synthetic"]
+pytest_plugins = ["commandline", "dbfixtures", "programmes", "setrows", "synthetic"]
 
 _ROOT = Path(__file__).resolve().parent.parent
 

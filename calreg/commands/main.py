@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 
 from calreg import __version__
-from calreg.commands import data, database, demo, exports, files, mosaics, pixels, questions
+from calreg.commands import (
+    data,
+    database,
+    demo,
+    exports,
+    files,
+    mosaics,
+    pixels,
+    questions,
+    validity,
+)
 from calreg.commands.common import Format, GlobalOptions, OutputFormat
 from calreg.errors import CalregError
 
@@ -31,6 +41,7 @@ questions.register(app)
 files.register(app)
 mosaics.register(app)
 pixels.register(app)
+validity.register(app)
 demo.register(app)
 
 

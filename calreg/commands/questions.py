@@ -116,6 +116,8 @@ _COEFFICIENT_COLUMNS = [
     Column("n_clipped", "variable", "d"),
     Column("version", "version", "d"),
     Column("status", "status"),
+    Column("accepted_for", "accepted for", is_optional=True),
+    Column("withdrawal_reason", "withdrawn because", is_optional=True),
 ]
 
 
@@ -128,7 +130,10 @@ def coefficients(
     field: FieldOption = None,
     as_of: AsOfOption = None,
     all_versions: Annotated[
-        bool, typer.Option("--all-versions", help="Show superseded versions too.")
+        bool,
+        typer.Option(
+            "--all-versions", help="Show superseded and withdrawn versions and candidates too."
+        ),
     ] = False,
     db: Db = None,
     output_format: Format = None,
@@ -154,8 +159,8 @@ def coefficients(
         rows,
         _COEFFICIENT_COLUMNS,
         options.output_format,
-        empty="no coefficient set answers to that: calreg coefficients lists all, "
-        "calreg refit makes them",
+        empty="no coefficient set answers to that: calreg coefficients --all-versions lists all, "
+        "withdrawn ones too; calreg refit makes them",
     )
     if not rows:
         raise typer.Exit(1)

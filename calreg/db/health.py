@@ -88,6 +88,7 @@ def check_database(connection: sa.Connection) -> list[Problem]:
         for message in dialect_of(connection).integrity_problems(connection)
     ]
     problems += _schema_problems(connection)
+    problems += _guard_problems(connection)
     # Queries that follow need the tables, so they come only where these are as expected.
     if not any(problem.kind is ProblemKind.SCHEMA for problem in problems):
         problems += _dangling_rows(connection)
@@ -175,6 +176,14 @@ def _check_problems(connection: sa.Connection, table: sa.Table) -> Iterator[Prob
         yield Problem(ProblemKind.SCHEMA, table.name, f"CHECK {name} is missing from {table.name}")
     for name in sorted(found - expected):
         yield Problem(ProblemKind.SCHEMA, table.name, f"{table.name} has an unknown CHECK {name}")
+
+
+def _guard_problems(connection: sa.Connection) -> Iterator[Problem]:
+    """Look for the rules that are in the engine's own words."""
+    dialect = dialect_of(connection)
+    for name in sorted(set(dialect.guards) - dialect.guard_names(connection)):
+        message = f"the rule {name} is missing: overlapping acceptances would be let through"
+        yield Problem(ProblemKind.SCHEMA, "acceptances", message)
 
 
 def _table_of(change: tuple[object, ...]) -> str:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from calreg.db.guards import POSTGRESQL_GUARDS
 from calreg.db.pgcopy import copy_buffers
 from calreg.db.verbs import Access, Dialect, busy_message
 from calreg.errors import (
@@ -35,6 +36,7 @@ class PostgresqlDialect(Dialect):
     """The verbs on PostgreSQL."""
 
     label = "PostgreSQL"
+    guards = POSTGRESQL_GUARDS
 
     def __init__(self) -> None:
         try:
@@ -138,6 +140,14 @@ class PostgresqlDialect(Dialect):
     ) -> str:
         """Take back the doubling of per cent signs, which is for psycopg only."""
         return super().literal_sql(statement, dialect).replace("%%", "%")
+
+    def guard_names(self, connection: sa.Connection) -> set[str]:
+        """Return the names of constraints."""
+        statement = """
+            SELECT conname FROM pg_constraint
+            WHERE connamespace = current_schema()::regnamespace
+        """
+        return set(connection.exec_driver_sql(statement).scalars())
 
     def integrity_problems(self, connection: sa.Connection) -> list[str]:
         """Look for constraints, indexes and triggers that were switched off."""

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from calreg.db.columns import ColumnKind, TableColumn
+from calreg.db.guards import SQLITE_GUARDS
 from calreg.db.verbs import Access, Dialect, busy_message
 from calreg.errors import (
     ConflictError,
@@ -111,6 +112,7 @@ class SqliteDialect(Dialect):
 
     label = "SQLite"
     driver_errors = (sqlite3.Error,)
+    guards = SQLITE_GUARDS
 
     def normalise(self, url: sa.URL) -> sa.URL:
         """Make the path absolute, so that a later change of directory does not matter."""
@@ -301,6 +303,11 @@ class SqliteDialect(Dialect):
                 everything = {"adbc.sqlite.query.batch_rows": str(2**30)}
                 cursor.adbc_statement.set_options(**everything)
                 yield cursor
+
+    def guard_names(self, connection: sa.Connection) -> set[str]:
+        """Return the names of triggers."""
+        statement = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+        return set(connection.exec_driver_sql(statement).scalars())
 
     def integrity_problems(self, connection: sa.Connection) -> list[str]:
         """Run integrity_check, which covers pages, indexes, NOT NULL and CHECKs."""

@@ -8,7 +8,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     import pyarrow as pa
@@ -41,6 +41,8 @@ class Dialect(ABC):
 
     label: str
     driver_errors: tuple[type[Exception], ...]
+    guards: Mapping[str, str]
+    """Rules in the engine's own words: name of the constraint or trigger -> statement."""
 
     @abstractmethod
     def normalise(self, url: sa.URL) -> sa.URL:
@@ -110,6 +112,10 @@ class Dialect(ABC):
     ) -> str:
         """Return a statement as text with its parameters written out."""
         return str(statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
+
+    @abstractmethod
+    def guard_names(self, connection: sa.Connection) -> set[str]:
+        """Return the names of the constraints and triggers that a database has."""
 
     @abstractmethod
     def integrity_problems(self, connection: sa.Connection) -> list[str]:

@@ -15,6 +15,7 @@ from calreg.registry.exports import ExportMethods
 from calreg.registry.files import FileMethods
 from calreg.registry.pixels import PixelMethods
 from calreg.registry.questions import QuestionMethods
+from calreg.registry.validity import ValidityMethods
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from calreg.db.health import DatabaseDescription, Problem
 
 
-class Registry(DataMethods, QuestionMethods, ExportMethods, FileMethods, PixelMethods):
+class Registry(
+    DataMethods, QuestionMethods, ExportMethods, FileMethods, PixelMethods, ValidityMethods
+):
     """An open registry of photometric offsets between detectors.
 
     Parameters

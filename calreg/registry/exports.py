@@ -49,9 +49,9 @@ class ExportMethods(RegistryBase):
         Raises
         ------
         NoCalibrationError
-            If there is no set for the context.
+            If there is no set for the context, or one was withdrawn or is not accepted.
         InvalidValueError
-            If a key has several sets, from different fields or fluxes.
+            If a key has several sets, from different fields or fluxes, none of them accepted.
         OutputError
             If the file exists (without `overwrite`) or cannot be written.
         """
@@ -60,6 +60,7 @@ class ExportMethods(RegistryBase):
         return deliver.export_recipe(
             self._database,
             Path(path),
+            instrument=self._instrument,
             pmap=pmap_of(pmap),
             field=field,
             flux_kind=flux_kind,

@@ -93,7 +93,7 @@ class QuestionMethods(RegistryBase):
         as_of_utc : datetime, optional
             Answer as the registry would have at this time (aware).
         all_versions : bool
-            Return superseded versions too.
+            Return superseded and withdrawn versions and candidates too.
 
         Returns
         -------

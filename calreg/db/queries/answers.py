@@ -160,6 +160,19 @@ def count_raw_exposures(connection: sa.Connection) -> list[RawCount]:
     ]
 
 
+def load_seen_pmaps(connection: sa.Connection, as_of_utc: datetime | None = None) -> set[Pmap]:
+    """Return the contexts of all exposures that had been ingested by a time."""
+    statement = (
+        sa.select(PmapRow.number)
+        .join(ExposureRow, ExposureRow.pmap_id == PmapRow.id)
+        .join(IngestRow, IngestRow.id == ExposureRow.ingest_id)
+        .distinct()
+    )
+    if as_of_utc is not None:
+        statement = statement.where(IngestRow.started_utc <= as_of_utc)
+    return {Pmap(number) for number in connection.scalars(statement)}
+
+
 @dataclass(frozen=True)
 class StoredSolution:
     """An external solution for one key."""

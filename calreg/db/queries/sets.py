@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from calreg.db.bulk import insert_rows, integer_list
 from calreg.db.queries.exposures import require_field
+from calreg.db.queries.standing import (
+    Standing,
+    StoredAcceptance,
+    StoredWithdrawal,
+    load_standing,
+    series_of,
+)
 from calreg.db.schema import (
     CoefficientRow,
     CoefficientSetRow,
@@ -19,7 +26,7 @@ from calreg.db.schema import (
     RefusalRow,
     SetInputRow,
 )
-from calreg.domain import Pmap
+from calreg.domain import Pmap, SetStatus
 from calreg.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -48,7 +55,9 @@ class StoredSet:
     model: str
     model_version: int
     version: int
-    status: str
+    status: SetStatus
+    acceptance: StoredAcceptance | None
+    withdrawal: StoredWithdrawal | None
     datum: str
     settings: str
     input_digest: str
@@ -86,6 +95,10 @@ class StoredSet:
 class SetFilter:
     """Which sets a question asks for; None means any.
 
+    `with_candidates` and `all_versions` ask for sets that are not current too. `for_use` asks for
+    the sets to be used under `pmap`: those measured under another context that are accepted for it
+    as well.
+
     Raises
     ------
     InvalidValueError
@@ -101,6 +114,8 @@ class SetFilter:
     flux_kind: str | None = None
     as_of_utc: datetime | None = None
     all_versions: bool = False
+    with_candidates: bool = False
+    for_use: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a time that could be meant in any zone."""
@@ -162,9 +177,9 @@ _PLAIN = (
 def load_sets(connection: sa.Connection, wanted: SetFilter) -> list[StoredSet]:
     """Return sets in the order of field, band, array id, pmap and version.
 
-    A set is ``current`` when it is the highest version of its key among those created by
-    `SetFilter.as_of_utc` (now, if None) and its field was not merged into another by then; older
-    versions are ``superseded`` and returned with `SetFilter.all_versions` only.
+    What a set's status is, at `SetFilter.as_of_utc` (now, if None), is said by `Standing.status`;
+    the newest is the highest version of its key among those created by then, if its field was not
+    merged into another by then. Sets that are not ``current`` are returned on request only.
 
     Parameters
     ----------
@@ -182,7 +197,27 @@ def load_sets(connection: sa.Connection, wanted: SetFilter) -> list[StoredSet]:
     """
     if wanted.field is not None:
         require_field(connection, wanted.field)
-    conditions = _conditions(wanted)
+    standing = load_standing(connection, wanted.as_of_utc)
+    found = [
+        _stored_set(row, standing)
+        for row in connection.execute(_statement(connection, wanted, standing))
+    ]
+    kept = {SetStatus.CURRENT, *([SetStatus.CANDIDATE] if wanted.with_candidates else [])}
+    if not wanted.all_versions:
+        found = [stored for stored in found if stored.status in kept]
+    coefficients = _load_coefficients(connection, [stored.pk for stored in found])
+    for stored in found:
+        stored.coefficients.update(coefficients.get(stored.pk, {}))
+    return found
+
+
+def _statement(
+    connection: sa.Connection, wanted: SetFilter, standing: Standing
+) -> sa.Select[*tuple[object, ...]]:
+    """Select the sets whose status has to be told."""
+    accepted = [found.set_pk for found in standing.acceptances if found.is_in_force]
+    is_accepted = _SET.id.in_(integer_list(connection, accepted))
+    conditions = _conditions(connection, wanted, standing)
     # One pass over the sets asked for; to ask of each whether one is newer takes twice as long.
     newest = (
         sa.select(*_KEY, sa.func.max(_SET.version).label("version"))
@@ -194,16 +229,16 @@ def load_sets(connection: sa.Connection, wanted: SetFilter) -> list[StoredSet]:
     merged: sa.ColumnElement[bool] = FieldRow.merged_utc.is_not(None)
     if wanted.as_of_utc is not None:
         merged = sa.and_(merged, FieldRow.merged_utc <= wanted.as_of_utc)
-    superseded = sa.or_(_SET.version < newest.c.version, merged)
-    columns = [getattr(_SET, name) for name in _PLAIN]
+    is_newest = sa.and_(_SET.version == newest.c.version, sa.not_(merged))
     statement = (
         sa.select(
             _SET.id,
             _SET.set_id,
-            FieldRow.name,
-            PmapRow.number,
-            superseded.label("is_superseded"),
-            *columns,
+            FieldRow.name.label("field"),
+            PmapRow.number.label("pmap_number"),
+            is_newest.label("is_newest"),
+            _SET.field_id,
+            *(getattr(_SET, name) for name in _PLAIN),
         )
         .join(newest, sa.and_(*same_key))
         .join(FieldRow, FieldRow.id == _SET.field_id)
@@ -221,24 +256,30 @@ def load_sets(connection: sa.Connection, wanted: SetFilter) -> list[StoredSet]:
         )
     )
     if not wanted.all_versions:
-        statement = statement.where(_SET.version == newest.c.version, sa.not_(merged))
-    rows = connection.execute(statement).all()
-    coefficients = _load_coefficients(connection, [row[0] for row in rows])
-    return [
-        StoredSet(
-            pk=row[0],
-            set_id=row[1],
-            field=row[2],
-            pmap=Pmap(row[3]),
-            status="superseded" if row[4] else "current",
-            **dict(zip(_PLAIN, row[5:], strict=True)),
-            coefficients=coefficients.get(row[0], {}),
-        )
-        for row in rows
-    ]
+        statement = statement.where(sa.or_(is_newest, is_accepted) if accepted else is_newest)
+    return statement
 
 
-def _conditions(wanted: SetFilter) -> list[sa.ColumnElement[bool]]:
+def _stored_set(row: sa.Row[*tuple[Any, ...]], standing: Standing) -> StoredSet:
+    """Turn a row into a set, still without coefficients."""
+    values = row._mapping  # noqa: SLF001  # SQLAlchemy's public name
+    pmap = Pmap(row.pmap_number)
+    return StoredSet(
+        pk=row.id,
+        set_id=row.set_id,
+        field=row.field,
+        pmap=pmap,
+        status=standing.status(row.id, series_of(row), pmap, is_newest=bool(row.is_newest)),
+        acceptance=standing.acceptance_of(row.id),
+        withdrawal=standing.withdrawals.get(row.id),
+        **{name: values[name] for name in _PLAIN},
+        coefficients={},
+    )
+
+
+def _conditions(
+    connection: sa.Connection, wanted: SetFilter, standing: Standing
+) -> list[sa.ColumnElement[bool]]:
     """Turn a filter into WHERE conditions on the sets' own columns."""
     conditions: list[sa.ColumnElement[bool]] = []
     pmaps = sa.select(PmapRow.id)
@@ -249,7 +290,11 @@ def _conditions(wanted: SetFilter) -> list[sa.ColumnElement[bool]]:
     if wanted.pmap_to is not None:
         pmaps = pmaps.where(PmapRow.number <= wanted.pmap_to.number)
     if pmaps.whereclause is not None:
-        conditions.append(_SET.pmap_id.in_(pmaps))
+        is_wanted: sa.ColumnElement[bool] = _SET.pmap_id.in_(pmaps)
+        if wanted.for_use and wanted.pmap is not None:
+            accepted = [found.set_pk for found in standing.accepted_for(wanted.pmap)]
+            is_wanted = sa.or_(is_wanted, _SET.id.in_(integer_list(connection, accepted)))
+        conditions.append(is_wanted)
     if wanted.band is not None:
         conditions.append(_SET.band == wanted.band)
     if wanted.array_id is not None:

@@ -38,9 +38,11 @@ from calreg.db.schema.sets import (
     RefusalRow,
     SetInputRow,
 )
+from calreg.db.schema.validity import AcceptanceRow, WithdrawalRow
 
 __all__ = [
     "NAMING_CONVENTION",
+    "AcceptanceRow",
     "Base",
     "CatalogRow",
     "CoefficientRow",
@@ -66,5 +68,6 @@ __all__ = [
     "SetInputRow",
     "SourceRow",
     "VariableSourceRow",
+    "WithdrawalRow",
     "ZeroPointRow",
 ]
