@@ -242,6 +242,7 @@ class _Call:
             self.database.command("ingest PATH"),
         )
         _refuse(refused)
+        self.report.warnings += [note for one in planned for note in one.notes]
         return loader, planned
 
     # --- pixels ---------------------------------------------------------------------------------
@@ -284,8 +285,8 @@ class _Call:
         return MosaicJob(
             name=one.name,
             members=one.members,
-            rescale=one.rescale,
-            photmjsr=one.photmjsr,
+            rescale=one.scale.factors,
+            photmjsr=one.scale.photmjsr,
             pmap=one.pmap,
             is_forced=self.options.force_pmap is not None,
             lattice=one.lattice,
@@ -418,5 +419,5 @@ def _row(one: PlannedMosaic, summary: MosaicSummary, status: str) -> MosaicRow:
         median_noise=summary.median_noise,
         noise_correlation=summary.noise_correlation,
         background=summary.background,
-        photmjsr=one.photmjsr,
+        photmjsr=one.scale.photmjsr,
     )

@@ -17,8 +17,10 @@ from calreg import __version__
 from calreg.domain import Progress, no_progress
 from calreg.errors import CalregError, InvalidValueError, WorkerError
 from calreg.files.calimage import CalWorld, read_cal_image, read_cal_world
+from calreg.files.imagekey import FULL_SUBARRAY
 from calreg.files.mosaiccards import summary_cards
 from calreg.files.mosaicfile import MosaicMember, write_mosaic
+from calreg.instruments import load_instrument
 from calreg.science.cleaning import CleaningSettings, clean_exposure
 from calreg.science.drizzling import DrizzledMosaic, DrizzleMember, drizzle_group
 from calreg.science.pixelmaps import outline
@@ -245,7 +247,9 @@ class _Run:
             warnings.simplefilter("ignore")
             cleaned = clean_exposure(image.sci, image.err, image.dq, self.job.cleaning)
         self.written.append(
-            MosaicMember(exposure, factor, cleaned.background, world.source, world.cards)
+            MosaicMember(
+                exposure, factor, cleaned.background, world.source, _detector_cards(exposure, world)
+            )
         )
         return DrizzleMember(
             sci=cleaned.sci,
@@ -256,6 +260,14 @@ class _Run:
             mask=cleaned.mask,
             rescale=factor,
         )
+
+
+def _detector_cards(exposure: Exposure, world: CalWorld) -> str:
+    """Return world coordinates in pixels of the detector; empty where a cut-out came from it."""
+    n_pixels = load_instrument().array(exposure.array).n_pixels
+    is_whole = exposure.subarray == FULL_SUBARRAY and world.shape == (n_pixels, n_pixels)
+    first = (0, 0) if is_whole else world.first_pixel
+    return "" if first is None else world.detector_cards(first)
 
 
 def _write(job: MosaicJob, mosaic: DrizzledMosaic, members: Sequence[MosaicMember]) -> None:

@@ -21,12 +21,13 @@ from calreg.db.queries.grids import (
     find_grid,
     insert_grid,
     load_footprints,
-    load_photmjsr,
 )
+from calreg.db.queries.zeropoints import load_zero_points
 from calreg.domain import Exposure, ExposureKind, Pmap
 from calreg.errors import CalregError, InvalidValueError
 from calreg.files.imagecards import parse_s_region
-from calreg.mosaicscales import forced_scale, require_one_scale
+from calreg.files.imagekey import FULL_SUBARRAY
+from calreg.mosaicscales import Scale, forced_scale, require_one_scale
 from calreg.science.cleaning import CleaningSettings
 from calreg.science.drizzling import KERNELS
 from calreg.science.grids import Grid
@@ -42,7 +43,6 @@ ALGORITHM = 1
 
 GRID_MARGIN_PX = 8
 _SCALE_LIMITS_ARCSEC = (0.001, 10.0)
-_FULL = "FULL"
 _UNSAFE = re.compile(r"[^a-z0-9.+]+")
 
 
@@ -125,10 +125,7 @@ class PlannedMosaic:
     members : tuple of Exposure
         In the order of time.
     pmap : Pmap
-    photmjsr : float
-        Scale of the mosaic [MJy/sr per DN/s].
-    rescale : tuple of float
-        Factor of each exposure.
+    scale : Scale
     lattice : Grid
         The pixels of the field in the band.
     cleaning : CleaningSettings
@@ -145,8 +142,7 @@ class PlannedMosaic:
     epoch_id: int
     members: tuple[Exposure, ...] = field(repr=False)
     pmap: Pmap
-    photmjsr: float
-    rescale: tuple[float, ...]
+    scale: Scale
     lattice: Grid
     cleaning: CleaningSettings
     path: Path
@@ -156,8 +152,14 @@ class PlannedMosaic:
     @property
     def name(self) -> str:
         """What the mosaic is called in messages."""
-        first = self.members[0]
-        return _name(self.field_name, self.epoch_name, first)
+        return _name(self.field_name, self.epoch_name, self.members[0])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What deserves to be known about its exposures."""
+        versions = sorted({member.cal_ver or "unknown" for member in self.members})
+        mixed = f"{self.name}: mixed CAL_VER: {', '.join(versions)}" if len(versions) > 1 else ""
+        return tuple(filter(None, (self.scale.note, mixed)))
 
 
 def plan_mosaics(
@@ -241,10 +243,10 @@ def _plan_one(
     ingest_id, command = call
     name = _name(epoch.field_name, epoch.name, first)
     if options.force_pmap is None:
-        photmjsr, rescale = require_one_scale(name, members), (1.0,) * len(members)
+        scale = require_one_scale(name, members)
     else:
-        values = load_photmjsr(connection, first, options.force_pmap.number)
-        photmjsr, rescale = forced_scale(name, members, options.force_pmap, values, command)
+        known_points = load_zero_points(connection, first.band, [first.array])
+        scale = forced_scale(name, members, options.force_pmap, known_points, command)
     _require_different(name, members)
     pmap = options.force_pmap or first.pmap
     lattice = _ensure_grid(connection, epoch.field_id, first.band, options, ingest_id)
@@ -271,8 +273,7 @@ def _plan_one(
         epoch_id=epoch.id,
         members=tuple(members),
         pmap=pmap,
-        photmjsr=photmjsr,
-        rescale=rescale,
+        scale=scale,
         lattice=lattice,
         cleaning=cleaning,
         path=options.out / _file_name(epoch, first, pmap),
@@ -347,7 +348,7 @@ def _ensure_grid(
 
 def _file_name(epoch: StoredEpoch, first: Exposure, pmap: Pmap) -> str:
     """Return the name of a mosaic's file: field, epoch, array, band, context."""
-    subarray = [] if first.subarray == _FULL else [first.subarray]
+    subarray = [] if first.subarray == FULL_SUBARRAY else [first.subarray]
     words = [epoch.field_name, epoch.name, first.array, first.band, *subarray]
     safe = [_UNSAFE.sub("-", word.lower()).strip("-.") or "x" for word in words]
     return f"{'_'.join([*safe, pmap.name.removesuffix('.pmap')])}_i2d.fits"
@@ -359,11 +360,11 @@ def _digest(planned: PlannedMosaic, options: MosaicOptions) -> str:
         "algorithm": ALGORITHM,
         "members": [
             (member.file_name, member.file_sha256 or member.header_sha256, factor)
-            for member, factor in zip(planned.members, planned.rescale, strict=True)
+            for member, factor in zip(planned.members, planned.scale.factors, strict=True)
         ],
         "pmap": planned.pmap.name,
         "is_forced": options.force_pmap is not None,
-        "photmjsr": planned.photmjsr,
+        "photmjsr": planned.scale.photmjsr,
         "lattice": asdict(planned.lattice),
         "cleaning": asdict(planned.cleaning),
         "pixfrac": options.pixfrac,

@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from calreg.domain import ZeroPointKind
 from calreg.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from calreg.db.queries.zeropoints import StoredZeroPoint
     from calreg.domain import Exposure, Pmap
 
 SAME_SCALE = 1e-6
 """Values of PHOTMJSR and PIXAR_SR are the same when they agree to this fraction: they are float32
 in reference files."""
 
+_KINDS = (ZeroPointKind.HEADER, ZeroPointKind.TABLE, ZeroPointKind.PUBLISHED)
+"""In the order of trust. Rows of files with time coefficients are no value of an exposure."""
+
 _MANY = 12
 
 
-def require_one_scale(name: str, members: Sequence[Exposure]) -> float:
+@dataclass(frozen=True)
+class Scale:
+    """The flux scale of a mosaic, and what puts exposures on it.
+
+    Attributes
+    ----------
+    photmjsr : float
+        [MJy/sr per DN/s].
+    factors : tuple of float
+        `photmjsr` over that of each exposure.
+    note : str
+        What deserves to be known about the value; empty if nothing.
+    """
+
+    photmjsr: float
+    factors: tuple[float, ...]
+    note: str
+
+
+def require_one_scale(name: str, members: Sequence[Exposure]) -> Scale:
     """Refuse exposures with different contexts, PHOTMJSR or PIXAR_SR.
 
     Parameters
@@ -29,8 +54,8 @@ def require_one_scale(name: str, members: Sequence[Exposure]) -> float:
 
     Returns
     -------
-    float
-        Their PHOTMJSR [MJy/sr per DN/s], the first exposure's.
+    Scale
+        Their own.
 
     Raises
     ------
@@ -41,12 +66,16 @@ def require_one_scale(name: str, members: Sequence[Exposure]) -> float:
     _require_same(name, "contexts", members, [str(member.pmap) for member in members], remedy)
     _require_same_number(name, "PHOTMJSR", members, [member.photmjsr for member in members], remedy)
     _require_same_pixels(name, members)
-    return _photmjsr_of(members[0])
+    return Scale(_photmjsr_of(members[0]), (1.0,) * len(members), "")
 
 
 def forced_scale(
-    name: str, members: Sequence[Exposure], pmap: Pmap, known: Sequence[float], command: str
-) -> tuple[float, tuple[float, ...]]:
+    name: str,
+    members: Sequence[Exposure],
+    pmap: Pmap,
+    known: Sequence[StoredZeroPoint],
+    command: str,
+) -> Scale:
     """Return the PHOTMJSR of a context and the factors that put exposures on its scale.
 
     Parameters
@@ -56,17 +85,16 @@ def forced_scale(
     members : sequence of Exposure
     pmap : Pmap
         The context.
-    known : sequence of float
-        Values of PHOTMJSR that the registry has for it [MJy/sr per DN/s].
+    known : sequence of StoredZeroPoint
+        What the registry knows of the array and the band.
     command : str
-        How to bring one in, for messages.
+        How to bring a value in, for messages.
 
     Returns
     -------
-    photmjsr : float
-        Of the context: its exposures' among the members, else the registry's.
-    factors : tuple of float
-        PHOTMJSR of the context over that of each exposure.
+    Scale
+        By the context's exposures among the members, else by the registry: headers of images before
+        photom files before published values.
 
     Raises
     ------
@@ -82,13 +110,46 @@ def forced_scale(
     for context in sorted({member.pmap for member in members}):
         _require_same_pixels(name, [member for member in members if member.pmap == context])
     own = [member for member in members if member.pmap == pmap]
+    note = ""
     if own:
         values = [_photmjsr_of(member) for member in own]
         _require_same_number(name, "PHOTMJSR", own, values, "give files of one only")
         photmjsr = values[0]
     else:
-        photmjsr = _one_of(name, members, pmap, known, command)
-    return photmjsr, tuple(photmjsr / _photmjsr_of(member) for member in members)
+        photmjsr, note = _registered(name, members[0], pmap, known, command)
+    factors = tuple(photmjsr / _photmjsr_of(member) for member in members)
+    return Scale(photmjsr, factors, note)
+
+
+def _registered(
+    name: str, first: Exposure, pmap: Pmap, known: Sequence[StoredZeroPoint], command: str
+) -> tuple[float, str]:
+    """Return the one value that a registry has for a context, and how well it is known."""
+    points = [
+        point
+        for point in known
+        if point.pmap == pmap
+        and (point.array, point.filter, point.pupil) == (first.array, first.filter, first.pupil)
+        and point.subarray in (first.subarray, "")
+    ]
+    key = f"PHOTMJSR of {first.array} {first.band} {first.subarray} under {pmap}"
+    for kind in _KINDS:
+        of_kind = [point for point in points if point.kind is kind]
+        if not of_kind:
+            continue
+        values = [point.photmjsr for point in of_kind]
+        low, high = min(values), max(values)
+        half_width = max(point.photmjsr_half_width for point in of_kind)
+        if high - low > max(SAME_SCALE * high, 2.0 * half_width):
+            found = ", ".join(sorted({f"{value:.8g}" for value in values}))
+            msg = f"{name}: {key} has several values in the registry ({found}): expected one"
+            raise InvalidValueError(msg)
+        note = ""
+        if half_width > SAME_SCALE * high:
+            note = f"{name}: {key} is a {kind} value, known to {half_width / high:.1e} of itself"
+        return min(of_kind, key=lambda point: point.photmjsr_half_width).photmjsr, note
+    msg = f"{name}: {key} is not known: ingest an exposure of that context ({command})"
+    raise InvalidValueError(msg)
 
 
 def _photmjsr_of(member: Exposure) -> float:
@@ -101,21 +162,6 @@ def _photmjsr_of(member: Exposure) -> float:
         )
         raise InvalidValueError(msg)
     return member.photmjsr
-
-
-def _one_of(
-    name: str, members: Sequence[Exposure], pmap: Pmap, known: Sequence[float], command: str
-) -> float:
-    """Return the one value that a registry has for a context."""
-    key = f"PHOTMJSR of {members[0].array} {members[0].band} {members[0].subarray} under {pmap}"
-    if not known:
-        msg = f"{name}: {key} is not known: ingest an exposure of that context ({command})"
-        raise InvalidValueError(msg)
-    if max(known) > min(known) * (1.0 + SAME_SCALE):
-        found = ", ".join(f"{value:.7g}" for value in known)
-        msg = f"{name}: {key} has several values in the registry ({found}): expected one"
-        raise InvalidValueError(msg)
-    return known[0]
 
 
 def _require_same_pixels(name: str, members: Sequence[Exposure]) -> None:

@@ -14,6 +14,7 @@ from calreg.errors import FileFormatError, MissingKeywordError, UnsupportedDataE
 from calreg.files.damage import refuse_damaged
 from calreg.files.gwcsreader import read_gwcs
 from calreg.files.headers import read_headers
+from calreg.files.members import read_first_pixel
 from calreg.science.background import DO_NOT_USE, SATURATED
 
 if TYPE_CHECKING:
@@ -81,6 +82,9 @@ class CalWorld:
         Why the header's WCS was used where the file has an ASDF extension; empty otherwise.
     shape : tuple of int
         ``(ny, nx)`` of the image.
+    first_pixel : tuple of int, or None
+        Detector pixel, 0-based (x, y), that the image's first one is; None where SUBSTRT1, SUBSTRT2
+        and SUBSIZE1, SUBSIZE2 do not tell, or are not of this image.
     """
 
     sky: SkyMap
@@ -88,6 +92,25 @@ class CalWorld:
     cards: str = field(repr=False)
     note: str
     shape: tuple[int, int]
+    first_pixel: tuple[int, int] | None
+
+    def detector_cards(self, first_pixel: tuple[int, int]) -> str:
+        """Return the FITS cards in pixels of the whole detector.
+
+        Parameters
+        ----------
+        first_pixel : tuple of int
+            Detector pixel, 0-based (x, y), that the image's first one is.
+
+        Returns
+        -------
+        str
+        """
+        header = fits.Header.fromstring(self.cards)
+        for axis, first in enumerate(first_pixel, start=1):
+            # SIP terms count from CRPIX, and go with it.
+            header[f"CRPIX{axis}"] = header[f"CRPIX{axis}"] + first
+        return str(header.tostring(sep="", endcard=False, padding=False))
 
 
 @dataclass(frozen=True)
@@ -263,8 +286,9 @@ def _require_usable(path: Path, sci: NDArray[np.float32], dq: NDArray[np.uint32]
 def _world_coordinates(headers: FitsHeaders, science: Any, shape: tuple[int, int]) -> CalWorld:
     """Return the gwcs, else the header's WCS, with its cards and a note."""
     sky, reason = read_gwcs(headers, shape)
+    first = _first_pixel(headers, shape)
     if sky is not None:
-        return CalWorld(sky, WcsSource.GWCS, sky.fits_cards, "", shape)
+        return CalWorld(sky, WcsSource.GWCS, sky.fits_cards, "", shape, first)
     wcs, problem = _header_wcs(science)
     has_asdf = headers.find("ASDF") is not None
     if wcs is None:
@@ -275,7 +299,13 @@ def _world_coordinates(headers: FitsHeaders, science: Any, shape: tuple[int, int
         )
         raise MissingKeywordError(msg)
     text = str(wcs.to_header_string(relax=True))
-    return CalWorld(FitsSky(wcs), WcsSource.SIP, text, reason if has_asdf else "", shape)
+    return CalWorld(FitsSky(wcs), WcsSource.SIP, text, reason if has_asdf else "", shape, first)
+
+
+def _first_pixel(headers: FitsHeaders, shape: tuple[int, int]) -> tuple[int, int] | None:
+    """Return where on the detector an image begins, unless it is a cut-out of what was read."""
+    sizes = tuple(headers.primary.get(card) for card in ("SUBSIZE1", "SUBSIZE2"))
+    return read_first_pixel(headers) if sizes == shape[::-1] else None
 
 
 def _header_wcs(science: Any) -> tuple[WCS | None, str]:

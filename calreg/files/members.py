@@ -2,7 +2,8 @@
 
 CON is the context image of drizzle: bit k of plane p is set in the pixels that exposure 32 p + k,
 a 0-based row of HDRTAB, contributed to. Mosaics of `calreg mosaic` have the world coordinates of
-every exposure in the column WCS; those of the jwst pipeline have its pointing only.
+every exposure in the column WCS, in pixels of its whole detector; those of the jwst pipeline have
+its pointing only.
 """
 
 from __future__ import annotations
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from calreg.units import FloatArray
 
 _SCIENCE, _CONTEXT, _MEMBERS = "SCI", "CON", "HDRTAB"
-_FULL = "FULL"
 _BITS_PER_PLANE = 32
 _WINDOW = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
 _POINTING = ("V2_REF", "V3_REF", "RA_REF", "DEC_REF", "ROLL_REF")
@@ -125,12 +125,7 @@ def read_members(
     with refuse_damaged(path):
         columns = _columns(table)
         exposures = [
-            _exposure(
-                {name: values[row] for name, values in columns.items()},
-                array,
-                instrument,
-                is_full=_is_full(headers),
-            )
+            _exposure({name: values[row] for name, values in columns.items()}, array, instrument)
             for row in range(table.shape[1])
         ]
         wcs = _wcs_of(science.raw)
@@ -170,14 +165,8 @@ def _columns(table: HeaderUnit) -> dict[str, NDArray[Any]]:
     return {str(name).upper(): np.array(data[name]) for name in data.dtype.names}
 
 
-def _is_full(headers: FitsHeaders) -> bool:
-    """Tell whether the exposures of a mosaic are of the whole detector; so they are by default."""
-    subarray = headers.primary.get("SUBARRAY")
-    return not isinstance(subarray, str) or subarray.strip().upper() in {_FULL, ""}
-
-
 def _exposure(
-    row: Mapping[str, Any], array: Array, instrument: Instrument, *, is_full: bool
+    row: Mapping[str, Any], array: Array, instrument: Instrument
 ) -> CoveringExposure | None:
     """Return the exposure of a row; None if it says nothing of where its pixels were."""
     name = _text(row.get("DETECTOR", ""))
@@ -188,8 +177,7 @@ def _exposure(
     pointing = pointing_of(*(_number(row.get(card)) for card in _POINTING))
     cards = _text(row.get("WCS", ""))
     detector: DetectorMap
-    # The world coordinates of a subarray begin at its own first pixel, which is not in the table.
-    if cards and is_full:
+    if cards:
         detector = WcsDetector(_wcs_of(cards.encode("ascii", "replace")), array.n_pixels)
     elif pointing is not None:
         detector = LinearDetector(array, pointing)

@@ -66,7 +66,8 @@ class MosaicMember:
     wcs_from : str
         ``gwcs`` or ``sip``.
     wcs_text : str
-        Its world coordinates as FITS cards.
+        Its world coordinates as FITS cards, in pixels of the whole detector; empty if it is not
+        known where on the detector its pixels are.
     """
 
     exposure: Exposure
@@ -121,7 +122,7 @@ def write_mosaic(
     -----
     The same input gives the same bytes. Column CRDS_CTX of HDRTAB is the context that the pixels
     are on; CTXINPUT is the one that the exposure was calibrated with. PHOTMJSR is the exposure's
-    own.
+    own. DIGEST is that of its headers, as the registry keeps it, SHA256 that of the whole file.
     """
     path = pending.path
     if len(members) != mosaic.n_members:
@@ -233,11 +234,11 @@ def _primary_cards(
         ("EXPEND", end, "[d] exposure end time in MJD"),
         ("EFFEXPTM", _exposure_time_s(members), "[s] Effective exposure time, all members"),
         *(
-            (card, f"crds://{value}" if value else "N/A", "Reference file name")
+            (card, f"crds://{value}" if value else "N/A", "Reference file, if one for all")
             for card, value in (
-                ("R_PHOTOM", first.r_photom),
-                ("R_FLAT", first.r_flat),
-                ("R_AREA", first.r_area),
+                ("R_PHOTOM", _common([member.exposure.r_photom for member in members])),
+                ("R_FLAT", _common([member.exposure.r_flat for member in members])),
+                ("R_AREA", _common([member.exposure.r_area for member in members])),
             )
         ),
         ("S_PHOTOM", "COMPLETE", "Photometric Calibration"),
@@ -249,6 +250,11 @@ def _primary_cards(
         ("NOISCORR", mosaic.noise_correlation, "Noise of large sums over that from ERR"),
     ]
     return [format_card(*row) for row in rows]
+
+
+def _common(values: Sequence[str]) -> str:
+    """Return the one value of all members; empty if there are several."""
+    return values[0] if len(set(values)) == 1 else ""
 
 
 def _plain(text: str) -> str:
@@ -365,6 +371,7 @@ def _member_rows(members: Sequence[MosaicMember], pmap: Pmap) -> dict[str, list[
         "V2_REF": [exposure.v2_ref_arcsec for exposure in exposures],
         "V3_REF": [exposure.v3_ref_arcsec for exposure in exposures],
         "DIGEST": [exposure.header_sha256 for exposure in exposures],
+        "SHA256": [exposure.file_sha256 or "" for exposure in exposures],
         "RESCALE": [member.rescale for member in members],
         "BACKGRND": [member.background for member in members],
         "WCS_FROM": [str(member.wcs_from) for member in members],

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from calreg.errors import FileFormatError, InvalidValueError, OutputError
-from calreg.files.atomic import format_utc, replace_file, sha256_of
+from calreg.files.atomic import (
+    NamedFiles,
+    PendingFile,
+    fill_pending,
+    format_utc,
+    pending_file,
+    remove_pending,
+    replace_file,
+    sha256_of,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -236,3 +245,76 @@ def test_a_time_without_zone_is_refused() -> None:
     naive = datetime(2023, 7, 6, tzinfo=UTC).replace(tzinfo=None)
     with pytest.raises(InvalidValueError, match="has no zone"):
         format_utc(naive)
+
+
+# --- several files --------------------------------------------------------------------------------
+
+
+def _pending(folder: Path, name: str, *, overwrite: bool = False) -> PendingFile:
+    """Return a file that is complete but for its name."""
+    pending = pending_file(folder / name, overwrite=overwrite)
+    with fill_pending(pending) as temporary:
+        temporary.write_text(f"new {name}")
+    return pending
+
+
+def test_names_are_given_for_good(tmp_path: Path) -> None:
+    (tmp_path / "b").write_text("old b")
+    (tmp_path / "b").chmod(0o640)
+    files = [_pending(tmp_path, "a"), _pending(tmp_path, "b", overwrite=True)]
+    with NamedFiles() as names:
+        for pending in files:
+            names.give(pending)
+    assert _names(tmp_path) == ["a", "b"]
+    assert [(tmp_path / name).read_text() for name in "ab"] == ["new a", "new b"]
+    assert (tmp_path / "b").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("error", [OutputError("no"), KeyboardInterrupt()])
+@pytest.mark.parametrize("has_links", [True, False])
+def test_names_are_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, *, has_links: bool
+) -> None:
+    if not has_links:
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "b").write_text("old b")
+    files = [_pending(tmp_path, "a"), _pending(tmp_path, "b", overwrite=True)]
+
+    def fail() -> None:
+        with NamedFiles() as names:
+            for pending in files:
+                names.give(pending)
+            assert (tmp_path / "b").read_text() == "new b"
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
+    assert _names(tmp_path) == ["b"]
+    assert (tmp_path / "b").read_text() == "old b"
+
+
+def test_a_name_that_is_taken_meanwhile_takes_the_others_back(tmp_path: Path) -> None:
+    files = [_pending(tmp_path, "a"), _pending(tmp_path, "b")]
+    (tmp_path / "b").write_text("theirs")
+
+    def give_all() -> None:
+        with NamedFiles() as names:
+            for pending in files:
+                names.give(pending)
+
+    with pytest.raises(OutputError, match="b: it exists"):
+        give_all()
+    assert _names(tmp_path) == ["b"]
+    assert (tmp_path / "b").read_text() == "theirs"
+
+
+def test_a_file_that_never_gets_its_name_can_be_removed(tmp_path: Path) -> None:
+    pending = _pending(tmp_path, "a")
+    assert _names(tmp_path) == [pending.temporary.name]
+    remove_pending(pending)
+    remove_pending(pending)
+    assert _names(tmp_path) == []

@@ -12,7 +12,7 @@ from calreg.errors import FileFormatError
 from calreg.files.headers import read_headers
 from calreg.files.members import MosaicMembers, read_first_pixel, read_members
 from calreg.instruments import load_instrument
-from calreg.science.coverage import focal_plane, mean_positions
+from calreg.science.coverage import WcsDetector, focal_plane, mean_positions
 from calreg.science.pointing import boresight
 from dithermosaics import ARRAY, Dithers, is_on_detector, make_dithers, write_dithered
 from fitsimages import write_image
@@ -150,15 +150,20 @@ def test_a_context_of_other_pixels_does_not_count(dithers: Dithers, tmp_path: Pa
         assert members.context is None
 
 
-def test_subarrays_are_placed_by_their_pointing(dithers: Dithers, tmp_path: Path) -> None:
-    # Their world coordinates count from a pixel that the table does not tell.
-    path = write_dithered(tmp_path / "m_i2d.fits", dithers, primary={"SUBARRAY": "SUB640"})
+def test_a_member_without_world_coordinates_is_placed_by_its_pointing(
+    dithers: Dithers, tmp_path: Path
+) -> None:
+    # It is not known where a cut-out lies on its detector.
+    cards = [sky.wcs.to_header_string(relax=True) for sky in dithers.skies]
+    cards[2] = ""
+    path = write_dithered(tmp_path / "m_i2d.fits", dithers, columns={"WCS": cards})
     members = members_of(path)
     assert members is not None
     sky = dithers.inside(20)
     x, _ = members.exposures[2].detector.pixels_of(*sky)
     # Boresight and back: rounding.
     np.testing.assert_allclose(x, dithers.linear_pixels_of(2, *sky)[0], rtol=0, atol=1e-5)
+    assert isinstance(members.exposures[1].detector, WcsDetector)
 
 
 @pytest.mark.parametrize(

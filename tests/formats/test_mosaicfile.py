@@ -12,7 +12,7 @@ from astropy.wcs import WCS
 from calimages import SHAPE, write_cal
 from calreg.domain import ExposureKind, Pmap
 from calreg.errors import InvalidValueError, OutputError
-from calreg.files.atomic import NamedFiles, pending_file
+from calreg.files.atomic import NamedFiles, pending_file, sha256_of
 from calreg.files.calimage import read_cal_image
 from calreg.files.exposures import read_exposure
 from calreg.files.fitscards import header_block
@@ -54,7 +54,7 @@ def make_members(
         drizzled.append(
             DrizzleMember(image.sci, image.err, image.dq, image.world.sky, image.var_rnoise)
         )
-        exposure = read_exposure(path, instrument=load_instrument())
+        exposure = read_exposure(path, instrument=load_instrument(), full_hash=True)
         members.append(
             MosaicMember(exposure, 1.0, 0.2 + 0.01 * k, image.world.source, image.world.cards)
         )
@@ -163,6 +163,7 @@ def test_members(made: Any, tmp_path: Path) -> None:
             assert row["DETECTOR"] == "NRCA1"
             assert row["CRDS_CTX"] == row["CTXINPUT"] == "jwst_1130.pmap"
             assert row["DIGEST"] == member.exposure.header_sha256
+            assert row["SHA256"] == sha256_of(tmp_path / row["FILENAME"])
             assert row["EXPSTART"] == member.exposure.expstart_mjd_utc
             assert row["BACKGRND"] == 0.2 + 0.01 * k
             assert row["RESCALE"] == 1.0
@@ -192,7 +193,7 @@ def test_ingest_takes_it_as_a_mosaic(made: Any, tmp_path: Path) -> None:
 
 def test_members_of_a_forced_context(tmp_path: Path) -> None:
     drizzled, members, grid = make_members(tmp_path)
-    old = replace(members[2].exposure, pmap=Pmap(1046), photmjsr=2.333 / 1.25)
+    old = replace(members[2].exposure, pmap=Pmap(1046), photmjsr=2.333 / 1.25, r_photom="old.fits")
     members[2] = replace(members[2], exposure=old, rescale=1.25)
     made = drizzle_group(drizzled, grid), members, grid
     path = write(tmp_path / "m_i2d.fits", made)
@@ -202,6 +203,8 @@ def test_members_of_a_forced_context(tmp_path: Path) -> None:
     table = fits.getdata(path, "HDRTAB")
     assert table["CTXINPUT"].tolist() == ["jwst_1130.pmap"] * 2 + ["jwst_1046.pmap"]
     assert table["RESCALE"].tolist() == [1.0, 1.0, 1.25]
+    # There is no one photom file that the pixels went through.
+    assert (exposure.r_photom, exposure.r_flat) == ("", "jwst_nircam_flat_0612.fits")
 
 
 def test_cutout_in_its_frame(made: Any, tmp_path: Path) -> None:

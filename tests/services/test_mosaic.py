@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from astropy.io import fits
@@ -11,19 +13,31 @@ from astropy.wcs import WCS
 
 from calreg import Registry
 from calreg.db.engine import open_database
+from calreg.db.queries.exposures import load_epochs
+from calreg.db.queries.zeropoints import load_zero_points
 from calreg.db.schema import GridRow
 from calreg.domain import Pmap
 from calreg.errors import RefusedFilesError
+from calreg.files.calimage import read_cal_world
+from calreg.ingest import IngestOptions
 from calreg.mosaicplan import MosaicOptions
 from calreg.science.grids import Grid, offset_between
-from mosaicexposures import DITHERS_ARCSEC, PHOTMJSR, Scene, write_epoch, write_exposure
-from synthetic import contents, exposure_rows, ingest_all
+from mosaicexposures import (
+    DITHERS_ARCSEC,
+    N_PX,
+    PHOTMJSR,
+    Scene,
+    pointing,
+    write_epoch,
+    write_exposure,
+)
+from synthetic import catalog_rows, contents, detections_of, exposure_rows, ingest_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from calreg.mosaic import MosaicReport
+    from fitsimages import CardTable
 
 N_MEMBERS = len(DITHERS_ARCSEC)
 FIRST_NAME = "jwidf_2022-07-08_nrcalong_f444w_jwst_1130_i2d.fits"
@@ -183,3 +197,163 @@ def test_a_forced_context(db_url: str, tmp_path: Path) -> None:
         assert covered.max() == pytest.approx(0.2, rel=1e-5)
         assert hdus["HDRTAB"].data["RESCALE"].tolist() == [1.0, ratio, 1.0, ratio]
         assert hdus["HDRTAB"].data["CTXINPUT"].tolist() == ["jwst_1130.pmap", "jwst_1039.pmap"] * 2
+
+
+def test_a_context_that_the_registry_knows(db_url: str, tmp_path: Path) -> None:
+    other = write_exposure(
+        tmp_path, 9, primary={"CRDS_CTX": "jwst_1039.pmap"}, science={"PHOTMJSR": 0.5}
+    )
+    assert ingest_all(db_url, [other]).refused == []
+    paths = [write_exposure(tmp_path, n) for n in (0, 1)]
+    options = MosaicOptions(out=tmp_path / "out", background=False, force_pmap=Pmap(1039))
+    (row,) = make(db_url, paths, options).rows
+    assert (row.pmap, row.photmjsr) == ("jwst_1039.pmap", 0.5)
+    assert row.file.endswith("_jwst_1039_i2d.fits")
+    with fits.open(row.file) as hdus:
+        assert np.nanmedian(hdus["SCI"].data) == pytest.approx(0.2 * 0.5 / PHOTMJSR, rel=1e-6)
+        assert hdus[0].header["CRDS_CTX"] == "jwst_1039.pmap"
+    # Rescaling adds no other value for the context.
+    with open_database(db_url) as database, database.read() as connection:
+        points = load_zero_points(connection)
+    assert {(str(point.pmap), point.photmjsr) for point in points} == {
+        ("jwst_1039.pmap", 0.5),
+        ("jwst_1130.pmap", PHOTMJSR),
+    }
+
+
+# --- order, processes, places -----------------------------------------------------------------
+
+
+def test_order_and_number_of_processes_do_not_matter(
+    db_url: str, epochs: Path, tmp_path: Path
+) -> None:
+    paths = sorted(epochs.rglob("*_cal.fits"))
+    written = {}
+    for name, given, n_jobs in (("one", paths, 1), ("two", paths[::-1], 2)):
+        options = MosaicOptions(out=tmp_path / name, n_jobs=n_jobs, is_stored=False)
+        rows = make(db_url, given, options).rows
+        assert [row.epoch for row in rows] == ["2022-07-08", "2023-01-04"]
+        written[name] = {
+            path.name: path.read_bytes() for path in (tmp_path / name).glob("*_i2d.fits")
+        }
+        assert len(written[name]) == 2
+    assert written["one"] == written["two"]
+
+
+def test_files_named_twice_are_one(db_url: str, epochs: Path, tmp_path: Path) -> None:
+    folder = epochs / "epoch1"
+    paths = [folder, *sorted(folder.iterdir()), folder / ".." / "epoch1"]
+    (row,) = make(db_url, paths, MosaicOptions(out=tmp_path)).rows
+    assert row.n_members == N_MEMBERS
+
+
+def test_a_later_epoch_reaches_beyond_the_grid(db_url: str, tmp_path: Path) -> None:
+    """The lattice goes on where the first epoch did not look."""
+    options = MosaicOptions(out=tmp_path / "out")
+    make(db_url, [write_exposure(tmp_path, 0)], options)
+    with open_database(db_url) as database, database.read() as connection:
+        (stored,) = connection.execute(sa.select(GridRow.__table__)).mappings()
+    far = write_exposure(tmp_path, 0, epoch=2, sky=pointing(0, roll_deg=41.0, shift_arcsec=12.0))
+    (row,) = make(db_url, [far], options).rows
+    grid = grid_of(Path(row.file))
+    lattice = Grid(**{name: stored[name] for name in Grid.__dataclass_fields__})
+    at = offset_between(lattice, grid)
+    assert at is not None
+    assert at[0] < 0 or at[0] + grid.nx > stored["nx"]
+    sky = pointing(0, roll_deg=41.0, shift_arcsec=12.0)
+    x, y = grid.pixels_of(*sky.footprint(N_PX).T)
+    assert min(x.min(), y.min()) > -0.5
+    assert (x.max(), y.max()) < (grid.nx, grid.ny)
+    # All of the exposure is in it; pixels on its edges count as whole ones.
+    area = 0.5 * abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1)))
+    perimeter = float(np.hypot(x - np.roll(x, -1), y - np.roll(y, -1)).sum())
+    with fits.open(row.file) as hdus:
+        assert 0.0 < np.count_nonzero(hdus["WHT"].data) - area < perimeter
+
+
+def test_the_first_epoch_lays_out_the_grid_whichever_comes_first(
+    db_url: str, epochs: Path, tmp_path: Path
+) -> None:
+    """All exposures are in the registry, and mosaics of the second epoch are made first."""
+    assert ingest_all(db_url, [epochs]).refused == []
+    make(db_url, [epochs / "epoch2"], MosaicOptions(out=tmp_path))
+    with open_database(db_url) as database, database.read() as connection:
+        (stored,) = connection.execute(sa.select(GridRow.__table__)).mappings()
+        first = load_epochs(connection)[0]
+    assert (first.name, stored["epoch_id"]) == ("2022-07-08", first.id)
+    assert stored["y_pa_deg"] == pytest.approx(41.0)
+
+
+def test_short_wavelength_exposures_lose_their_level(db_url: str, tmp_path: Path) -> None:
+    paths = [write_exposure(tmp_path, n, Scene(noise=0.002), array="nrca1") for n in (0, 1)]
+    (row,) = make(db_url, paths, MosaicOptions(out=tmp_path / "out")).rows
+    header = fits.getheader(row.file)
+    assert (header["LEVELSUB"], header["BKGSUB"], header["DESTRIPE"]) == (True, True, False)
+    options = MosaicOptions(out=tmp_path / "bare", background=False, stripes=True, is_stored=False)
+    (bare,) = make(db_url, paths, options).rows
+    header = fits.getheader(bare.file)
+    assert (header["LEVELSUB"], header["BKGSUB"], header["DESTRIPE"]) == (False, False, True)
+    assert fits.getdata(bare.file, "SCI")[100:200, 100:200].mean() == pytest.approx(0.2, abs=2e-3)
+
+
+# --- where detectors saw the sources --------------------------------------------------------------
+
+
+def test_ingest_finds_detector_positions(db_url: str, tmp_path: Path) -> None:
+    """Exposures of a subarray that begins at the detector's pixel (512, 1024)."""
+    first = np.array([512, 1024])
+    cards: CardTable = {
+        "SUBARRAY": "SUB256",
+        "SUBSTRT1": 513,
+        "SUBSTRT2": 1025,
+        "SUBSIZE1": N_PX,
+        "SUBSIZE2": N_PX,
+    }
+    paths = [write_exposure(tmp_path, n, primary=cards) for n in range(4)]
+    (row,) = make(db_url, paths, MosaicOptions(out=tmp_path / "out")).rows
+    assert "_f444w_sub256_" in row.file
+    sky = grid_of(Path(row.file)).sky_of([40.0, 150.0, 200.0], [150.0, 140.0, 230.0])
+    text = "".join(
+        f"{n},{ra!r},{dec!r},20.0,0.01\n"
+        for n, (ra, dec) in enumerate(zip(*(axis.tolist() for axis in sky), strict=True), 1)
+    )
+    catalog = tmp_path / "sources.csv"
+    catalog.write_text("id,ra,dec,mag,mag_err\n" + text)
+    report = ingest_all(db_url, [catalog], IngestOptions(image=Path(row.file)))
+    assert report.refused == []
+    found = detections_of(db_url, catalog_rows(db_url)[0]["id"])
+    for n in range(3):
+        seen = []
+        for k in range(4):
+            wcs = pointing(k).wcs
+            x, y = wcs.all_world2pix([sky[0][n]], [sky[1][n]], 0)
+            if -0.5 <= x[0] < N_PX - 0.5 and -0.5 <= y[0] < N_PX - 0.5:
+                seen.append(np.array([x[0], y[0]]) + first)
+        expected = np.mean(seen, axis=0)
+        # To the per cent of a millipixel that the inverse of the distortion leaves.
+        assert found["x_det"][n] == pytest.approx(expected[0], abs=1e-3)
+        assert found["y_det"][n] == pytest.approx(expected[1], abs=1e-3)
+        assert np.isfinite(found["v2_arcsec"][n])
+
+
+def test_a_real_exposure(db_url: str, shared_data: Path, tmp_path: Path) -> None:
+    """A cut-out of 100 x 100 pixels; its S_REGION and gwcs are those of the whole detector."""
+    path = shared_data / "jw01227002001_02105_00001_nrcalong_cutout_cal.fits"
+    report = make(db_url, [path], MosaicOptions(out=tmp_path))
+    (row,) = report.rows
+    assert (row.array, row.band, row.pmap) == ("nrcalong", "F444W", "jwst_1046.pmap")
+    assert any("the gwcs is of an image of 2048 x 2048 pixels" in text for text in report.warnings)
+    with fits.open(row.file) as hdus, fits.open(path) as exposure:
+        sci, wht = hdus["SCI"].data, hdus["WHT"].data
+        assert sci.shape < (200, 200)
+        # 100 pixels of 0.063 arcsec
+        assert np.count_nonzero(wht) * 0.06**2 == pytest.approx(6.3**2, rel=0.05)
+        # The brightest pixel of the exposure, within the 2 x 2 pixels that it is spread over.
+        usable = np.where(exposure["DQ"].data & 3 == 0, exposure["SCI"].data, np.nan)
+        y, x = np.unravel_index(np.nanargmax(usable), usable.shape)
+        at = read_cal_world(path).sky.sky_of(np.array(float(x)), np.array(float(y)))
+        column, line = WCS(hdus["SCI"].header).all_world2pix(*at, 0)
+        peak = np.unravel_index(np.nanargmax(sci), sci.shape)
+        assert np.hypot(peak[0] - line, peak[1] - column) < 1.5
+        # Where on the detector the cut-out lies is not known.
+        assert hdus["HDRTAB"].data["WCS"].tolist() == [""]

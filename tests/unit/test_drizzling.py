@@ -14,7 +14,7 @@ from calreg.science.drizzling import DrizzledMosaic, DrizzleMember, drizzle_grou
 from calreg.science.footprints import FootprintSet, pairs_overlap
 from calreg.science.geometry import sep_arcsec
 from calreg.science.grids import Grid
-from calreg.science.pixelmaps import pixel_map
+from calreg.science.pixelmaps import outline, pixel_map
 from distorted import (
     SIGMA_PER_FWHM,
     DistortedSky,
@@ -92,11 +92,27 @@ def test_pixel_map_of_small_images(shape: tuple[int, int]) -> None:
     np.testing.assert_allclose(pixel_map(sky, shape, grid), expected, atol=1e-6)
 
 
-def test_pixel_map_without_positions() -> None:
-    class Nowhere:
-        def sky_of(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            return np.full_like(x, np.nan), y
+class Nowhere:
+    def sky_of(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.full_like(x, np.nan), y
 
+
+def test_outline_holds_all_pixels() -> None:
+    sky = distorted_sky(RA_DEG, DEC_DEG, 33.0)
+    grid = Grid.covering([sky.footprint(2048)], SCALE_ARCSEC, 33.0, 0)
+    x, y = grid.pixels_of(*outline(sky, (2048, 2048)).T)
+    edge = np.arange(-0.5, 2048.0)
+    low, high = np.full(edge.size, -0.5), np.full(edge.size, 2047.5)
+    for side in ((edge, low), (edge, high), (low, edge), (high, edge)):
+        x_side, y_side = grid.pixels_of(*sky.sky_of(*side))
+        # Between points 32 pixels apart, an edge bulges by less than a hundredth of a pixel.
+        assert x.min() - 0.01 < x_side.min() < x_side.max() < x.max() + 0.01
+        assert y.min() - 0.01 < y_side.min() < y_side.max() < y.max() + 0.01
+    with pytest.raises(InvalidValueError, match="no finite sky position"):
+        outline(Nowhere(), (10, 10))
+
+
+def test_pixel_map_without_positions() -> None:
     with pytest.raises(InvalidValueError, match="no finite sky position"):
         pixel_map(Nowhere(), (10, 10), grid_of(small()))
 

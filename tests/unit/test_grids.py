@@ -221,3 +221,9 @@ def test_describe_is_one_line_of_fits_terms() -> None:
         "CRVAL 265.000000 +69.000000, CRPIX 1001.30 501.00, 0.06000 arcsec per pixel, "
         "PA of y 247.300 deg, 2000 x 1000 pixels"
     )
+
+
+def test_around() -> None:
+    for part in (GRID.cutout(100, 200, 300, 400), GRID.cutout(-70, 990, 100, 50)):
+        assert GRID.around([part.corners()]) == part
+        assert GRID.around([part.corners()], 5) == part.cutout(-5, -5, part.nx + 10, part.ny + 10)

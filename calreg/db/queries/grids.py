@@ -13,8 +13,6 @@ from calreg.db.schema import (
     EpochRow,
     ExposureRow,
     GridRow,
-    PmapRow,
-    ZeroPointRow,
 )
 from calreg.domain import ExposureKind
 
@@ -109,38 +107,6 @@ def load_footprints(connection: sa.Connection, field_id: int, band: str) -> list
         .order_by(row.expstart_mjd_utc, row.array, row.file_name, row.header_sha256)
     )
     return [PlacedFootprint(*found) for found in connection.execute(statement)]
-
-
-def load_photmjsr(connection: sa.Connection, exposure: Exposure, pmap_number: int) -> list[float]:
-    """Return the different PHOTMJSR of a context for an exposure's key.
-
-    Parameters
-    ----------
-    connection : sqlalchemy.Connection
-    exposure : Exposure
-        Its array, filter, pupil and subarray are the key.
-    pmap_number : int
-
-    Returns
-    -------
-    list of float
-        Values seen in headers of images where there are any, else in other sources; sorted.
-    """
-    row = ZeroPointRow
-    statement = (
-        sa.select(row.photmjsr, row.source)
-        .join(PmapRow, PmapRow.id == row.pmap_id)
-        .where(
-            PmapRow.number == pmap_number,
-            row.array == exposure.array,
-            row.filter == exposure.filter,
-            row.pupil == exposure.pupil,
-            row.subarray == exposure.subarray,
-        )
-    )
-    found = [(photmjsr, source) for photmjsr, source in connection.execute(statement)]
-    in_headers = {photmjsr for photmjsr, source in found if source.endswith(" header")}
-    return sorted(in_headers or {photmjsr for photmjsr, _ in found})
 
 
 def count_catalogs(connection: sa.Connection, exposure_id: int) -> int:
