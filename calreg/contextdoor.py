@@ -155,9 +155,9 @@ class ContextDoor:
         book = load_zero_point_book(self.connection)
         reasons: dict[str, None] = {}
         for point in points:
-            key = ZeroPointKey(
-                point.array.name, point.band.filter, point.band.pupil, point.subarray
-            )
+            subarray = point.subarray or FULL
+            band = point.band
+            key = ZeroPointKey(point.array.name, band.filter, band.pupil, subarray)
             known = book.find(point.pmap, key)
             if known.status is Status.CONFLICT:
                 reasons[known.reason] = None

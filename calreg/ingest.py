@@ -212,7 +212,20 @@ def read_images(
 ) -> tuple[list[tuple[Path, Exposure]], list[tuple[Path, FileKind]]]:
     """Recognise every file; read the headers of images; refuse what cannot be read.
 
-    The second list has catalogs and, where they are taken, files about contexts.
+    Parameters
+    ----------
+    files : list of (Path, bool)
+        The flag tells what was named outright.
+    options : IngestOptions
+    instrument : Instrument
+    report : IngestReport
+        Takes up what is refused and what is passed over.
+    progress : Progress
+
+    Returns
+    -------
+    list of (Path, Exposure), list of (Path, FileKind)
+        Images, and what is to be read later: catalogs, and files about contexts.
     """
     exposures: list[tuple[Path, Exposure]] = []
     others: list[tuple[Path, FileKind]] = []

@@ -146,19 +146,38 @@ def test_real_files(shared_data: Path) -> None:
         "jw01075001001_03105_00009_nrca2_uncal.fits": FileKind.JWST_IMAGE,
         "jwst_nircam_photom_0064.fits": FileKind.REFERENCE_FILE,
         "idf_zpcor_1130_pmap.ecsv": FileKind.ECSV,
-        "photmjsr_history.csv": FileKind.CSV,
-        "nircam_bestrefs_4contexts.csv": FileKind.CSV,
+        "photmjsr_history.csv": FileKind.PHOTMJSR_TABLE,
+        "nircam_bestrefs_4contexts.csv": FileKind.REFERENCES_TABLE,
+        "jwst_zeropoints.yml": FileKind.GRIZLI_ZERO_POINTS,
         "ceers_exposure_footprints.csv": FileKind.CSV,
     }
     assert {name: recognise(shared_data / name) for name in expected} == expected
-    for name in ("jwst_zeropoints.yml", "photom_correction.yml", "INDEX.md"):
+    for name in ("photom_correction.yml", "INDEX.md"):
         with pytest.raises(FileFormatError, match="is not FITS, ECSV"):
             recognise(shared_data / name)
 
 
 def test_catalogs_are_told_from_images() -> None:
-    not_catalogs = {kind for kind in FileKind if not kind.is_catalog}
+    not_catalogs = {kind for kind in FileKind if not (kind.is_catalog or kind.is_of_contexts)}
     assert not_catalogs == {FileKind.JWST_IMAGE, FileKind.REFERENCE_FILE}
+    assert not any(kind.is_catalog and kind.is_of_contexts for kind in FileKind)
+
+
+def test_files_about_contexts(tmp_path: Path) -> None:
+    columns = b"pmap,detector,filter,pupil,photmjsr"
+    for content, kind in (
+        (columns + b"\n", FileKind.PHOTMJSR_TABLE),
+        (b"# of ours\n" + columns.upper() + b"\n1,2,3,4,5\n", FileKind.PHOTMJSR_TABLE),
+        (b"# %ECSV 1.0\n# ---\n" + columns.replace(b",", b" ") + b"\n", FileKind.PHOTMJSR_TABLE),
+        (b"pmap,detector,filter,pupil,flat\n", FileKind.REFERENCES_TABLE),
+        (b"header = {\n    'mapping' : 'PIPELINE',\n}", FileKind.MAPPING),
+        (b"# z\nNRCA1-F070W-CLEAR: [ 4.40, 1.03, 2.24e-14]", FileKind.GRIZLI_ZERO_POINTS),
+        # A catalog of sources may say of each which context its flux is from.
+        (b"ra,dec," + columns + b"\n", FileKind.CSV),
+    ):
+        path = tmp_path / "file"
+        path.write_bytes(content)
+        assert recognise(path) is kind
 
 
 # --- refused --------------------------------------------------------------------------------------
