@@ -177,8 +177,9 @@ class CatalogDoor:
         FileFormatError
             If the image is a mosaic at hand whose table of exposures cannot be read.
         """
-        known = self._known(catalog, image)
-        if known is None or known.file_sha256 != catalog.file_sha256:
+        known = self.hold(path, catalog, image, replace=replace)
+        is_same = known is not None and known.file_sha256 == catalog.file_sha256
+        if not is_same:
             try:
                 catalog = with_detector_positions(catalog, image, self.instrument)
             except FileFormatError as error:
@@ -191,11 +192,39 @@ class CatalogDoor:
             raise CatalogColumnError(msg) from error
         if known is None:
             return CatalogEntry(catalog, image, calibrated, None)
-        if known.file_sha256 == catalog.file_sha256:
+        if is_same:
             return CatalogEntry(catalog, image, calibrated, f"{known.file_name} in the registry")
-        if not replace:
-            raise ConflictError(_conflict_message(path, catalog, image, known))
         return CatalogEntry(catalog, image, calibrated, None, known.version + 1)
+
+    def hold(
+        self, path: Path, catalog: Catalog, image: StoredExposure, *, replace: bool = False
+    ) -> StoredCatalog | None:
+        """Hold a catalog, of which only the digest matters, against what is in the registry.
+
+        Parameters
+        ----------
+        path : Path
+            For messages.
+        catalog : Catalog
+            Its rows do not matter.
+        image : StoredExposure
+        replace : bool
+            Take it as the next version where the image has other fluxes of this kind.
+
+        Returns
+        -------
+        StoredCatalog or None
+            The image's current catalog of this kind: the same, or one that will be replaced.
+
+        Raises
+        ------
+        ConflictError
+            If the image has another catalog of this kind, without `replace`.
+        """
+        known = self._known(catalog, image)
+        if known is not None and known.file_sha256 != catalog.file_sha256 and not replace:
+            raise ConflictError(_conflict_message(path, catalog, image, known))
+        return known
 
     def write(self, entry: CatalogEntry, ingest_id: int) -> None:
         """Write a catalog with its detections."""
@@ -287,10 +316,11 @@ def _conflict_message(
     """Say that an image has other fluxes of this kind, and what differs."""
     has = f"{path}: {image.file_name} under {image.pmap} has {catalog.flux_kind.upper()} fluxes"
     if catalog.origin is CatalogOrigin.PIXELS and known.origin == CatalogOrigin.PIXELS:
+        # What is stored besides was found while measuring, and was not chosen.
         differing = [
-            f"{name} {known.settings.get(name, 'unset')} -> {catalog.settings.get(name, 'unset')}"
-            for name in sorted(known.settings.keys() | catalog.settings.keys())
-            if known.settings.get(name) != catalog.settings.get(name)
+            f"{name} {known.settings.get(name, 'unset')} -> {value}"
+            for name, value in sorted(catalog.settings.items())
+            if known.settings.get(name) != value
         ]
         return (
             f"{has} already, measured with other settings "

@@ -15,6 +15,7 @@ from calreg.commands import (
     demo,
     exports,
     files,
+    measure,
     mosaics,
     pixels,
     questions,
@@ -40,6 +41,7 @@ data.register(app)
 questions.register(app)
 files.register(app)
 mosaics.register(app)
+measure.register(app)
 pixels.register(app)
 validity.register(app)
 demo.register(app)

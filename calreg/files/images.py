@@ -329,8 +329,11 @@ def _read_plane(image: ImageFile, unit: HeaderUnit) -> NDArray[np.generic]:
         return pixels.reshape(shape)
     from astropy.io import fits
 
-    with fits.open(image.path, memmap=True) as hdus:
-        return np.array(hdus[unit.index].data).reshape(shape)
+    # The library cannot map planes that are scaled, as the pipeline's DQ (unsigned) is.
+    is_scaled = any(unit.get(card) is not None for card in ("BSCALE", "BZERO", "BLANK"))
+    with fits.open(image.path, memmap=not is_scaled) as hdus:
+        data = hdus[unit.index].data
+        return (data if is_scaled else np.array(data)).reshape(shape)
 
 
 def _is_plain_float(unit: HeaderUnit) -> bool:

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from calreg import mosaic as mosaic_service
     from calreg.astrometryreport import AstrometryReport
     from calreg.domain import Pmap, Progress
+    from calreg.measureoptions import MeasureOptions
+    from calreg.measurereport import MeasureReport
     from calreg.mosaicplan import MosaicOptions
 
 
 class PixelMethods(RegistryBase):
-    """Mosaics, astrometry and difference images."""
+    """Mosaics, photometry, astrometry and difference images."""
 
     def mosaic(
         self,
@@ -58,6 +60,45 @@ class PixelMethods(RegistryBase):
 
         given = [paths] if isinstance(paths, str | Path) else paths
         return mosaic_service.mosaic(
+            self._database,
+            [Path(path) for path in given],
+            options,
+            instrument=self._instrument,
+            progress=progress,
+        )
+
+    def measure(
+        self,
+        paths: PathLike | Sequence[PathLike],
+        options: MeasureOptions | None = None,
+        *,
+        progress: Progress = no_progress,
+    ) -> MeasureReport:
+        """Measure mosaics inside the isophotes of their detection images, and enter the catalogs.
+
+        Parameters
+        ----------
+        paths : path or sequence of paths
+            Mosaics, of any fields, epochs, bands and arrays.
+        options : MeasureOptions, optional
+            Settings of detection and photometry, the image to detect on, files to write.
+        progress : Progress
+            Called as work goes on.
+
+        Returns
+        -------
+        MeasureReport
+            One row per mosaic. What was measured before with the same settings is not again.
+
+        Raises
+        ------
+        CalregError
+            If any mosaic cannot be used; then nothing is written.
+        """
+        from calreg.measure import measure
+
+        given = [paths] if isinstance(paths, str | Path) else paths
+        return measure(
             self._database,
             [Path(path) for path in given],
             options,

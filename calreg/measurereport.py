@@ -1,0 +1,123 @@
+"""What `calreg measure` tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from calreg.science.alignment import describe_alignment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from calreg.measurecatalog import MeasuredMosaic
+    from calreg.measureplan import PlannedMosaic
+
+OUTSIDE_WORTH_SAYING_PERCENT = 1.0
+"""Of a mosaic that no detection image covers."""
+
+
+@dataclass(frozen=True)
+class MeasuredRow:
+    """What became of one mosaic.
+
+    Attributes
+    ----------
+    file, field, epoch, band, array, pmap : str
+    state : str
+        ``measured``, or ``known`` where the registry had the same image with the same settings.
+    n_sources, n_compact, n_flagged : int or None
+    depth_mag : float or None
+        Five sigma in the fixed aperture [mag AB].
+    median_snr : float or None
+        Of the isophotal flux.
+    outside_percent : float or None
+        Part of the pixels with data that no detection image has data for.
+    detection : str
+        Names of the detection images.
+    align : str
+        Fitted transformation, empty without ``--align``.
+    version : int or None
+        Of the isophotal catalog in the registry; None where nothing was stored.
+    out : str
+        File that was written, if any.
+    """
+
+    file: str
+    field: str
+    epoch: str
+    band: str
+    array: str
+    pmap: str
+    state: str
+    n_sources: int | None
+    n_compact: int | None
+    n_flagged: int | None
+    depth_mag: float | None
+    median_snr: float | None
+    outside_percent: float | None
+    detection: str
+    align: str
+    version: int | None
+    out: str
+
+
+@dataclass
+class MeasureReport:
+    """What a call of measure did.
+
+    Attributes
+    ----------
+    rows : list of MeasuredRow
+        In the order of the mosaics.
+    warnings : list of str
+    is_committed : bool
+        Whether the registry was changed.
+    """
+
+    rows: list[MeasuredRow] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    is_committed: bool = False
+
+    def add(
+        self,
+        planned: PlannedMosaic,
+        measured: MeasuredMosaic | None,
+        *,
+        is_known: bool,
+        version: int | None,
+        out: Path | None,
+    ) -> None:
+        """Add what became of a mosaic; `measured` is None where its pixels were not read."""
+        sources = None if measured is None else measured.sources
+        alignment = None if measured is None else measured.alignment
+        row = MeasuredRow(
+            file=planned.path.name,
+            field=planned.epoch.field_name,
+            epoch=planned.epoch.name,
+            band=planned.stored.band,
+            array=planned.stored.array,
+            pmap=str(planned.stored.pmap),
+            state="known" if is_known else "measured",
+            n_sources=None if sources is None else sources.n_sources,
+            n_compact=None if measured is None else measured.n_compact,
+            n_flagged=None if sources is None else int(np.count_nonzero(sources.flags)),
+            depth_mag=None if measured is None else measured.depth_mag,
+            median_snr=None if sources is None else float(np.median(sources.snr)),
+            outside_percent=None if measured is None else 100.0 * measured.outside,
+            detection=" ".join(detection.name for detection in planned.detections),
+            align=""
+            if measured is None or alignment is None
+            else describe_alignment(alignment.to_text(measured.scale_arcsec)),
+            version=version,
+            out="" if out is None else str(out),
+        )
+        self.rows.append(row)
+        outside = row.outside_percent
+        if outside is not None and outside > OUTSIDE_WORTH_SAYING_PERCENT:
+            self.warnings.append(
+                f"{row.file}: {outside:.1f} % of its pixels lie outside of its detection image "
+                f"({row.detection}), and sources there were not measured; --detect stack finds them"
+            )

@@ -1,0 +1,275 @@
+"""Mosaics in, catalogs out: what is measured, what is stored, and what is not measured again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+from calreg import Registry
+from calreg.db.engine import open_database
+from calreg.db.schema import CatalogRow, DetectionRow, ExposureRow
+from calreg.domain import FluxKind
+from calreg.errors import ConflictError, OutputError
+from calreg.ingest import IngestOptions
+from calreg.measureoptions import MeasureOptions
+from calreg.science.detectionsettings import DetectionSettings
+from skymosaics import OFFSETS_MAG, write_field
+
+if TYPE_CHECKING:
+    from calreg.measurereport import MeasureReport
+
+OTHER = DetectionSettings(threshold_sigma=2.5)
+
+
+@pytest.fixture(scope="module")
+def field_paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Write two arrays in three epochs: A1 B1 A2 B2 A3 B3."""
+    return write_field(tmp_path_factory.mktemp("field"), n_epochs=3)
+
+
+def measure(url: str, paths: list[Path], **options: object) -> MeasureReport:
+    """Measure mosaics."""
+    with Registry(url) as registry:
+        return registry.measure(paths, MeasureOptions(**options))  # type: ignore[arg-type]
+
+
+def detections(url: str, path: Path, kind: str = "iso", version: int = 1) -> dict[str, np.ndarray]:
+    """Return the stored detections of a mosaic as float arrays, by number."""
+    statement = (
+        sa.select(DetectionRow.__table__)
+        .join(CatalogRow, CatalogRow.id == DetectionRow.catalog_id)
+        .join(ExposureRow, ExposureRow.id == CatalogRow.exposure_id)
+        .where(
+            ExposureRow.file_name == path.name,
+            CatalogRow.flux_kind == kind,
+            CatalogRow.version == version,
+        )
+        .order_by(DetectionRow.number)
+    )
+    with open_database(url, read_only=True) as database, database.read() as connection:
+        rows = connection.execute(statement).mappings().all()
+    names = [
+        column.name for column in DetectionRow.__table__.columns if column.name != "catalog_id"
+    ]
+    return {
+        name: np.array([np.nan if row[name] is None else row[name] for row in rows])
+        for name in names
+    }
+
+
+def catalog_rows(url: str) -> list[sa.Row[tuple[object, ...]]]:
+    """Return every catalog with the name of its image, in the order of entry."""
+    with open_database(url, read_only=True) as database, database.read() as connection:
+        statement = (
+            sa.select(CatalogRow.__table__, ExposureRow.file_name.label("image"))
+            .join(ExposureRow, ExposureRow.id == CatalogRow.exposure_id)
+            .order_by(CatalogRow.id)
+        )
+        return list(connection.execute(statement))
+
+
+def row_counts(url: str) -> dict[str, int]:
+    """Return the rows of every table."""
+    with Registry(url) as registry:
+        return registry.stats().n_rows
+
+
+def matched(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows of the same sources in two catalogs, within 0.1 arcsec."""
+    cos_dec = np.cos(np.radians(a["dec_deg"][0]))
+    dx = (a["ra_deg"][:, None] - b["ra_deg"]) * cos_dec * 3600.0
+    dy = (a["dec_deg"][:, None] - b["dec_deg"]) * 3600.0
+    i, j = np.nonzero(np.hypot(dx, dy) < 0.1)
+    return i, j
+
+
+# --- what is measured ----------------------------------------------------------------------------
+
+
+def test_both_arrays_are_measured_inside_the_isophotes_of_the_first_epoch(
+    db_url: str, field_paths: list[Path]
+) -> None:
+    report = measure(db_url, field_paths[:4])
+    assert report.is_committed
+    assert report.warnings == []
+    a1, b1, a2, b2 = report.rows
+    assert [row.epoch for row in report.rows] == ["2022-07-08"] * 2 + ["2023-01-06"] * 2
+    assert (a1.detection, b1.detection) == (a1.file, b1.file)
+    # With the roll reversed, each array sees most of what the other saw, and a strip of its own.
+    for row in (a2, b2):
+        assert set(row.detection.split()) == {a1.file, b1.file}
+    for row in report.rows:
+        assert (row.state, row.version, row.field) == ("measured", 1, "JWIDF")
+        n_sources, n_compact = row.n_sources or 0, row.n_compact or 0
+        assert 50 < n_sources < 110
+        assert 0 < n_compact < n_sources
+        assert row.outside_percent == pytest.approx(0.0, abs=1e-9)
+        # 0.3 arcsec hold 78.5 pixels of 0.02 MJy/sr and 0.0846 uJy each per MJy/sr.
+        assert row.depth_mag == pytest.approx(26.7, abs=0.1)
+    rows = catalog_rows(db_url)
+    assert len(rows) == 12
+    assert {row.flux_kind for row in rows} == {"iso", "auto", "aper"}
+    assert {row.aperture for row in rows if row.flux_kind == "aper"} == {"r=0.3 arcsec"}
+    assert {(row.origin, row.version, row.mag_origin) for row in rows} == {("pixels", 1, "flux")}
+    assert all(row.file_name == row.image for row in rows)
+    assert json.loads(rows[0].settings)["threshold_sigma"] == "1.5"
+    with Registry(db_url) as registry:
+        assert registry.check() == []
+
+
+@pytest.mark.parametrize("kind", ["iso", "auto", "aper"])
+def test_the_offset_between_the_arrays_comes_back(
+    db_url: str, field_paths: list[Path], kind: str
+) -> None:
+    measure(db_url, field_paths[:4])
+    a1, b2 = (detections(db_url, field_paths[n], kind) for n in (0, 3))
+    i, j = matched(a1, b2)
+    assert i.size > 60
+    assert np.unique(i).size == i.size
+    is_clean = (a1["mag_err"][i] < 0.1) & (a1["flags"][i] == 0) & (b2["flags"][j] == 0)
+    i, j = i[is_clean], j[is_clean]
+    weight = 1.0 / (a1["mag_err"][i] ** 2 + b2["mag_err"][j] ** 2)
+    offset_mag = np.average(a1["mag_ab"][i] - b2["mag_ab"][j], weights=weight)
+    err_mag = weight.sum() ** -0.5
+    # A reads too faint.
+    assert err_mag < 0.005
+    assert offset_mag == pytest.approx(OFFSETS_MAG["nrcalong"], abs=4.0 * err_mag)
+
+
+def test_each_source_of_a_seam_is_there_once(db_url: str, field_paths: list[Path]) -> None:
+    measure(db_url, field_paths[:4])
+    for path in field_paths[:4]:
+        found = detections(db_url, path)
+        i, j = matched(found, found)
+        # Only with themselves.
+        np.testing.assert_array_equal(i, j)
+        assert np.unique(found["number"]).size == found["number"].size
+
+
+def test_a_later_epoch_is_measured_as_with_all_at_once(
+    db_url: str, field_paths: list[Path], tmp_path: Path
+) -> None:
+    measure(db_url, field_paths[:4])
+    report = measure(db_url, field_paths[4:])
+    assert {row.state for row in report.rows} == {"measured"}
+    assert set(report.rows[0].detection.split()) == {path.name for path in field_paths[:2]}
+    other = f"sqlite:///{tmp_path}/other.sqlite"
+    Registry.init(other)
+    measure(other, field_paths)
+    for path in field_paths:
+        one, all_at_once = detections(db_url, path), detections(other, path)
+        for name, values in one.items():
+            np.testing.assert_array_equal(values, all_at_once[name], err_msg=name)
+
+
+def test_processes_do_not_change_the_numbers(
+    db_url: str, field_paths: list[Path], tmp_path: Path
+) -> None:
+    measure(db_url, field_paths[:4], n_processes=2)
+    other = f"sqlite:///{tmp_path}/other.sqlite"
+    Registry.init(other)
+    measure(other, field_paths[:4])
+    for path in field_paths[:4]:
+        for kind in ("iso", "auto", "aper"):
+            two, one = (detections(url, path, kind) for url in (db_url, other))
+            for name, values in two.items():
+                np.testing.assert_array_equal(values, one[name], err_msg=name)
+
+
+# --- once only -----------------------------------------------------------------------------------
+
+
+def test_the_same_settings_are_not_measured_twice(
+    db_url: str, field_paths: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure(db_url, field_paths[:4])
+    before = row_counts(db_url)
+    monkeypatch.setattr("calreg.measurepatch.read_planes", _unread)
+    report = measure(db_url, field_paths[:4])
+    assert {row.state for row in report.rows} == {"known"}
+    assert {row.n_sources for row in report.rows} == {None}
+    assert not report.is_committed
+    assert row_counts(db_url) == before
+
+
+def _unread(*_: object, **__: object) -> None:
+    """Stand for a reader of pixels that must not be called."""
+    pytest.fail("pixels were read")
+
+
+def test_other_settings_are_a_conflict_before_any_pixel_is_read(
+    db_url: str, field_paths: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure(db_url, field_paths[:4])
+    before = row_counts(db_url)
+    monkeypatch.setattr("calreg.measurepatch.read_planes", _unread)
+    with pytest.raises(ConflictError, match=r"threshold_sigma 1\.5 -> 2\.5\).*--replace") as caught:
+        measure(db_url, field_paths[:4], settings=OTHER)
+    assert "unset" not in str(caught.value)
+    assert row_counts(db_url) == before
+
+
+def test_replaced_numbers_are_a_new_version(db_url: str, field_paths: list[Path]) -> None:
+    measure(db_url, field_paths[:4])
+    old = detections(db_url, field_paths[3])
+    report = measure(db_url, field_paths[:4], settings=OTHER, replaces=True)
+    assert {row.version for row in report.rows} == {2}
+    new = detections(db_url, field_paths[3], version=2)
+    assert 0 < new["number"].size < old["number"].size
+    for name, values in detections(db_url, field_paths[3], version=1).items():
+        np.testing.assert_array_equal(values, old[name])
+    again = measure(db_url, field_paths[:4], settings=OTHER, replaces=True)
+    assert {row.state for row in again.rows} == {"known"}
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["ecsv", "fits", "parquet"])
+def test_a_file_that_is_written_comes_back_the_same(
+    db_url: str, field_paths: list[Path], tmp_path: Path, ending: str
+) -> None:
+    paths = field_paths[:4]
+    measure(db_url, paths, out=tmp_path / f"{{}}.{ending}", stores=False)
+    assert sum(row_counts(db_url).values()) == 0
+    measure(db_url, paths)
+    written = sorted(tmp_path.glob(f"*.{ending}"))
+    assert len(written) == 4
+    other = f"sqlite:///{tmp_path}/other.sqlite"
+    Registry.init(other)
+    for kind in ("iso", "auto", "aper"):
+        with Registry(other) as registry:
+            report = registry.ingest(
+                [*paths, *written], IngestOptions(flux=FluxKind(kind), is_strict=True)
+            )
+            assert report.refused == []
+        for path in paths:
+            stored, read = (detections(url, path, kind) for url in (db_url, other))
+            assert stored["number"].size > 50
+            for name, values in stored.items():
+                np.testing.assert_allclose(values, read[name], rtol=1e-6, atol=1e-9, err_msg=name)
+
+
+def test_a_file_that_cannot_be_written_leaves_the_registry_alone(
+    db_url: str, field_paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def fail_at_the_third(*arguments: object, **_: object) -> None:
+        calls.append(arguments)
+        Path(str(arguments[1])).write_bytes(b"half")
+        if len(calls) == 3:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("calreg.files.catalogfile._write", fail_at_the_third)
+    folder = tmp_path / "catalogs"
+    folder.mkdir()
+    with pytest.raises(OutputError, match=r"cannot write .*: No space left on device"):
+        measure(db_url, field_paths[:4], out=folder / "{}.ecsv")
+    assert sum(row_counts(db_url).values()) == 0
+    assert list(folder.iterdir()) == []
