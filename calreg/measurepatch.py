@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calreg.errors import DegenerateImageError, UnsupportedDataError
+from calreg.errors import DegenerateImageError, UnsupportedDataError, WorkerError
 from calreg.files.images import open_image, read_planes
 from calreg.science.alignment import move_planes
 from calreg.science.detection import detect_sources, stack_planes
@@ -161,7 +161,7 @@ def run_patches(
                 "a process that measured was killed, perhaps for want of memory: use fewer with "
                 "--jobs"
             )
-            raise UnsupportedDataError(msg) from error
+            raise WorkerError(msg) from error
         finally:
             pool.shutdown(cancel_futures=True)
         return [future.result() for future in futures]
