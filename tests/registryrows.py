@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from calreg.db.bulk import insert_columns, insert_rows
 from calreg.db.columns import ColumnKind, column_kind
+from calreg.db.engine import open_database
 from calreg.db.schema import (
     Base,
     CatalogRow,
+    CoefficientSetRow,
+    DeliveryRow,
+    DeliverySetRow,
     DetectionRow,
     EpochRow,
     ExposureRow,
@@ -28,8 +33,6 @@ from calreg.db.schema import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import sqlalchemy as sa
 
     from calreg.db.columns import ColumnValue
     from calreg.db.engine import Database
@@ -159,3 +162,18 @@ def add_pairs(connection: sa.Connection, n_pairs: int) -> int:
         },
     )
     return group_id
+
+
+def deliveries(url: str) -> list[tuple[str, str, str, str, set[str]]]:
+    """Return kind, folder, name, digest and set ids of every delivery."""
+    with open_database(url, read_only=True) as database, database.read() as connection:
+        found = []
+        for row in connection.execute(sa.select(DeliveryRow.__table__).order_by(DeliveryRow.id)):
+            statement = (
+                sa.select(CoefficientSetRow.set_id)
+                .join(DeliverySetRow, DeliverySetRow.set_pk == CoefficientSetRow.id)
+                .where(DeliverySetRow.delivery_id == row.id)
+            )
+            sets = set(connection.scalars(statement))
+            found.append((row.kind, row.directory, row.file_name, row.file_sha256, sets))
+    return found

@@ -89,7 +89,7 @@ def recipe(
         delivery = registry.export_recipe(
             file, pmap=pmap, field=field, flux_kind=flux, as_of_utc=as_of_utc, overwrite=overwrite
         )
-    _tell([delivery], options.output_format)
+    tell([delivery], options.output_format)
 
 
 @app.command()
@@ -115,7 +115,7 @@ def grizli(
         delivery = registry.export_grizli(
             file, pmap=pmap, field=field, flux_kind=flux, as_of_utc=as_of_utc, overwrite=overwrite
         )
-    _tell([delivery], options.output_format)
+    tell([delivery], options.output_format)
 
 
 @app.command()
@@ -134,7 +134,7 @@ def parquet(
     options = options_of(context, db, output_format)
     with open_registry(options) as registry:
         deliveries = registry.export_parquet(directory, overwrite=overwrite)
-    _tell(deliveries, options.output_format)
+    tell(deliveries, options.output_format)
 
 
 @import_app.command("recipe")
@@ -172,7 +172,7 @@ def import_recipe(
         log(f"unchanged: {source!r} was imported before with the same content")
 
 
-def _tell(deliveries: list[Delivery], output_format: OutputFormat) -> None:
+def tell(deliveries: list[Delivery], output_format: OutputFormat) -> None:
     """Say what was written."""
     if output_format is OutputFormat.JSON:
         print_json(plain(deliveries))

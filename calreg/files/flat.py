@@ -238,7 +238,7 @@ def delta_flat(
 
     description = (
         f"Delta flat of {array.detector} {band.name} under {meta.pmap.name}: the gradient between "
-        "modules alone; multiply the parent flat by it"
+        f"modules alone ({meta.basis}); multiply the parent flat by it"
     )
     primary = fits.PrimaryHDU()
     for keyword, value in _cards(window, array, band, instrument).items():
@@ -327,10 +327,11 @@ def product_flat(
             f"and {band.pupil} for {band.name}"
         )
         raise InvalidValueError(msg)
+    _refuse_shared(parent, band)
     delta = parent_window(parent).cut(flat)
     description = (
         f"Flat of {parent.array.detector} {band.name} times the delta flat for the gradient "
-        f"between modules under {meta.pmap.name}"
+        f"between modules under {meta.pmap.name} ({meta.basis})"
     )
     with refuse_damaged(parent.path):
         content = parent.path.read_bytes()
@@ -347,3 +348,15 @@ def product_flat(
             replaced[unit.header_start, unit.data_start] = edited_header(unit, {}, ())
             replaced[unit.data_start, unit.data_start + scaled.nbytes] = scaled.tobytes()
         return spliced(content, replaced)
+
+
+def _refuse_shared(parent: Parent, band: Band) -> None:
+    """Refuse a flat that is for other bands too: they have no share in the gradient."""
+    for keyword, own in (("P_FILTER", band.filter), ("P_PUPIL", band.pupil)):
+        names = {name.strip().upper() for name in parent.get(keyword).split("|")} - {""}
+        if names - {own}:
+            msg = (
+                f"{parent.path}: {keyword} is {parent.get(keyword)!r}, for more than {band.name}; "
+                f"expected a flat of {own} alone"
+            )
+            raise InvalidValueError(msg)

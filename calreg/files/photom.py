@@ -201,7 +201,7 @@ def corrected_copy(
             _scale(table, scaling, parent)
         description = (
             f"NIRCam imaging photom of {parent.array.detector}, offsets between modules under "
-            f"{meta.pmap.name} corrected"
+            f"{meta.pmap.name} corrected ({meta.basis})"
         )
         primary = parent.headers.primary
         replaced = {
@@ -248,7 +248,8 @@ def new_photom(
     bands = " ".join(sorted({instrument.band(row.filter, row.pupil).name for row in rows}))
     description = (
         f"NIRCam imaging photom of {array.detector} from PHOTMJSR of exposures under "
-        f"{meta.pmap.name}, no parent file, only {bands}; offsets between modules corrected"
+        f"{meta.pmap.name}, no parent file, only {bands}; offsets between modules corrected "
+        f"({meta.basis})"
     )
     primary = fits.PrimaryHDU()
     types = instrument.imaging_exposure_types

@@ -53,6 +53,8 @@ class ReferenceMeta:
         USEAFTER of a file without parent; a copy keeps its parent's.
     history : tuple of str
         What was corrected by how much, from which set; lines of any length.
+    is_predicted : bool
+        Whether the correction was carried from another context, not measured under this one.
     """
 
     pmap: Pmap
@@ -62,6 +64,12 @@ class ReferenceMeta:
     last_utc: datetime
     useafter_utc: datetime
     history: tuple[str, ...] = ()
+    is_predicted: bool = False
+
+    @property
+    def basis(self) -> str:
+        """How the correction is known, for DESCRIP."""
+        return "PREDICTED by PHOTMJSR, not measured" if self.is_predicted else "measured"
 
     @property
     def pedigree(self) -> str:

@@ -70,7 +70,7 @@ def check_photom(
         With the first thing that is wrong.
     """
     problems = _photom_problems(path, array, expected, parent, scalings, instrument)
-    _refuse_first(path, problems)
+    _refuse_first(path, f"photom file of {array.name}", problems)
 
 
 def check_flat(
@@ -103,15 +103,16 @@ def check_flat(
     OutputError
         With the first thing that is wrong.
     """
-    _refuse_first(path, _flat_problems(path, array, band, window, delta, parent, instrument))
+    problems = _flat_problems(path, array, band, window, delta, parent, instrument)
+    _refuse_first(path, f"flat of {array.name} {band.name}", problems)
 
 
-def _refuse_first(path: Path, problems: Iterator[str]) -> None:
+def _refuse_first(path: Path, what: str, problems: Iterator[str]) -> None:
     """Raise an error for the first problem."""
     with refuse_damaged(path):
         problem = next(problems, None)
     if problem is not None:
-        msg = f"the file made failed its check and was removed: {problem}"
+        msg = f"the {what} failed its check and was removed: {problem}"
         raise OutputError(msg)
 
 

@@ -15,6 +15,7 @@ from calreg.registry.exports import ExportMethods
 from calreg.registry.files import FileMethods
 from calreg.registry.pixels import PixelMethods
 from calreg.registry.questions import QuestionMethods
+from calreg.registry.references import ReferenceMethods
 from calreg.registry.validity import ValidityMethods
 
 if TYPE_CHECKING:
@@ -25,7 +26,13 @@ if TYPE_CHECKING:
 
 
 class Registry(
-    DataMethods, QuestionMethods, ExportMethods, FileMethods, PixelMethods, ValidityMethods
+    DataMethods,
+    QuestionMethods,
+    ExportMethods,
+    FileMethods,
+    PixelMethods,
+    ReferenceMethods,
+    ValidityMethods,
 ):
     """An open registry of photometric offsets between detectors.
 

@@ -60,6 +60,30 @@ class GradientDatum(StrEnum):
         return {"A": 1.0, "B": 0.0}
 
 
+def parse_gradient_datum(text: str) -> GradientDatum:
+    """Read a choice of datum, in any case.
+
+    Parameters
+    ----------
+    text : str
+        ``symmetric`` or ``B``.
+
+    Returns
+    -------
+    GradientDatum
+
+    Raises
+    ------
+    InvalidValueError
+        If it is neither.
+    """
+    for datum in GradientDatum:
+        if datum.lower() == text.strip().lower():
+            return datum
+    msg = f"gradient datum {text!r}: expected one of {', '.join(GradientDatum)}"
+    raise InvalidValueError(msg)
+
+
 class View(NamedTuple):
     """One image of an array, as far as the geometry needs it.
 

@@ -15,33 +15,19 @@ from pyarrow import parquet
 
 from calreg import Registry, __version__
 from calreg.db.engine import open_database
-from calreg.db.schema import CoefficientSetRow, DeliveryRow, DeliverySetRow, PairRow
+from calreg.db.schema import PairRow
 from calreg.domain import FluxKind
 from calreg.errors import InvalidValueError, NoCalibrationError, OutputError, UnknownKeyError
 from calreg.files.recipe import provenance_key, read_recipe
 from calreg.ingest import IngestOptions
 from calreg.science.settings import FitSettings
 from programmes import OLD_PMAP, PMAP, Files, small_programme, write_files
+from registryrows import deliveries
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from calreg.history import CoefficientsRow
-
-
-def deliveries(url: str) -> list[tuple[str, str, str, str, set[str]]]:
-    """Return kind, folder, name, digest and set ids of every delivery."""
-    with open_database(url, read_only=True) as database, database.read() as connection:
-        found = []
-        for row in connection.execute(sa.select(DeliveryRow.__table__).order_by(DeliveryRow.id)):
-            statement = (
-                sa.select(CoefficientSetRow.set_id)
-                .join(DeliverySetRow, DeliverySetRow.set_pk == CoefficientSetRow.id)
-                .where(DeliverySetRow.delivery_id == row.id)
-            )
-            sets = set(connection.scalars(statement))
-            found.append((row.kind, row.directory, row.file_name, row.file_sha256, sets))
-    return found
 
 
 def sha256(path: Path) -> str:

@@ -17,6 +17,7 @@ from calreg.db.schema import (
     SetInputRow,
     ZeroPointRow,
 )
+from calreg.domain import ZeroPointKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -176,7 +177,7 @@ def load_seen_zero_points(connection: sa.Connection, pmap: Pmap, array: str) -> 
         .where(
             PmapRow.number == pmap.number,
             ZeroPointRow.array == array,
-            ZeroPointRow.source.like("% header"),
+            ZeroPointRow.kind == str(ZeroPointKind.HEADER),
         )
         .order_by(*columns[:5])
     )

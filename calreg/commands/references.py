@@ -1,0 +1,168 @@
+"""``calreg export photom`` and ``flat``: reference files for the JWST pipeline."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from calreg.commands.common import (
+    AsOfOption,
+    Db,
+    FieldOption,
+    Format,
+    OutputFormat,
+    OverwriteOption,
+    RequiredPmap,
+    log,
+    open_registry,
+    options_of,
+    parse_time,
+    usage_errors,
+)
+from calreg.commands.exports import FluxOption, tell
+from calreg.commands.output import plain, print_json
+
+if TYPE_CHECKING:
+    from calreg.referencefiles import ReferenceReport
+
+
+def _check_datum(value: str) -> str:
+    """Refuse what is no choice of datum."""
+    from calreg.science.detectorgradient import parse_gradient_datum
+
+    with usage_errors():
+        return str(parse_gradient_datum(value))
+
+
+OutOption = Annotated[
+    Path, typer.Option("--out", metavar="DIR", help="Folder to write to; made where needed.")
+]
+DatumOption = Annotated[
+    str,
+    typer.Option(
+        "--gradient-datum",
+        metavar="symmetric|B",
+        help="How a gradient is shared between modules: half each, or B has none.",
+        callback=_check_datum,
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(photom)
+    app.command()(flat)
+
+
+def photom(
+    ctx: typer.Context,
+    *,
+    pmap: RequiredPmap,
+    out: OutOption,
+    parent: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--parent",
+            metavar="DIR|FILE",
+            help="Photom file to copy, or a folder of them; repeat it. [default: from the cache "
+            "at $CRDS_PATH, else made from PHOTMJSR of the exposures]",
+        ),
+    ] = None,
+    all_arrays: Annotated[
+        bool, typer.Option("--all-arrays", help="Also copies for arrays that are the datum.")
+    ] = False,
+    gradient_datum: DatumOption = "symmetric",
+    field: FieldOption = None,
+    flux: FluxOption = None,
+    as_of: AsOfOption = None,
+    overwrite: OverwriteOption = False,
+    db: Db = None,
+    output_format: Format = None,
+) -> None:
+    """Write photom reference files: PHOTMJSR times 10^(+0.4 offset), one per corrected array.
+
+    Example: calreg export photom --pmap 1130 --parent jwst_nircam_photom_0153.fits --out refs/
+    """
+    options = options_of(ctx, db, output_format)
+    as_of_utc = parse_time(as_of)
+    with open_registry(options) as registry:
+        report = registry.export_photom(
+            out,
+            pmap=pmap,
+            parents=parent or (),
+            cache=os.environ.get("CRDS_PATH") or None,
+            all_arrays=all_arrays,
+            gradient_datum=gradient_datum,
+            field=field,
+            flux_kind=flux,
+            as_of_utc=as_of_utc,
+            overwrite=overwrite,
+        )
+    _tell(report, options.output_format)
+
+
+def flat(
+    ctx: typer.Context,
+    *,
+    pmap: RequiredPmap,
+    out: OutOption,
+    parent: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--parent",
+            metavar="DIR|FILE",
+            help="Flat to multiply, or a folder of them; repeat it. Without it: delta flats.",
+        ),
+    ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            "--like",
+            metavar="FILE",
+            help="Cut delta flats to the subarray of this exposure [default: the whole array].",
+            show_default=False,
+        ),
+    ] = None,
+    gradient_datum: DatumOption = "symmetric",
+    field: FieldOption = None,
+    flux: FluxOption = None,
+    as_of: AsOfOption = None,
+    overwrite: OverwriteOption = False,
+    db: Db = None,
+    output_format: Format = None,
+) -> None:
+    """Write flats for gradients, DIVIDED into data: 10^(-0.4 G(x, y)), one per array and band.
+
+    Example: calreg export flat --pmap 1130 --parent jwst_nircam_flat_0612.fits --out refs/
+    """
+    options = options_of(ctx, db, output_format)
+    as_of_utc = parse_time(as_of)
+    with open_registry(options) as registry:
+        report = registry.export_flat(
+            out,
+            pmap=pmap,
+            parents=parent or (),
+            like=like,
+            gradient_datum=gradient_datum,
+            field=field,
+            flux_kind=flux,
+            as_of_utc=as_of_utc,
+            overwrite=overwrite,
+        )
+    _tell(report, options.output_format)
+
+
+def _tell(report: ReferenceReport, output_format: OutputFormat) -> None:
+    """Say what was written, how it was checked, and what to mind."""
+    if output_format is OutputFormat.JSON:
+        print_json(plain(report))
+        return
+    tell(report.deliveries, output_format)
+    log(f"checked by {', '.join(['calreg', *report.checkers])}")
+    if not report.checkers:
+        log("stdatamodels and crds are not installed (extra validate): they did not check")
+    for note in report.notes:
+        log(f"note: {note}")
