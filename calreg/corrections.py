@@ -166,8 +166,9 @@ class SetCorrection:
             f"{self.band.name} ({self.band.filter} {self.band.pupil}): photmjsr x "
             f"{correction.photom_factor:.8f} +- {correction.photom_err_mag:.5f} mag\n"
             f"  set {stored.set_id}\n"
-            f"  version {stored.version}, field {stored.field}, {stored.image_kind} "
-            f"{stored.flux_kind}, datum {stored.datum}, m_A - m_B {offset_mag:+.5f} mag"
+            f"  version {stored.version}, {stored.pmap.name}, field {stored.field}, "
+            f"{stored.image_kind} {stored.flux_kind}, datum {stored.datum}, m_A - m_B "
+            f"{offset_mag:+.5f} mag"
         )
         if self.carried is not None:
             text += (

@@ -129,7 +129,7 @@ def test_cards_say_what_was_done_from_what(
         f"Parent {parents['nrcalong'].name} of A. Calibrator",
         f"Parent sha256 {digest}",
         f"set {row.set_id}",
-        "version 1, field JWIDF, i2d iso, datum B",
+        "version 1, jwst_1130.pmap, field JWIDF, i2d iso, datum B",
         f"m_A - m_B {row.offset_ab_mag:+.5f} mag",
         f"slope {row.slope_mag_arcmin:+.6f} mag/arcmin, gradient datum symmetric",
     ):
