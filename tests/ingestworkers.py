@@ -1,4 +1,4 @@
-"""Ingest in processes of its own, to be killed or run side by side.
+"""Ingest, or other work, in processes of its own, to be killed or run side by side.
 
 They are forked from a server that has imported calreg already, so that many of them cost little.
 """
@@ -61,10 +61,25 @@ def barrier(n_parties: int) -> Barrier:
     return _CONTEXT.Barrier(n_parties)
 
 
-def start(url: str, paths: Sequence[Path], at: Barrier, *, kill_at: Step | None = None) -> Worker:
+def ingest_files(url: str, paths: list[Path]) -> None:
+    """Ingest; leave with status 3 if a file was refused."""
+    with open_database(url) as database:
+        report = ingest(database, paths)
+    if report.refused:
+        raise SystemExit(3)
+
+
+def start(
+    url: str,
+    paths: Sequence[Path],
+    at: Barrier,
+    *,
+    kill_at: Step | None = None,
+    work: Callable[[str, list[Path]], None] = ingest_files,
+) -> Worker:
     """Start a worker; with `kill_at` it kills itself before that statement or commit."""
     _ensure_server()
-    process = _CONTEXT.Process(target=_work, args=(url, list(paths), at, kill_at))
+    process = _CONTEXT.Process(target=_work, args=(url, list(paths), at, kill_at, work))
     process.start()
     return Worker(process, at)
 
@@ -82,8 +97,14 @@ def _ensure_server() -> None:
             os.environ["PYTHONPATH"] = before
 
 
-def _work(url: str, paths: list[Path], at: Barrier, kill_at: Step | None) -> None:
-    """Ingest; leave with status 3 if a file was refused."""
+def _work(
+    url: str,
+    paths: list[Path],
+    at: Barrier,
+    kill_at: Step | None,
+    work: Callable[[str, list[Path]], None],
+) -> None:
+    """Wait for the others, and work."""
     at.wait(PATIENCE_S)
     if kill_at is not None:
 
@@ -92,10 +113,7 @@ def _work(url: str, paths: list[Path], at: Barrier, kill_at: Step | None) -> Non
                 os.kill(os.getpid(), signal.SIGKILL)
 
         on_each_step(stop_here)
-    with open_database(url) as database:
-        report = ingest(database, paths)
-    if report.refused:
-        raise SystemExit(3)
+    work(url, paths)
 
 
 def on_each_step(act: Callable[[Step], None]) -> Callable[[], None]:
