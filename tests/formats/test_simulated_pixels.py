@@ -63,12 +63,12 @@ def test_pixels_come_back(programme: Programme, scene: Scene, written: list[Path
     pixels, read = simulated(programme, scene), read_cal_image(written[0])
     for name in ("sci", "err", "dq", "var_rnoise"):
         np.testing.assert_array_equal(getattr(read, name), getattr(pixels, name))
-    assert read.wcs_from is WcsSource.SIP
+    assert read.world.source is WcsSource.SIP
     rng = np.random.default_rng(1)
     x, y = rng.uniform(-0.5, 2047.5, (2, 200))
     expected = pixels.wcs.all_pix2world(x, y, 0)
     # Cards hold fifteen digits: below a nanoarcsecond.
-    assert sep_arcsec(*read.wcs.sky_of(x, y), *expected).max() < 1e-6
+    assert sep_arcsec(*read.world.sky.sky_of(x, y), *expected).max() < 1e-6
 
 
 def test_planes_and_their_units(programme: Programme, scene: Scene, written: list[Path]) -> None:
