@@ -11,7 +11,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
 from calreg.errors import FitRefusedError
 
@@ -263,6 +262,8 @@ def move_planes(planes: ImagePlanes, alignment: Alignment) -> ImagePlanes:
     `sci` is interpolated with a cubic spline, bad pixels filled with the median first; `err`
     linearly, as it is: interpolation correlates the noise of neighbours and keeps that of sums.
     """
+    from scipy import ndimage  # a third of a second that most calls do not need
+
     matrix, offset = _pull(alignment)
     filled = np.where(planes.is_bad, np.float32(_middle(planes)), planes.sci)
     spline = ndimage.spline_filter(filled, order=3, output=_FLOAT32)
@@ -320,6 +321,8 @@ def _pulled(
     is_filtered: bool = False,
 ) -> NDArray[np.float32]:
     """Return a plane pulled through a linear map, float32."""
+    from scipy import ndimage
+
     # A matrix that is diagonal to the last bit takes ndimage's fast way, with the same numbers.
     is_plain = not (matrix[0, 1] or matrix[1, 0])
     moved: NDArray[np.float32] = ndimage.affine_transform(

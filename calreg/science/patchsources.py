@@ -30,7 +30,7 @@ fraction of a pixel, and neighbours closer than that are not deblended."""
 _ISOPHOTE_EXTENT = 3.0
 """Isophotal limit in units of a and b (SExtractor manual, position and shape)."""
 
-_MIN_STAR_SNR = 30.0
+_MIN_STAR_SNR = 20.0
 _ARCSEC_PER_ARCMIN = ARCSEC_PER_DEG / ARCMIN_PER_DEG
 
 
@@ -240,7 +240,7 @@ def common_stars(
     Returns
     -------
     measured, reference : ndarray of float64, shape (n_stars, 2)
-        Windowed centroids (x, y) of compact, clean sources with a S/N of 30 or more on both images
+        Windowed centroids (x, y) of compact, clean sources with a S/N of 20 or more on both images
         [pixels of the detection image, 0-based].
     """
     is_star = np.ones(detection.n_sources, dtype=np.bool_)
