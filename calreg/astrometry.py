@@ -82,7 +82,10 @@ class AstrometryRow:
     n_unknown_size : int
         Sources of which the catalogs do not say whether they are compact.
     alignments : tuple of ImageAlignment
-        Images that were aligned before they were measured: the offsets are what is left.
+        Images that were aligned before they were measured. Positions are those of the images as
+        they are, and so are the offsets.
+    is_aligned : bool
+        Whether every patch has such an image, so that isophotes fit in spite of an offset.
     """
 
     field: str
@@ -101,6 +104,7 @@ class AstrometryRow:
     flux_kind: str
     n_unknown_size: int
     alignments: tuple[ImageAlignment, ...] = ()
+    is_aligned: bool = False
 
     @property
     def is_large(self) -> bool:
@@ -262,14 +266,12 @@ def _flux_rank(key: BandEpochs) -> tuple[int, str]:
 
 def measure_astrometry(
     samples: Mapping[BandEpochs, Sequence[OffsetSample]],
-    alignments: Mapping[BandEpochs, tuple[ImageAlignment, ...]] | None = None,
 ) -> list[tuple[AstrometryRow, FloatArray]]:
     """Measure the offsets of all patches of a band and epoch pair together.
 
     Parameters
     ----------
     samples : mapping of BandEpochs to sequence of OffsetSample
-    alignments : mapping of BandEpochs to tuple of ImageAlignment, optional
 
     Returns
     -------
@@ -302,7 +304,6 @@ def measure_astrometry(
             image_kind=key.image_kind,
             flux_kind=key.flux[0],
             n_unknown_size=int(np.count_nonzero(~sample.is_known_size)),
-            alignments=(alignments or {}).get(key, ()),
         )
         measured.append((row, offsets))
     return measured

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from calreg.astrometry import (
     ASTROMETRY_MAG_LIMIT,
@@ -21,7 +21,6 @@ from calreg.db.queries.answers import PatchGroup, load_patch_groups
 from calreg.db.queries.exposures import load_epochs
 from calreg.db.queries.pairs import load_catalog_images, load_groups, load_measured_images
 from calreg.pairing import group_by_key, plan_matching
-from calreg.science.alignment import describe_alignment
 from calreg.science.matching import MATCH_VERSION
 from calreg.science.settings import FitSettings
 
@@ -32,6 +31,10 @@ if TYPE_CHECKING:
     from calreg.db.queries.exposures import StoredEpoch
     from calreg.domain import Pmap
     from calreg.units import FloatArray
+
+
+_ALIGN_FIT = "align_fit"
+"""Setting of a catalog whose image was aligned before it was measured: what was fitted."""
 
 
 @dataclass(frozen=True)
@@ -111,25 +114,22 @@ def report_astrometry(
         parts = [found[group.group_id] for group in members if group.group_id in found]
         if parts:
             samples[key] = parts
-    measured = measure_astrometry(samples, _alignments(connection, by_key, epochs))
-    rows = [row for row, _ in measured]
+    measured = measure_astrometry(samples)
+    alignments = _alignments(connection, by_key, epochs)
+    rows = [
+        replace(row, alignments=found.images, is_aligned=found.is_complete)
+        for row, _ in measured
+        for found in (alignments[_key_of(row)],)
+    ]
     return AstrometryReport(
         rows=rows,
         offsets_mas=[offsets for _, offsets in measured],
         notes=[
             *_unmatched(connection, settings, epochs, (pmap, band, field)),
             *_unjudged(rows, sizes),
-            *(
-                f"{key.band} {image.epoch} {image.file_name} was aligned before it was measured, "
-                f"{image.text}: its offsets are what is left"
-                for key, image in {
-                    (row.band, image.epoch, image.file_name): (row, image)
-                    for row in rows
-                    for image in row.alignments
-                }.values()
-            ),
+            *_aligned(rows),
         ],
-        warnings=[_warning(row) for row in rows if row.is_large],
+        warnings=[_warning(row) for row in rows if row.is_large and not row.is_aligned],
     )
 
 
@@ -156,11 +156,24 @@ def _order(
     return (group.field, group.pmap.number, group.band, start_i, start_j, group.image_kind)
 
 
+class _Alignments(NamedTuple):
+    """The aligned images of a band and epoch pair; whether every patch has one."""
+
+    images: tuple[ImageAlignment, ...]
+    is_complete: bool
+
+
+def _key_of(row: AstrometryRow) -> tuple[str, ...]:
+    """Return what tells a row from others."""
+    epochs = (row.epoch_i, row.epoch_j)
+    return (row.field, row.pmap, row.band, *epochs, row.image_kind, row.flux_kind)
+
+
 def _alignments(
     connection: Connection,
     by_key: Mapping[BandEpochs, Sequence[PatchGroup]],
     epochs: Mapping[int, StoredEpoch],
-) -> dict[BandEpochs, tuple[ImageAlignment, ...]]:
+) -> dict[tuple[str, ...], _Alignments]:
     """Return the images of every row that were aligned before they were measured."""
     epoch_of = {
         catalog_id: epoch_id
@@ -174,18 +187,27 @@ def _alignments(
     aligned = {
         catalog_id: ImageAlignment(epochs[epoch_of[catalog_id]].name, image.file_name, text)
         for catalog_id, image in load_measured_images(connection, epoch_of).items()
-        if (text := describe_alignment(image.settings))
+        if (text := image.settings.get(_ALIGN_FIT, ""))
     }
-    return {
-        key: tuple(
-            aligned[catalog_id]
-            for catalog_id in sorted(
-                {group.catalog_i_id for group in groups} | {group.catalog_j_id for group in groups}
-            )
-            if catalog_id in aligned
+    found: dict[tuple[str, ...], _Alignments] = {}
+    for key, groups in by_key.items():
+        pairs = [{group.catalog_i_id, group.catalog_j_id} for group in groups]
+        images = (aligned[n] for n in sorted(set().union(*pairs)) if n in aligned)
+        # Two apertures of one image are one image.
+        found[(*key[:-1], key.flux[0])] = _Alignments(
+            tuple(dict.fromkeys(images)), all(pair & aligned.keys() for pair in pairs)
         )
-        for key, groups in by_key.items()
-    }
+    return found
+
+
+def _aligned(rows: Sequence[AstrometryRow]) -> list[str]:
+    """Say which images were aligned before they were measured, each once."""
+    images = {(row.band, image): None for row in rows for image in row.alignments}
+    return [
+        f"{band} {image.epoch}: {image.file_name} was aligned before it was measured "
+        f"({image.text}); positions and offsets are those of the image as it is"
+        for band, image in images
+    ]
 
 
 def _unmatched(

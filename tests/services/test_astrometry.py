@@ -14,7 +14,6 @@ from calreg import Registry
 from calreg.db.engine import open_database
 from calreg.db.schema import CatalogRow, DetectionRow, ExposureRow
 from calreg.errors import UnknownKeyError
-from calreg.science.alignment import AlignKind, Alignment
 from calreg.science.jwidf import ASTROMETRY
 from programmes import Files, Prepared, small_programme, write_files
 
@@ -186,9 +185,7 @@ def test_epochs_that_are_not_matched_are_named(db_url: str, small_files: Files) 
 
 
 def test_a_stored_alignment_is_visible(small_url: str) -> None:
-    fitted = Alignment(
-        AlignKind.SHIFT, np.array([0.2, -0.1]), np.zeros((2, 2)), np.zeros(2), 31, 33, 9.5, 2.0
-    )
+    text = "shift dx 0.2 dy -0.1 px, 31 of 33 stars, rms 9.50 -> 2.00 mas"
     with open_database(small_url) as database, database.write() as connection:
         row = connection.execute(
             sa.select(CatalogRow.id, CatalogRow.settings, ExposureRow.file_name)
@@ -196,7 +193,7 @@ def test_a_stored_alignment_is_visible(small_url: str) -> None:
             .where(ExposureRow.band == BAND, ExposureRow.array == "nrcalong")
             .order_by(ExposureRow.expstart_mjd_utc)
         ).all()[1]
-        settings = {**json.loads(row.settings), **fitted.to_text(0.06)}
+        settings = {**json.loads(row.settings), "align": "shift", "align_fit": text}
         connection.execute(
             sa.update(CatalogRow)
             .where(CatalogRow.id == row.id)
@@ -209,10 +206,28 @@ def test_a_stored_alignment_is_visible(small_url: str) -> None:
         assert found.aligned == ("1 image" if has_it else "")
         for image in found.alignments:
             assert (image.epoch, image.file_name) == (EPOCHS[1], row.file_name)
-            assert image.text == (
-                "shift: x +12.0, y -6.0 mas from 31 sources, rms per axis 9.5 -> 2.0 mas"
+            assert image.text == text
+        # The other array's mosaic of that epoch was not.
+        assert not found.is_aligned
+    (note,) = (note for note in report.notes if "aligned before it was measured" in note)
+    assert text in note
+
+
+def test_no_warning_where_isophotes_were_aligned(db_url: str, shifted_files: Files) -> None:
+    """The images are as far apart as before; measured was inside isophotes that fit."""
+    with Registry(db_url) as registry:
+        registry.ingest(list(shifted_files.paths))
+        registry.refit()
+        with open_database(db_url) as database, database.write() as connection:
+            second = sa.select(ExposureRow.id).where(
+                ExposureRow.expstart_mjd_utc.between(59900.0, 60000.0)
             )
-    assert sum("aligned before it was measured" in note for note in report.notes) == 1
+            update = sa.update(CatalogRow).where(CatalogRow.exposure_id.in_(second))
+            connection.execute(update.values(settings=json.dumps({"align_fit": "shift"})))
+        report = registry.astrometry()
+    assert [row.is_large for row in report.rows] == [True, False, True]
+    assert [row.is_aligned for row in report.rows] == [True, False, True]
+    assert report.warnings == []
 
 
 # --- the figure -----------------------------------------------------------------------------------
