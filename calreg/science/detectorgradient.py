@@ -195,6 +195,24 @@ class ArrayCorrection:
         err_mag = self.gradient_relative_err * np.abs(gradient_mag)
         return flat, _RELATIVE_FLUX_PER_MAG * flat * err_mag
 
+    def flat_at(self, x: FloatArray, y: FloatArray) -> FloatArray:
+        """Return the delta flat at some pixels of the detector, and beyond its edges.
+
+        Parameters
+        ----------
+        x, y : ndarray of float64, shape (...)
+            Pixels in science orientation, 0-based.
+
+        Returns
+        -------
+        ndarray of float64, shape (...)
+            What data are divided by; its mean over the array is one.
+        """
+        if self.gradient is None:
+            return np.ones(np.broadcast(x, y).shape)
+        divisor = flux_divisor(self.gradient.at(x, y, self.n_pixels))
+        return divisor / _mean_divisor(self.gradient, self.n_pixels)
+
 
 def folded_axis(array: Array, views: Sequence[View], axis: FieldAxis) -> PixelPlane:
     """Return the folded coordinate w = o d of an array's pixels.
