@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -58,6 +58,34 @@ _MAX_DITHERED_AREA = 3.0
 
 _MIN_POSITIONS = 20
 """Sources with detector positions that tell how far dithers have diluted a gradient."""
+
+
+class PointedImage(Protocol):
+    """What tells where an image looked: kind, outline, and the cards of its reference point."""
+
+    @property
+    def kind(self) -> str:
+        """Return ``cal``, ``crf`` or ``i2d``."""
+
+    @property
+    def s_region(self) -> str:
+        """Return its outline."""
+
+    @property
+    def roll_deg(self) -> float:
+        """Return the angle of V3 [deg, north over east]."""
+
+    @property
+    def ra_ref_deg(self) -> float | None:
+        """Return the card RA_REF [deg]."""
+
+    @property
+    def dec_ref_deg(self) -> float | None:
+        """Return the card DEC_REF [deg]."""
+
+    @property
+    def roll_ref_deg(self) -> float | None:
+        """Return the card ROLL_REF [deg]."""
 
 
 @dataclass(frozen=True)
@@ -289,15 +317,29 @@ def _planes(
     for image in images:
         array = instrument.array(image.array)
         sign = module_side(image.roll_deg, axis, instrument, stored.array_id)
-        views[array.module].append(View(image.epoch_id, sign, _mean_pointing(image, array)))
+        views[array.module].append(View(image.epoch_id, sign, mean_pointing(image, array)))
     return {module: folded_axis(array, views[module], axis) for module, array in arrays.items()}
 
 
-def _mean_pointing(image: SetImage, array: Array) -> ReferencePoint:
+def mean_pointing(image: PointedImage, array: Array) -> ReferencePoint:
     """Return where an array looked, for a mosaic on average over its dithers.
 
     The cards of a mosaic are its first member's; its outline is centred on all of them, unless it
     is the outline of a grid that the field's mosaics share.
+
+    Parameters
+    ----------
+    image : PointedImage
+    array : Array
+
+    Returns
+    -------
+    ReferencePoint
+
+    Raises
+    ------
+    InvalidValueError
+        If neither outline nor cards tell.
     """
     roll_deg = image.roll_deg if image.roll_ref_deg is None else image.roll_ref_deg
     has_cards = image.ra_ref_deg is not None and image.dec_ref_deg is not None

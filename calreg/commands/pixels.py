@@ -18,14 +18,17 @@ from calreg.commands.common import (
     log,
     open_registry,
     options_of,
+    progress_bar,
     usage_errors,
 )
+from calreg.commands.exports import FluxOption
 from calreg.commands.output import Column, print_rows
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(astrometry)
+    app.command()(difference)
 
 
 _MagLimit = Annotated[
@@ -116,3 +119,108 @@ def astrometry(
     )
     if not report.rows:
         raise typer.Exit(1)
+
+
+_DIFFERENCE_COLUMNS = [
+    Column("field", "field"),
+    Column("pmap", "pmap"),
+    Column("band", "band"),
+    Column("half", "seen by"),
+    Column("array_a", "array A", is_optional=True),
+    Column("array_b", "array B", is_optional=True),
+    Column("pa_deg", "PA [deg]", ".0f"),
+    Column("n_sources", "sources", "d"),
+    Column("before_median", "before", "+.4f"),
+    Column("before_err", "error", ".4f"),
+    Column("after_median", "after", "+.4f", is_optional=True),
+    Column("after_err", "error", ".4f", is_optional=True),
+]
+_EpochA = Annotated[str, typer.Argument(metavar="EPOCH_A", help="Epoch that is subtracted.")]
+_EpochB = Annotated[str, typer.Argument(metavar="EPOCH_B", help="Epoch that it is taken from.")]
+_Out = Annotated[
+    Path, typer.Option("--out", metavar="DIR", help="Folder to write to; made where needed.")
+]
+_CalVer = Annotated[
+    str | None,
+    typer.Option("--cal-ver", metavar="VERSION", help="Only this reduction, by CAL_VER."),
+]
+_GradientDatum = Annotated[
+    str,
+    typer.Option(
+        "--gradient-datum",
+        metavar="symmetric|B",
+        help="How a gradient is shared between modules: half each, or B has none.",
+    ),
+]
+_NoCorrection = Annotated[
+    bool, typer.Option("--no-correction", help="The difference as it is, and nothing after it.")
+]
+_Reproject = Annotated[
+    bool,
+    typer.Option(
+        "--reproject", help="Bring mosaics of other pixels onto the first one's (reproject)."
+    ),
+]
+_Snr = Annotated[float, typer.Option("--snr", help="Smallest S/N of a source in both epochs.")]
+
+
+def difference(
+    context: typer.Context,
+    epoch_a: _EpochA,
+    epoch_b: _EpochB,
+    *,
+    out: _Out,
+    band: BandOption = None,
+    pmap: PmapOption = None,
+    field: FieldOption = None,
+    flux: FluxOption = None,
+    cal_ver: _CalVer = None,
+    gradient_datum: _GradientDatum = "symmetric",
+    no_correction: _NoCorrection = False,
+    reproject: _Reproject = False,
+    snr: _Snr = 100.0,
+    overwrite: OverwriteOption = False,
+    db: Db = None,
+    output_format: Format = None,
+) -> None:
+    """Subtract mosaics of two epochs, before and after the correction (paper: Figures 2, 7).
+
+    EPOCH_B minus EPOCH_A, per band, as FITS and PNG. Answers with the median fractional residual
+    of bright sources in either half of the field, 2 (f_B - f_A) / (f_B + f_A): positive where
+    EPOCH_A is under-subtracted, negative where it is over-subtracted.
+
+    Example: calreg difference 2022-07-08 2023-01-06 --band F444W --out differences/
+    """
+    from calreg.differenceplan import DifferenceOptions
+    from calreg.domain import Pmap
+    from calreg.instruments import load_instrument
+    from calreg.science.detectorgradient import GradientDatum
+
+    options = options_of(context, db, output_format)
+    datums = {datum.lower(): datum for datum in GradientDatum}
+    if gradient_datum.lower() not in datums:
+        msg = f"{gradient_datum!r}: expected one of {', '.join(GradientDatum)}"
+        raise typer.BadParameter(msg, param_hint="--gradient-datum")
+    with usage_errors():
+        wanted = DifferenceOptions(
+            epoch_a=epoch_a,
+            epoch_b=epoch_b,
+            out=out,
+            band=None if band is None else load_instrument().band_named(band).name,
+            field=field,
+            pmap=None if pmap is None else Pmap.parse(pmap),
+            flux_kind=flux,
+            cal_ver=cal_ver,
+            gradient_datum=datums[gradient_datum.lower()],
+            is_corrected=not no_correction,
+            is_reprojected=reproject,
+            min_snr=snr,
+            overwrite=overwrite,
+        )
+    with open_registry(options, read_only=True) as registry, progress_bar() as progress:
+        report = registry.difference(wanted, progress=progress)
+    for file in report.files:
+        log(f"wrote {file}")
+    for warning in report.warnings:
+        log(f"warning: {warning}")
+    print_rows(report.rows, _DIFFERENCE_COLUMNS, options.output_format)

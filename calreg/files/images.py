@@ -344,3 +344,29 @@ def _is_plain_float(unit: HeaderUnit) -> bool:
         and (unit.get("BSCALE") or 1.0) == 1.0
         and not unit.get("BZERO")
     )
+
+
+def read_weights(image: ImageFile) -> NDArray[np.float32] | None:
+    """Read the plane WHT of an image.
+
+    Parameters
+    ----------
+    image : ImageFile
+
+    Returns
+    -------
+    ndarray of float32, shape (ny, nx), or None
+        Zero where it is not a positive number; None where the image has none.
+
+    Raises
+    ------
+    FileFormatError
+        If it has another shape than SCI, or cannot be read.
+    """
+    unit = image.headers.find("WHT")
+    if unit is None:
+        return None
+    with refuse_damaged(image.path):
+        weight = _read_float(image, unit)
+        weight[~(np.isfinite(weight) & (weight > 0.0))] = 0.0
+        return weight

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from calreg import mosaic as mosaic_service
     from calreg.astrometryreport import AstrometryReport
+    from calreg.difference import DifferenceReport
+    from calreg.differenceplan import DifferenceOptions
     from calreg.domain import Pmap, Progress
     from calreg.measureoptions import MeasureOptions
     from calreg.measurereport import MeasureReport
@@ -154,6 +156,44 @@ class PixelMethods(RegistryBase):
                 sizes=Sizes(sizes),
                 settings=FitSettings(max_sep_arcsec=max_sep_arcsec),
             )
+
+    def difference(
+        self, options: DifferenceOptions, *, progress: Progress = no_progress
+    ) -> DifferenceReport:
+        """Subtract the mosaics of two epochs, before and after correction (Figures 2 and 7).
+
+        Parameters
+        ----------
+        options : DifferenceOptions
+            Epochs, folder, band, context, sets.
+        progress : Progress
+            Called as work goes on.
+
+        Returns
+        -------
+        DifferenceReport
+            Median fractional residuals of sources in either half, and the files.
+
+        Raises
+        ------
+        UnknownKeyError
+            If there is no such epoch or field, or no mosaics.
+        InvalidValueError
+            If several contexts, reductions or sets answer, or the grids differ.
+        NoCalibrationError
+            If an array has no set.
+        ConflictError
+            If a mosaic is not where it was, or not what it was.
+        OutputError
+            If a file exists or cannot be written; none is written then.
+        MissingExtraError
+            Without matplotlib or sep.
+        """
+        from calreg.difference import make_differences
+
+        return make_differences(
+            self._database, options, instrument=self._instrument, progress=progress
+        )
 
     @staticmethod
     def plot_astrometry(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from calreg.errors import InvalidValueError, MissingExtraError
-from calreg.files.atomic import replace_file
+from calreg.files.atomic import fill_pending, replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.figure import Figure
+
+    from calreg.files.atomic import PendingFile
 
 BLUE = "#0072B2"
 VERMILION = "#D55E00"
@@ -106,6 +108,31 @@ def save_figure(figure: Figure, path: Path, *, overwrite: bool = False) -> None:
         If the file exists, or cannot be written.
     """
     require_format(path)
-    suffix = path.suffix.lower()
     with replace_file(path, overwrite=overwrite) as temporary:
-        figure.savefig(temporary, format=suffix[1:], dpi=_DPI, metadata=_METADATA[suffix])
+        _draw(figure, temporary, path.suffix.lower())
+
+
+def fill_figure(figure: Figure, pending: PendingFile) -> None:
+    """Write a figure under its hidden name.
+
+    Parameters
+    ----------
+    figure : Figure
+    pending : PendingFile
+        The ending of its name says the format.
+
+    Raises
+    ------
+    InvalidValueError
+        If its ending is not of `FORMATS`.
+    OutputError
+        If the file cannot be written.
+    """
+    require_format(pending.path)
+    with fill_pending(pending) as temporary:
+        _draw(figure, temporary, pending.path.suffix.lower())
+
+
+def _draw(figure: Figure, path: Path, suffix: str) -> None:
+    """Draw a figure in the format of an ending."""
+    figure.savefig(path, format=suffix[1:], dpi=_DPI, metadata=_METADATA[suffix])

@@ -102,7 +102,9 @@ class _Nodes:
     def of(cls, grid: Grid, detector_scale_arcsec: float) -> _Nodes:
         """Return nodes that are a given way apart on the detector, or every pixel."""
         step = max(1, int(_STEP_DETECTOR_PX * detector_scale_arcsec / grid.scale_arcsec))
-        x, y = (step * np.arange(-(-(n - 1) // step) + 1, dtype=np.float64) for n in (grid.nx, grid.ny))
+        x, y = (
+            step * np.arange(-(-(n - 1) // step) + 1, dtype=np.float64) for n in (grid.nx, grid.ny)
+        )
         to_x, to_y = (
             np.maximum(0.0, 1.0 - np.abs(np.arange(n)[:, None] - nodes) / step)
             for n, nodes in ((grid.nx, x), (grid.ny, y))
