@@ -21,6 +21,7 @@ from calreg.db.queries.answers import PatchGroup, load_patch_groups
 from calreg.db.queries.exposures import load_epochs
 from calreg.db.queries.pairs import load_catalog_images, load_groups, load_measured_images
 from calreg.pairing import group_by_key, plan_matching
+from calreg.science.alignment import describe_alignment
 from calreg.science.matching import MATCH_VERSION
 from calreg.science.settings import FitSettings
 
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
     from calreg.db.queries.exposures import StoredEpoch
     from calreg.domain import Pmap
     from calreg.units import FloatArray
-
-
-_ALIGN_FIT = "align_fit"
-"""Setting of a catalog whose image was aligned before it was measured: what was fitted."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +184,7 @@ def _alignments(
     aligned = {
         catalog_id: ImageAlignment(epochs[epoch_of[catalog_id]].name, image.file_name, text)
         for catalog_id, image in load_measured_images(connection, epoch_of).items()
-        if (text := image.settings.get(_ALIGN_FIT, ""))
+        if (text := describe_alignment(image.settings))
     }
     found: dict[tuple[str, ...], _Alignments] = {}
     for key, groups in by_key.items():

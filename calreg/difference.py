@@ -427,6 +427,7 @@ def _input(epoch: str, mosaic: PlannedMosaic) -> dict[str, tuple[Any, str]]:
         "DIGEST": (stored.header_sha256, ""),
         "REPROJECTED": (int(mosaic.is_moved), ""),
         "SET_ID": ("" if found is None else found.stored.set_id, ""),
+        "SET_CONTEXT": ("" if found is None else found.stored.pmap.name, ""),
         "SET_VERSION": (0 if found is None else found.stored.version, ""),
         "DATUM": ("" if found is None else found.stored.datum, ""),
         "FACTOR": (None if correction is None else correction.photom_factor, ""),

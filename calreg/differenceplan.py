@@ -309,15 +309,16 @@ def _corrections(
     band, pmap = mosaics[0].band, mosaics[0].pmap
     query = CorrectionQuery(pmap, field_name, options.flux_kind, None, options.gradient_datum)
     try:
-        sets = one_set_per_key(connection, replace(query.sets, band=band))
-    except NoCalibrationError:
-        sets = []
+        sets = one_set_per_key(connection, replace(query.sets, band=band), instrument)
+    except NoCalibrationError as error:
+        msg = f"{error}; --no-correction makes the difference as it is"
+        raise NoCalibrationError(msg) from error
     found = {stored.array_id: stored for stored in sets}
     missing = sorted({mosaic.array_id for mosaic in mosaics} - found.keys())
     if missing:
         msg = (
             f"no coefficient set for {pmap} {band} array {', '.join(missing)} in field "
-            f"{field_name!r}: run calreg refit, or say --no-correction for the difference as it is"
+            f"{field_name!r}: run calreg refit; --no-correction makes the difference as it is"
         )
         raise NoCalibrationError(msg)
     return {

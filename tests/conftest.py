@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["commandline", "dbfixtures", "programmes", "setrows", "synthetic"]
+pytest_plugins = [
+    "commandline",
+    "dbfixtures",
+    "programmes",
+    "differencefixtures",  # stands on programmes
+    "setrows",
+    "synthetic",
+]
 
 _ROOT = Path(__file__).resolve().parent.parent
 

@@ -23,6 +23,7 @@ from calreg.commands.common import (
 )
 from calreg.commands.exports import FluxOption
 from calreg.commands.output import Column, print_rows
+from calreg.commands.references import DatumOption
 
 
 def register(app: typer.Typer) -> None:
@@ -144,14 +145,6 @@ _CalVer = Annotated[
     str | None,
     typer.Option("--cal-ver", metavar="VERSION", help="Only this reduction, by CAL_VER."),
 ]
-_GradientDatum = Annotated[
-    str,
-    typer.Option(
-        "--gradient-datum",
-        metavar="symmetric|B",
-        help="How a gradient is shared between modules: half each, or B has none.",
-    ),
-]
 _NoCorrection = Annotated[
     bool, typer.Option("--no-correction", help="The difference as it is, and nothing after it.")
 ]
@@ -175,7 +168,7 @@ def difference(
     field: FieldOption = None,
     flux: FluxOption = None,
     cal_ver: _CalVer = None,
-    gradient_datum: _GradientDatum = "symmetric",
+    gradient_datum: DatumOption = "symmetric",
     no_correction: _NoCorrection = False,
     reproject: _Reproject = False,
     snr: _Snr = 100.0,
@@ -197,10 +190,6 @@ def difference(
     from calreg.science.detectorgradient import GradientDatum
 
     options = options_of(context, db, output_format)
-    datums = {datum.lower(): datum for datum in GradientDatum}
-    if gradient_datum.lower() not in datums:
-        msg = f"{gradient_datum!r}: expected one of {', '.join(GradientDatum)}"
-        raise typer.BadParameter(msg, param_hint="--gradient-datum")
     with usage_errors():
         wanted = DifferenceOptions(
             epoch_a=epoch_a,
@@ -211,7 +200,7 @@ def difference(
             pmap=None if pmap is None else Pmap.parse(pmap),
             flux_kind=flux,
             cal_ver=cal_ver,
-            gradient_datum=datums[gradient_datum.lower()],
+            gradient_datum=GradientDatum(gradient_datum),
             is_corrected=not no_correction,
             is_reprojected=reproject,
             min_snr=snr,

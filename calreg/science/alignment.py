@@ -15,6 +15,7 @@ import numpy as np
 from calreg.errors import FitRefusedError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Literal
 
     from numpy.typing import NDArray
@@ -77,6 +78,34 @@ class Alignment:
     rms_before_mas: float
     rms_after_mas: float
 
+    def to_text(self, scale_arcsec: float) -> dict[str, str]:
+        """Return the fit as text by name, for a catalog's record of how it was made.
+
+        Parameters
+        ----------
+        scale_arcsec : float
+            Pixel scale [arcsec].
+
+        Returns
+        -------
+        dict of str to str
+            ``align`` is the kind; shift in pixels and mas, centre in 0-based pixels.
+        """
+        numbers = {
+            "align_dx_px": self.shift[0],
+            "align_dy_px": self.shift[1],
+            "align_x_px": self.centre[0],
+            "align_y_px": self.centre[1],
+            "align_scale_arcsec": scale_arcsec,
+            "align_rms_before_mas": self.rms_before_mas,
+            "align_rms_after_mas": self.rms_after_mas,
+        }
+        if self.kind is AlignKind.LINEAR:
+            names = ("align_xx", "align_xy", "align_yx", "align_yy")
+            numbers |= dict(zip(names, self.linear.ravel(), strict=True))
+        text = {name: f"{float(value):.10g}" for name, value in numbers.items()}
+        return {"align": str(self.kind), "align_n_sources": str(self.n_used), **text}
+
     def forward(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Take positions from the measured image to the detection image [pixel]."""
         points = np.stack([x, y], axis=-1)
@@ -89,6 +118,34 @@ class Alignment:
         turned = np.linalg.solve(np.eye(2) + self.linear, points[..., np.newaxis])[..., 0]
         moved = np.asarray(turned + self.centre, dtype=np.float64)
         return moved[..., 0], moved[..., 1]
+
+
+def describe_alignment(settings: Mapping[str, str]) -> str:
+    """Say in a few words how an image was aligned before it was measured.
+
+    Parameters
+    ----------
+    settings : mapping of str to str
+        Of a catalog, with what `Alignment.to_text` returns.
+
+    Returns
+    -------
+    str
+        Empty where it was not.
+    """
+    kind = settings.get("align", "")
+    # The images of one call share the setting; only those that were fitted have numbers.
+    if kind not in set(AlignKind) or "align_n_sources" not in settings:
+        return ""
+    dx_mas, dy_mas = (
+        float(settings[f"align_{axis}_px"]) * float(settings["align_scale_arcsec"]) * MAS_PER_ARCSEC
+        for axis in ("dx", "dy")
+    )
+    return (
+        f"{kind}: x {dx_mas:+.1f}, y {dy_mas:+.1f} mas from {settings['align_n_sources']} sources, "
+        f"rms per axis {float(settings['align_rms_before_mas']):.1f} -> "
+        f"{float(settings['align_rms_after_mas']):.1f} mas"
+    )
 
 
 def fit_alignment(

@@ -14,6 +14,7 @@ from calreg import Registry
 from calreg.db.engine import open_database
 from calreg.db.schema import CatalogRow, DetectionRow, ExposureRow
 from calreg.errors import UnknownKeyError
+from calreg.science.alignment import AlignKind, Alignment
 from calreg.science.jwidf import ASTROMETRY
 from programmes import Files, Prepared, small_programme, write_files
 
@@ -185,7 +186,10 @@ def test_epochs_that_are_not_matched_are_named(db_url: str, small_files: Files) 
 
 
 def test_a_stored_alignment_is_visible(small_url: str) -> None:
-    text = "shift dx 0.2 dy -0.1 px, 31 of 33 stars, rms 9.50 -> 2.00 mas"
+    fitted = Alignment(
+        AlignKind.SHIFT, np.array([0.2, -0.1]), np.zeros((2, 2)), np.zeros(2), 31, 33, 9.5, 2.0
+    )
+    text = "shift: x +12.0, y -6.0 mas from 31 sources, rms per axis 9.5 -> 2.0 mas"
     with open_database(small_url) as database, database.write() as connection:
         row = connection.execute(
             sa.select(CatalogRow.id, CatalogRow.settings, ExposureRow.file_name)
@@ -193,7 +197,7 @@ def test_a_stored_alignment_is_visible(small_url: str) -> None:
             .where(ExposureRow.band == BAND, ExposureRow.array == "nrcalong")
             .order_by(ExposureRow.expstart_mjd_utc)
         ).all()[1]
-        settings = {**json.loads(row.settings), "align": "shift", "align_fit": text}
+        settings = {**json.loads(row.settings), **fitted.to_text(0.06)}
         connection.execute(
             sa.update(CatalogRow)
             .where(CatalogRow.id == row.id)
@@ -215,6 +219,9 @@ def test_a_stored_alignment_is_visible(small_url: str) -> None:
 
 def test_no_warning_where_isophotes_were_aligned(db_url: str, shifted_files: Files) -> None:
     """The images are as far apart as before; measured was inside isophotes that fit."""
+    fitted = Alignment(
+        AlignKind.SHIFT, np.array([0.2, -0.1]), np.zeros((2, 2)), np.zeros(2), 31, 33, 9.5, 2.0
+    )
     with Registry(db_url) as registry:
         registry.ingest(list(shifted_files.paths))
         registry.refit()
@@ -223,7 +230,7 @@ def test_no_warning_where_isophotes_were_aligned(db_url: str, shifted_files: Fil
                 ExposureRow.expstart_mjd_utc.between(59900.0, 60000.0)
             )
             update = sa.update(CatalogRow).where(CatalogRow.exposure_id.in_(second))
-            connection.execute(update.values(settings=json.dumps({"align_fit": "shift"})))
+            connection.execute(update.values(settings=json.dumps(fitted.to_text(0.06))))
         report = registry.astrometry()
     assert [row.is_large for row in report.rows] == [True, False, True]
     assert [row.is_aligned for row in report.rows] == [True, False, True]

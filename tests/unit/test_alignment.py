@@ -9,6 +9,7 @@ from calreg.errors import FitRefusedError
 from calreg.science.alignment import (
     AlignKind,
     Alignment,
+    describe_alignment,
     fit_alignment,
     move_planes,
 )
@@ -111,6 +112,27 @@ def test_stars_on_a_line_give_no_linear_fit() -> None:
     measured = np.column_stack([along, 0.5 * along])
     with pytest.raises(FitRefusedError, match="one line"):
         fit_alignment(measured, measured, kind=AlignKind.LINEAR, scale_arcsec=SCALE_ARCSEC)
+
+
+# --- the record -----------------------------------------------------------------------------------
+
+
+def test_record_says_what_was_done() -> None:
+    measured, reference = stars(5, linear_part(ROTATION_RAD, STRETCH))
+    found = fit_alignment(measured, reference, kind=AlignKind.LINEAR, scale_arcsec=SCALE_ARCSEC)
+    record = found.to_text(SCALE_ARCSEC)
+    assert record["align"] == "linear"
+    assert record["align_n_sources"] == str(found.n_used)
+    parts = ("align_xx", "align_xy", "align_yx", "align_yy")
+    np.testing.assert_allclose([float(record[name]) for name in parts], found.linear.ravel())
+    text = describe_alignment({"threshold": "1.5", **record})
+    dx, dy = found.shift * SCALE_ARCSEC * 1000.0
+    assert text.startswith(f"linear: x {dx:+.1f}, y {dy:+.1f} mas from {found.n_used} sources")
+    assert text.endswith(f"{found.rms_before_mas:.1f} -> {found.rms_after_mas:.1f} mas")
+    assert describe_alignment({"threshold": "1.5"}) == ""
+    assert describe_alignment({"align": "none"}) == ""
+    # The detection image of a call with --align was not moved.
+    assert describe_alignment({"align": "shift"}) == ""
 
 
 # --- pixels ---------------------------------------------------------------------------------------
