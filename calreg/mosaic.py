@@ -10,7 +10,7 @@ from calreg.db.queries.exposures import insert_exposures
 from calreg.db.queries.grids import count_catalogs, replace_exposure
 from calreg.domain import Exposure, ExposureKind, Progress, no_progress
 from calreg.errors import ConflictError, InvalidValueError, RefusedFilesError
-from calreg.files.atomic import NamedFiles, pending_file, remove_pending
+from calreg.files.atomic import NamedFiles, make_folder, pending_file, remove_pending
 from calreg.files.exposures import read_exposure
 from calreg.files.mosaiccards import MosaicSummary, read_summary
 from calreg.ingest import IngestOptions, IngestReport, Loader, expand_paths, read_images
@@ -257,7 +257,7 @@ class _Call:
         reasons = [reason for one in planned if (reason := self._why_not(one))]
         _refuse(reasons)
         jobs = []
-        self.options.out.mkdir(parents=True, exist_ok=True)
+        make_folder(self.options.out)
         for one in planned:
             if not _is_made(one):
                 pending[one.path] = pending_file(one.path, overwrite=self.options.overwrite)

@@ -15,7 +15,7 @@ import numpy as np
 
 from calreg import __version__
 from calreg.domain import Progress, no_progress
-from calreg.errors import CalregError, InvalidValueError, WorkerError
+from calreg.errors import CalregError, InvalidValueError, MissingExtraError, WorkerError
 from calreg.files.calimage import CalWorld, read_cal_image, read_cal_world
 from calreg.files.imagekey import FULL_SUBARRAY
 from calreg.files.mosaiccards import summary_cards
@@ -120,6 +120,8 @@ def make_mosaics(
     ------
     OutputError
         If a file cannot be written.
+    MissingExtraError
+        If drizzle or photutils is not installed.
     WorkerError
         If a process was ended from outside.
     """
@@ -137,9 +139,9 @@ def make_mosaics(
     # Forked processes would share the database's connections, and the threads of BLAS.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(n_jobs, len(jobs)), mp_context=context) as pool:
-        futures = {pool.submit(make_mosaic, job): n for n, job in enumerate(jobs)}
         outcomes: dict[int, JobOutcome] = {}
         try:
+            futures = {pool.submit(make_mosaic, job): n for n, job in enumerate(jobs)}
             for future in as_completed(futures):
                 outcomes[futures[future]] = future.result()
                 advance(len(jobs[futures[future]].members))
@@ -171,6 +173,8 @@ def make_mosaic(job: MosaicJob, advance: Callable[[], None] = lambda: None) -> J
     ------
     OutputError
         If the file cannot be written.
+    MissingExtraError
+        If drizzle or photutils is not installed.
     """
     worlds: list[CalWorld] = []
     outlines: list[FloatArray] = []
@@ -210,6 +214,9 @@ def _noting(member: Exposure, refused: list[str]) -> Iterator[None]:
     """Note why an exposure is refused, with the name of its file, and go on."""
     try:
         yield
+    except MissingExtraError:
+        # No fault of the exposure's.
+        raise
     except CalregError as error:
         path, text = str(_path_of(member)), str(error)
         refused.append(text if path in text else f"{path}: {text}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -90,6 +90,7 @@ def write_exposure(
     planes: dict[str, np.ndarray | None] | None = None,
     sky: DistortedSky | None = None,
     kind: str = "cal",
+    asdf_tree: dict[str, Any] | None = None,
 ) -> Path:
     """Write dither `n` of an epoch; even epochs are half a turn round."""
     scene = Scene() if scene is None else scene
@@ -132,7 +133,12 @@ def write_exposure(
     }
     name = f"jw01176{cards['OBSERVTN']}001_02101_{n + 1:05d}_{array}_{kind}.fits"
     return write_cal(
-        folder / name, {**made, **(planes or {})}, sky=sky, primary=cards, science=of_science
+        folder / name,
+        {**made, **(planes or {})},
+        sky=sky,
+        primary=cards,
+        science=of_science,
+        asdf_tree=asdf_tree,
     )
 
 

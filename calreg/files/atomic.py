@@ -208,6 +208,25 @@ def replace_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         names.give(pending)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents, where they are missing.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Raises
+    ------
+    OutputError
+        If the system refuses, or a file has the name.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"cannot make the folder {folder}: {error.strerror or error}; give another one"
+        raise OutputError(msg) from error
+
+
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's content.
 

@@ -17,6 +17,7 @@ from calreg.files.atomic import (
     PendingFile,
     fill_pending,
     format_utc,
+    make_folder,
     pending_file,
     remove_pending,
     replace_file,
@@ -245,6 +246,16 @@ def test_a_time_without_zone_is_refused() -> None:
     naive = datetime(2023, 7, 6, tzinfo=UTC).replace(tzinfo=None)
     with pytest.raises(InvalidValueError, match="has no zone"):
         format_utc(naive)
+
+
+def test_a_folder_is_made_or_refused_in_one_line(tmp_path: Path) -> None:
+    for _ in range(2):
+        make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "b"):
+        with pytest.raises(OutputError, match=rf"^cannot make the folder {folder}: .*; give ano"):
+            make_folder(folder)
 
 
 # --- several files --------------------------------------------------------------------------------

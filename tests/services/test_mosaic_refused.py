@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+import signal
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from calreg import Registry
-from calreg.errors import ConflictError, InvalidValueError, OutputError, RefusedFilesError
+from calreg.errors import (
+    ConflictError,
+    InvalidValueError,
+    MissingExtraError,
+    OutputError,
+    RefusedFilesError,
+    WorkerError,
+)
 from calreg.files.atomic import NamedFiles
 from calreg.files.fitscards import header_block
 from calreg.ingest import IngestOptions
+from calreg.mosaicjob import make_mosaics
 from calreg.mosaicplan import MosaicOptions
 from mosaicexposures import N_PX, Scene, write_epoch, write_exposure
 from synthetic import contents, exposure_rows
@@ -259,6 +270,68 @@ def test_a_mosaic_that_was_lost_is_made_again(db_url: str, epoch: Path, tmp_path
     assert again.status == "made"
     assert path.read_bytes() == content
     assert contents(db_url) == before
+
+
+def test_another_call_lays_the_grid_out_meanwhile(
+    db_url: str, epoch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two calls began without a grid; the second one to end must not use one of its own."""
+    later = [write_exposure(tmp_path, n, epoch=2) for n in (0, 1)]
+    options = MosaicOptions(out=tmp_path / "out")
+
+    def make(*arguments: Any, **more: Any) -> Any:
+        monkeypatch.undo()
+        with Registry(db_url) as other:
+            other.mosaic([epoch], options)
+        return make_mosaics(*arguments, **more)
+
+    monkeypatch.setattr("calreg.mosaic.make_mosaics", make)
+    with (
+        Registry(db_url) as registry,
+        pytest.raises(ConflictError, match=r"changed by another call .* run it again"),
+    ):
+        registry.mosaic(later, options)
+    assert len(files_in(tmp_path / "out")) == 1
+    with Registry(db_url) as registry:
+        registry.mosaic(later, options)
+        assert registry.check() == []
+    assert len(files_in(tmp_path / "out")) == 2
+
+
+def test_a_worker_that_is_killed(
+    db_url: str, epoch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Pool(ProcessPoolExecutor):
+        def submit(self, *_: Any, **__: Any) -> Any:
+            return super().submit(signal.raise_signal, signal.SIGKILL)
+
+    monkeypatch.setattr("calreg.mosaicjob.ProcessPoolExecutor", Pool)
+    write_exposure(epoch, 0, array="nrcblong")
+    before = contents(db_url)
+    options = MosaicOptions(out=tmp_path / "out", n_jobs=2)
+    with Registry(db_url) as registry, pytest.raises(WorkerError, match="run it again with --jo"):
+        registry.mosaic([epoch], options)
+    assert contents(db_url) == before
+    assert files_in(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("module", ["drizzle.resample", "photutils.background"])
+def test_a_missing_extra_is_said_once(
+    db_url: str, epoch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with (
+        Registry(db_url) as registry,
+        pytest.raises(MissingExtraError, match=r"pip install 'calreg\[mosaic\]'"),
+    ):
+        registry.mosaic([epoch], MosaicOptions(out=tmp_path / "out"))
+    assert files_in(tmp_path / "out") == []
+
+
+def test_a_folder_that_cannot_be_made(db_url: str, epoch: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with Registry(db_url) as registry, pytest.raises(OutputError, match="cannot make the folder"):
+        registry.mosaic([epoch], MosaicOptions(out=tmp_path / "file" / "out"))
 
 
 # --- the command ----------------------------------------------------------------------------------

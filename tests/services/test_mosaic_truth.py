@@ -9,9 +9,18 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from calimages import asdf_tree, gwcs_like
 from calreg.science.grids import Grid
 from distorted import SIGMA_PER_FWHM, windowed_centroid
-from mosaicexposures import N_PX, NOISE, Scene, star_positions, write_epoch
+from mosaicexposures import (
+    N_PX,
+    NOISE,
+    Scene,
+    pointing,
+    star_positions,
+    write_epoch,
+    write_exposure,
+)
 from synthetic import copied_registry
 
 if TYPE_CHECKING:
@@ -119,3 +128,35 @@ def test_noise_is_what_the_errors_say(
     of_boxes = (boxes / expected)[np.isfinite(boxes)]
     assert of_boxes.size > 150
     assert of_boxes.std() == pytest.approx(correlation, rel=4.0 / np.sqrt(2.0 * of_boxes.size))
+
+
+def test_the_gwcs_counts_where_there_is_one(
+    calreg: Callable[..., Result],
+    sqlite_template: Path,
+    tmp_path: Path,
+    stars: list[tuple[float, float, float]],
+) -> None:
+    """The header's WCS is wrong by 1 arcsec, that of the ASDF extension is right."""
+    (tmp_path / "epoch1").mkdir()
+    for n in range(3):
+        sky = pointing(n)
+        wrong = float(sky.wcs.wcs.crval[1]) + 1.0 / 3600.0
+        write_exposure(
+            tmp_path / "epoch1",
+            n,
+            Scene(stars, level=0.3),
+            science={"CRVAL2": wrong},
+            asdf_tree=asdf_tree(gwcs_like(sky, (N_PX, N_PX))),
+        )
+    url = copied_registry(sqlite_template, tmp_path)
+    result = calreg("--db", url, "mosaic", tmp_path / "epoch1", "--out", tmp_path)
+    assert result.status == 0, result.err
+    (path,) = tmp_path.glob("*_i2d.fits")
+    with fits.open(path) as hdus:
+        sci, wcs = hdus["SCI"].data, WCS(hdus["SCI"].header)
+        assert hdus["HDRTAB"].data["WCS_FROM"].tolist() == ["gwcs"] * 3
+    for ra_deg, dec_deg, _ in stars[3:]:
+        x, y = wcs.wcs_world2pix(ra_deg, dec_deg, 0)
+        at = windowed_centroid(sci, float(x), float(y), 1.5)
+        # 2 mas in pixels of 60 mas
+        assert np.hypot(at[0] - x, at[1] - y) < POSITION_TOLERANCE_MAS / 60.0
