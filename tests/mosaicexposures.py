@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +46,6 @@ class Scene:
     stars: Sequence[tuple[float, float, float]] = ()
     level: float = 0.2
     noise: float = 0.0
-    cards: CardTable = field(default_factory=dict)
 
 
 def pointing(n: int, *, roll_deg: float = ROLL_DEG, shift_arcsec: float = 0.0) -> DistortedSky:
@@ -78,6 +77,15 @@ def star_positions(n_stars: int, *, half_arcsec: float = 5.5) -> list[tuple[floa
     return [(RA_DEG + e / 3600.0 / cosine, DEC_DEG + n / 3600.0) for e, n in found]
 
 
+def _pixels(scene: Scene, sky: DistortedSky, seed: int) -> np.ndarray:
+    """Return what an exposure sees."""
+    noise = np.random.default_rng(seed).standard_normal((N_PX, N_PX))
+    sci = (scene.level + scene.noise * noise).astype(np.float32)
+    for ra_deg, dec_deg, flux in scene.stars:
+        add_star(sci, sky, ra_deg, dec_deg, flux)
+    return sci
+
+
 def write_exposure(
     folder: Path,
     n: int,
@@ -96,10 +104,7 @@ def write_exposure(
     scene = Scene() if scene is None else scene
     roll_deg = ROLL_DEG + 180.0 * ((epoch - 1) % 2)
     sky = pointing(n, roll_deg=roll_deg) if sky is None else sky
-    rng = np.random.default_rng(1000 * epoch + n)
-    sci = (scene.level + scene.noise * rng.standard_normal((N_PX, N_PX))).astype(np.float32)
-    for ra_deg, dec_deg, flux in scene.stars:
-        add_star(sci, sky, ra_deg, dec_deg, flux)
+    sci = _pixels(scene, sky, seed=1000 * epoch + n)
     variance = np.full(sci.shape, 0.5 * NOISE**2, dtype=np.float32)
     made: dict[str, np.ndarray | None] = {
         "SCI": sci,
@@ -109,10 +114,9 @@ def write_exposure(
         "VAR_RNOISE": variance,
     }
     start = 59768.25 + 180.0 * (epoch - 1) + 0.01 * n
-    long = array.endswith("long")
     cards: CardTable = {
         "DETECTOR": array.upper(),
-        "FILTER": "F444W" if long else "F150W",
+        "FILTER": "F444W" if array.endswith("long") else "F150W",
         "OBSERVTN": str(240 + epoch),
         "EXPOSURE": str(n + 1),
         "EXPSTART": start,
