@@ -326,6 +326,7 @@ def _tell_refit(report: RefitReport, output_format: OutputFormat) -> None:
         Column("pmap", "pmap"),
         Column("band", "band"),
         Column("array_id", "array"),
+        Column("flux_kind", "flux", is_distinguishing=True),
         Column("version", "version", "d"),
         Column("offset_ab_mag", "offset A-B [mag]", "+.5f"),
         Column("offset_ab_err_mag", "error", ".5f"),

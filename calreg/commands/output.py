@@ -40,6 +40,8 @@ class Column:
         Show an exact zero as a dash: the model held the number fixed.
     is_optional : bool
         Leave the column out when no row has a value for it.
+    is_distinguishing : bool
+        Leave the column out when all rows have the same value.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Column:
     form: str = ""
     is_fixed_at_zero: bool = False
     is_optional: bool = False
+    is_distinguishing: bool = False
 
 
 def print_rows(
@@ -127,6 +130,8 @@ def _print_table(rows: Sequence[Any], columns: Sequence[Column], title: str) -> 
     for column in columns:
         cells = [_cell(getattr(row, column.name), column) for row in rows]
         if column.is_optional and set(cells) == {_MISSING}:
+            continue
+        if column.is_distinguishing and len(set(cells)) == 1:
             continue
         is_number = bool(column.form)
         table.add_column(

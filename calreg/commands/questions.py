@@ -41,6 +41,7 @@ _OFFSET_COLUMNS = [
     Column("pmap", "pmap"),
     Column("band", "band"),
     Column("array_id", "array"),
+    Column("flux_kind", "flux", is_distinguishing=True),
     Column("epoch_i", "earlier"),
     Column("epoch_j", "later"),
     Column("array_i", "seen 1st by"),
@@ -101,6 +102,7 @@ _COEFFICIENT_COLUMNS = [
     Column("pmap", "pmap"),
     Column("band", "band"),
     Column("array_id", "array"),
+    Column("flux_kind", "flux", is_distinguishing=True),
     Column("offset_ab_mag", "offset A-B [mag]", "+.5f"),
     Column("offset_ab_err_mag", "error", ".5f"),
     Column("slope_mag_arcmin", "slope [mag/arcmin]", "+.5f", is_fixed_at_zero=True),
@@ -168,6 +170,7 @@ def coefficients(
 
 _HISTORY_COLUMNS = [
     Column("pmap", "pmap"),
+    Column("flux_kind", "flux", is_distinguishing=True),
     Column("offset_ab_mag", "offset A-B [mag]", "+.5f"),
     Column("offset_ab_err_mag", "error", ".5f"),
     Column("slope_mag_arcmin", "slope [mag/arcmin]", "+.5f", is_fixed_at_zero=True),
