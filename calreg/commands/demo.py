@@ -41,7 +41,9 @@ def demo(
             help="Keep the exposures of --pixels, 21 GB in all, when their mosaics are made.",
         ),
     ] = False,
-    size: Annotated[str, typer.Option("--size", metavar="full|small", hidden=True)] = "full",
+    size: Annotated[
+        str, typer.Option("--size", hidden=True, metavar="full|small", help="Amount.")
+    ] = "full",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the simulation.")] = 1,
     jobs: Annotated[
         int, typer.Option("--jobs", metavar="N", help="Processes of --pixels at a time.")
