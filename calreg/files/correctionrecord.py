@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 CARD_PREFIX = "CALREG"
 """All cards that calreg adds begin so, but for HISTORY."""
 
-HISTORY_PREFIX = "calreg: "
-"""All lines of HISTORY that calreg adds begin so."""
-
 IDENTITY_SET = "identity"
 """CALREGID of a file that no set was found for, and that was let through by request."""
 

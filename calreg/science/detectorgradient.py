@@ -176,6 +176,19 @@ class ArrayCorrection:
     gradient_relative_err: float = 0.0
     n_pixels: int = 2048
 
+    def flat_factors(self) -> tuple[FloatArray, FloatArray]:
+        """Return the delta flat of the full array as a product, flat = along_y along_x.
+
+        Returns
+        -------
+        along_y, along_x : ndarray of float64, shape (n_pixels,)
+            Each with a mean of one; ones without a gradient.
+        """
+        if self.gradient is None:
+            return np.ones(self.n_pixels), np.ones(self.n_pixels)
+        along_x, along_y = _factors(self.gradient, self.n_pixels)
+        return along_y / along_y.mean(), along_x / along_x.mean()
+
     def delta_flat(self) -> tuple[FloatArray, FloatArray]:
         """Return the delta flat of the full array.
 
@@ -188,8 +201,7 @@ class ArrayCorrection:
         size = (self.n_pixels, self.n_pixels)
         if self.gradient is None:
             return np.ones(size), np.zeros(size)
-        along_x, along_y = _factors(self.gradient, self.n_pixels)
-        flat = np.outer(along_y / along_y.mean(), along_x / along_x.mean())
+        flat = np.outer(*self.flat_factors())
         steps = np.arange(self.n_pixels, dtype=np.float64) - 0.5 * (self.n_pixels - 1)
         gradient_mag = self.gradient.per_y * steps[:, None] + self.gradient.per_x * steps
         err_mag = self.gradient_relative_err * np.abs(gradient_mag)

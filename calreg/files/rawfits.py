@@ -1,0 +1,155 @@
+"""A FITS file in memory as cards and blocks, so that what is not changed stays to the last byte."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from calreg.errors import FileFormatError
+from calreg.files.checksum import with_new_checksums
+from calreg.files.fitscards import header_block
+from calreg.files.headers import CARD_BYTES, KEYWORD_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from calreg.files.headers import FitsHeaders, HeaderUnit
+
+_CONTINUE = b"CONTINUE"
+
+
+class Cards:
+    """The cards of one header, without END.
+
+    Parameters
+    ----------
+    raw : bytes
+        Header blocks.
+    """
+
+    def __init__(self, raw: bytes) -> None:
+        text = raw.rstrip(b" \0")[: -len(b"END")]
+        self.images = [text[i : i + CARD_BYTES] for i in range(0, len(text), CARD_BYTES)]
+
+    def find(self, keyword: str) -> tuple[int, int] | None:
+        """Return where the first card of a keyword begins and ends, CONTINUE cards included."""
+        name = keyword.ljust(KEYWORD_BYTES).encode("ascii")
+        for first, image in enumerate(self.images):
+            if image.startswith(name):
+                last = first + 1
+                while last < len(self.images) and self.images[last].startswith(_CONTINUE):
+                    last += 1
+                return first, last
+        return None
+
+    def get(self, keyword: str) -> bytes | None:
+        """Return the first card of a keyword, 80 bytes; None if there is none."""
+        found = self.find(keyword)
+        return None if found is None else self.images[found[0]]
+
+    def replace(self, keyword: str, image: bytes) -> None:
+        """Put a card in the place of the first one of its keyword."""
+        found = self.find(keyword)
+        if found is None:
+            msg = f"no card {keyword} to replace"
+            raise FileFormatError(msg)
+        self.images[found[0] : found[1]] = [image]
+
+    def append(self, cards: bytes) -> None:
+        """Put cards behind all others."""
+        self.images += [cards[i : i + CARD_BYTES] for i in range(0, len(cards), CARD_BYTES)]
+
+    def remove(self, is_unwanted: Callable[[bytes], bool]) -> None:
+        """Take cards away, each with its CONTINUE cards."""
+        kept = []
+        is_dropped = False
+        for image in self.images:
+            if not image.startswith(_CONTINUE):
+                is_dropped = is_unwanted(image)
+            if not is_dropped:
+                kept.append(image)
+        self.images = kept
+
+    def block(self) -> bytes:
+        """Return the header blocks."""
+        return header_block(self.images)
+
+
+class RawHdu:
+    """One HDU.
+
+    Parameters
+    ----------
+    unit : HeaderUnit
+    data : memoryview
+        Data blocks, with padding.
+
+    Attributes
+    ----------
+    name : str
+        EXTNAME in upper case.
+    shape : tuple of int
+        NAXIS1, NAXIS2, ...
+    cards : Cards
+    data : memoryview
+    n_data_bytes : int
+        Without padding.
+    """
+
+    def __init__(self, unit: HeaderUnit, data: memoryview) -> None:
+        self.name = unit.name
+        self.shape = unit.shape
+        self.cards = Cards(unit.raw)
+        self.data = data
+        self.n_data_bytes = unit.data_end - unit.data_start
+        self._given = (unit.raw, data)
+
+    def put(self, data: memoryview, n_data_bytes: int) -> None:
+        """Give it other data."""
+        self.data, self.n_data_bytes = data, n_data_bytes
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether cards or data are other ones than in the file."""
+        raw, data = self._given
+        return self.data is not data or self.cards.images != Cards(raw).images
+
+    def header(self) -> bytes:
+        """Return the header blocks, with checksums that fit if anything was changed."""
+        if self.is_changed:
+            return with_new_checksums(self.cards, self.data)
+        return self._given[0]
+
+
+class RawFits:
+    """A FITS file.
+
+    Parameters
+    ----------
+    headers : FitsHeaders
+    content : memoryview
+        The whole file.
+
+    Attributes
+    ----------
+    hdus : list of RawHdu
+    """
+
+    def __init__(self, headers: FitsHeaders, content: memoryview) -> None:
+        starts = [unit.header_start for unit in headers.units[1:]]
+        last = headers.units[-1]
+        # What follows the last HDU ("special records") stays with it.
+        ends = [*starts, max(len(content), last.data_end)]
+        self.hdus = [
+            RawHdu(unit, content[unit.data_start : end])
+            for unit, end in zip(headers.units, ends, strict=True)
+        ]
+
+    def find(self, name: str) -> RawHdu | None:
+        """Return the first HDU of a name."""
+        return next((hdu for hdu in self.hdus if hdu.name == name), None)
+
+    def segments(self) -> Iterator[bytes | memoryview]:
+        """Yield header and data blocks in the order of the file."""
+        for hdu in self.hdus:
+            yield hdu.header()
+            yield hdu.data
