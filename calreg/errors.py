@@ -4,6 +4,13 @@ Every message names the file or key, what was found, what was expected and what 
 that describe a bad value also inherit the matching builtin, so that callers can catch either.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class CalregError(Exception):
     """Base of all errors that are the user's to see, printed as one line."""
@@ -57,6 +64,20 @@ class UnknownImageError(CalregError, LookupError):
 
 class OutputError(CalregError, OSError):
     """A file could not be written."""
+
+
+class FilesRefusedError(CalregError, ValueError):
+    """Files of a call were refused, and none was written.
+
+    Parameters
+    ----------
+    refusals : sequence of str
+        One line per file.
+    """
+
+    def __init__(self, refusals: Sequence[str]) -> None:
+        super().__init__("\n".join([*refusals, "nothing was written"]))
+        self.refusals = tuple(refusals)
 
 
 class MissingExtraError(CalregError, ImportError):

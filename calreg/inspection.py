@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from calreg.db.queries.corrections import KnownZeroPoint, load_known_zero_points
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
-from calreg.domain import ExposureKind, Progress, no_progress
+from calreg.domain import ExposureKind, Progress, Status, no_progress
 from calreg.errors import CalregError
 from calreg.files.damage import refuse_damaged
 from calreg.files.photometricstate import PhotometricState, read_photometric_state
+from calreg.science.contexts import Rounded, agree
+from calreg.zeropoints import KnownZeroPoint, ZeroPointKey, ZeroPoints, load_zero_point_book
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -268,38 +269,35 @@ def _named(states: Sequence[PhotometricState]) -> str:
 
 # --- files with the registry ----------------------------------------------------------------------
 
-_ZeroPointKey = tuple[int, str, str, str]
 _SetKey = tuple[int, str, str]
 
 
 @dataclass(frozen=True)
 class _Known:
-    """What the registry knows of the contexts of some files."""
+    """What the registry knows of the contexts of some files; nothing without a registry."""
 
-    is_open: bool
-    zero_points: dict[_ZeroPointKey, list[KnownZeroPoint]]
+    zero_points: ZeroPoints | None
     sets: dict[_SetKey, list[StoredSet]]
 
     @classmethod
     def load(cls, database: Database | None, states: Sequence[PhotometricState]) -> _Known:
-        """Read zero points and sets of the files' contexts."""
+        """Read zero points, and the sets of the files' contexts."""
         if database is None:
-            return cls(is_open=False, zero_points={}, sets={})
-        zero_points: dict[_ZeroPointKey, list[KnownZeroPoint]] = defaultdict(list)
+            return cls(None, {})
         sets: dict[_SetKey, list[StoredSet]] = defaultdict(list)
         with database.read() as connection:
             for pmap in sorted({state.key.pmap for state in states}):
-                for point in load_known_zero_points(connection, pmap):
-                    zero_points[pmap.number, point.array, point.band, point.subarray].append(point)
                 for stored in load_sets(connection, SetFilter(pmap=pmap)):
                     sets[pmap.number, stored.band, stored.array_id].append(stored)
-        return cls(is_open=True, zero_points=dict(zero_points), sets=dict(sets))
+            return cls(load_zero_point_book(connection), dict(sets))
 
-    def zero_points_of(self, state: PhotometricState) -> list[KnownZeroPoint]:
-        """Return the zero points of an image's context."""
+    def zero_point_of(self, state: PhotometricState) -> KnownZeroPoint | None:
+        """Return what is known of PHOTMJSR for an image; None without a registry."""
+        if self.zero_points is None:
+            return None
         key = state.key
-        return self.zero_points.get(
-            (key.pmap.number, key.array.name, key.band.name, key.subarray), []
+        return self.zero_points.find(
+            key.pmap, ZeroPointKey(key.array.name, key.band.filter, key.band.pupil, key.subarray)
         )
 
     def sets_of(self, state: PhotometricState) -> list[StoredSet]:
@@ -311,20 +309,16 @@ class _Known:
         """Return the images with another PHOTMJSR than the registry has for their context."""
         problems = []
         for state in states:
-            points = self.zero_points_of(state)
-            found = state.pipeline_photmjsr
-            if not points or found is None:
+            known, found = self.zero_point_of(state), state.pipeline_photmjsr
+            if known is None or known.photmjsr is None or found is None:
                 continue
-            if any(_agree(point.photmjsr, found) for point in points):
+            if agree([known.photmjsr, Rounded(found, _SAME_VALUE * found)]):
                 continue
-            expected = " or ".join(
-                sorted({f"{point.photmjsr:.7g} ({point.r_photom or '-'})" for point in points})
-            )
             was = " before the correction" if state.correction is not None else ""
             message = (
                 f"{state.path}: PHOTMJSR is {found:.7g}{was} ({state.r_photom or 'no R_PHOTOM'}), "
-                f"but the registry has {expected} for {_key_text(state)}: was it calibrated with "
-                "another photom file?"
+                f"but the registry has {known.photmjsr} ({known.r_photom or known.source}) for "
+                f"{_key_text(state)}: was it calibrated with another photom file?"
             )
             problems.append(FileProblem(ProblemKind.OTHER_PHOTMJSR, message, (state.path,)))
         return problems
@@ -378,13 +372,9 @@ class _Known:
 
     def notes(self, states: Sequence[PhotometricState]) -> list[str]:
         """Say what could not be checked."""
-        notes = []
-        if self.is_open:
-            unknown = sorted(
-                {_key_text(state) for state in states if not self.zero_points_of(state)}
-            )
-            if unknown:
-                notes.append(f"not in the registry, PHOTMJSR not compared: {'; '.join(unknown)}")
+        known = [self.zero_point_of(state) for state in states]
+        reasons = {found.reason for found in known if found and found.status is not Status.OK}
+        notes = [f"PHOTMJSR not compared: {reason}" for reason in sorted(reasons)]
         mosaics = [state for state in states if state.is_mosaic and state.correction is None]
         if mosaics:
             notes.append(

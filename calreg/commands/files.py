@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,19 +12,25 @@ import typer
 
 from calreg.commands.common import (
     Db,
+    FieldOption,
     Format,
     GlobalOptions,
     OutputFormat,
+    PmapOption,
+    check_pmap,
     log,
     open_registry,
     options_of,
     progress_bar,
+    usage_errors,
 )
+from calreg.commands.exports import FluxOption
 from calreg.commands.output import Column, plain, print_json, print_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from calreg.correcting import FileOutcome
     from calreg.registry import Registry
 
 _Files = Annotated[
@@ -48,6 +55,9 @@ _CHECK_COLUMNS = (
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(check)
+    app.command()(apply)
+    app.command()(undo)
+    app.command()(affected)
 
 
 def check(
@@ -90,6 +100,179 @@ def check(
         log(f"{problem.kind}: {problem.message}")
     if report.problems:
         raise typer.Exit(1)
+
+
+_OUTCOME_COLUMNS = (
+    Column("target", "file"),
+    Column("action", "done"),
+    Column("array", "array"),
+    Column("band", "band"),
+    Column("subarray", "subarray"),
+    Column("pmap", "CRDS_CTX"),
+    Column("photom_factor", "PHOTMJSR x", ".7f"),
+    Column("origin", "origin"),
+    Column("set_id", "set"),
+)
+
+
+def apply(
+    context: typer.Context,
+    files: _Files,
+    *,
+    pmap: Annotated[
+        str | None,
+        typer.Option(
+            "--pmap",
+            metavar="PMAP",
+            help="Refuse files of another context; with --predict, the context to carry over from.",
+            callback=check_pmap,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Write here, and leave the files as they are."),
+    ] = None,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Replace the files; calreg undo restores them.")
+    ] = False,
+    predict: Annotated[
+        bool,
+        typer.Option("--predict", help="Without a set, carry one over by PHOTMJSR, and mark it."),
+    ] = False,
+    allow_identity: Annotated[
+        bool,
+        typer.Option(
+            "--allow-identity", help="Without a set, mark the file and leave its pixels alone."
+        ),
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Take a former correction back first.")
+    ] = False,
+    gradient_datum: Annotated[
+        str,
+        typer.Option(
+            "--gradient-datum",
+            metavar="symmetric|B",
+            help="Share a gradient between the modules, or keep B as it is.",
+        ),
+    ] = "symmetric",
+    field: FieldOption = None,
+    flux: FluxOption = None,
+    db: Db = None,
+    output_format: Format = None,
+) -> None:
+    """Correct finished exposures; their own CRDS_CTX selects the set.
+
+    SCI and ERR are multiplied by s(x, y), variances by its square, PHOTMJSR and PHOTUJA2 by the
+    part of s that is constant over the array. All files are checked before any is written; one
+    that has been corrected before is refused.
+
+    Example: calreg apply reduction/*_cal.fits --out corrected/
+    """
+    from calreg.correcting import ApplyOptions
+    from calreg.domain import Pmap
+    from calreg.science.detectorgradient import GradientDatum
+
+    options = options_of(context, db, output_format)
+    if gradient_datum not in set(GradientDatum):
+        msg = f"{gradient_datum!r}: expected {' or '.join(GradientDatum)}"
+        raise typer.BadParameter(msg, param_hint="--gradient-datum")
+    with usage_errors():
+        how = ApplyOptions(
+            pmap=None if pmap is None else Pmap.parse(pmap),
+            field=field,
+            flux_kind=flux,
+            out=out,
+            is_in_place=in_place,
+            is_predicted=predict,
+            allows_identity=allow_identity,
+            replaces=replace,
+            gradient_datum=GradientDatum(gradient_datum),
+        )
+    with open_registry(options) as registry, progress_bar() as progress:
+        outcomes = registry.apply(files, how, progress=progress)
+    _tell(outcomes, options)
+
+
+def undo(
+    context: typer.Context,
+    files: Annotated[list[Path], typer.Argument(metavar="FILES", help="Corrected exposures.")],
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Write here, and leave the files as they are."),
+    ] = None,
+    db: Db = None,
+    output_format: Format = None,
+) -> None:
+    """Restore exposures as they were before calreg apply, in their place unless told otherwise.
+
+    Headers come back to the letter, pixels to the last digit of single precision. No registry is
+    needed; where there is one it remembers.
+
+    Example: calreg undo corrected/*_cal.fits
+    """
+    from calreg.correcting import undo_files
+    from calreg.instruments import load_instrument
+
+    options = options_of(context, db, output_format)
+    with _registry_if_any(options) as registry, progress_bar() as progress:
+        if registry is None:
+            log("what is restored is not recorded")
+            outcomes = undo_files(None, files, load_instrument(), out=out, progress=progress)
+        else:
+            outcomes = registry.undo(files, out=out, progress=progress)
+    _tell(outcomes, options)
+
+
+def _tell(outcomes: list[FileOutcome], options: GlobalOptions) -> None:
+    """Say what was done."""
+    print_rows(outcomes, _OUTCOME_COLUMNS, options.output_format)
+    for note, n_files in Counter(one.note for one in outcomes if one.note).items():
+        log(f"note: {note} ({n_files} files)")
+    left_alone = sorted({name for one in outcomes for name in one.left_alone})
+    if left_alone:
+        log(f"note: extensions left as they were: {', '.join(left_alone)}")
+    counts = Counter(one.action for one in outcomes)
+    log(", ".join(f"{n_files} {action}" for action, n_files in counts.items()))
+
+
+_AFFECTED_COLUMNS = (
+    Column("path", "file"),
+    Column("kind", "kind"),
+    Column("pmap", "pmap"),
+    Column("band", "band"),
+    Column("array_id", "array"),
+    Column("set_id", "set"),
+    Column("status", "status"),
+    Column("current_set_id", "current set"),
+    Column("created_utc", "written"),
+    Column("state", "file is"),
+)
+
+
+def affected(
+    context: typer.Context,
+    *,
+    pmap: PmapOption = None,
+    db: Db = None,
+    output_format: Format = None,
+) -> None:
+    """List files whose coefficient set has been superseded or withdrawn since.
+
+    Corrected exposures that were not restored, and exported files.
+
+    Example: calreg affected --pmap jwst_1130.pmap
+    """
+    options = options_of(context, db, output_format)
+    with open_registry(options, read_only=True) as registry:
+        rows = registry.affected(pmap=pmap)
+    print_rows(
+        rows,
+        _AFFECTED_COLUMNS,
+        options.output_format,
+        empty="no file is affected: all sets that were applied or exported are current",
+    )
 
 
 @contextmanager

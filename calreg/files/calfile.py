@@ -228,7 +228,7 @@ def _integer(unit: HeaderUnit, card: str) -> int:
 
 
 def _require_planes(cards: ImageCards, headers: FitsHeaders) -> HeaderUnit:
-    """Return SCI; refuse planes that are missing, doubled, compressed, scaled or not of its size."""
+    """Return SCI; refuse planes that are missing, doubled, compressed, scaled, of other sizes."""
     scaled = [unit for unit in headers.units if power_of(unit.name)]
     names = [unit.name for unit in scaled]
     if names.count(SCIENCE) != 1:

@@ -138,24 +138,48 @@ def write_restored(cal: CalFile, target: Path) -> Written:
     OutputError
         As in `write_corrected`.
     """
-    if cal.record is None:
-        msg = f"{cal.path}: is not corrected (no card CALREGID): there is nothing to undo"
-        raise HeaderValueError(msg)
+    record = require_restorable(cal)
     content = _read(cal)
     raw = RawFits(cal.headers, content)
     with ThreadPoolExecutor(_N_THREADS) as pool:
         before = pool.submit(_sha256, [content])
-        _restore(raw, cal, cal.record, pool)
+        _restore(raw, cal, record, pool)
         after = _write(raw, cal, target, pool)
     return Written(before.result(), None, after)
+
+
+def require_restorable(cal: CalFile) -> CorrectionRecord:
+    """Return the correction of a file that can be restored.
+
+    Parameters
+    ----------
+    cal : CalFile
+
+    Returns
+    -------
+    CorrectionRecord
+
+    Raises
+    ------
+    HeaderValueError
+        If it is not corrected, the cards that restore it are damaged, or it was calibrated again
+        since.
+    """
+    record = cal.record
+    if record is None:
+        msg = f"{cal.path}: is not corrected (no card CALREGID): there is nothing to undo"
+        raise HeaderValueError(msg)
+    if record.photom_factor != 1.0:
+        headers_only = RawFits(cal.headers, memoryview(b""))
+        require_own_photmjsr(cal, record, photmjsr_before(headers_only, cal.path))
+    cal.pixel_factor(_array_correction(record))
+    return record
 
 
 def _restore(
     raw: RawFits, cal: CalFile, record: CorrectionRecord, pool: ThreadPoolExecutor
 ) -> None:
     """Take a correction back."""
-    if record.photom_factor != 1.0:
-        require_own_photmjsr(cal, record, photmjsr_before(raw, cal.path))
     _scale(raw, cal, cal.pixel_factor(_array_correction(record)).inverse(), pool)
     restore_cards(raw, cal.path)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from calreg.domain import Pmap
-from calreg.errors import HeaderValueError, InvalidValueError
+from calreg.errors import HeaderValueError
 from calreg.files.fitscards import format_card
 from calreg.science.detectorgradient import PixelPlane
 
@@ -131,8 +132,13 @@ def read_record(headers: FitsHeaders) -> CorrectionRecord | None:
     try:
         set_pmap = Pmap.parse(cards.text("CALREGCX"))
         origin = CorrectionOrigin(cards.text("CALREGOR"))
-    except (InvalidValueError, ValueError) as error:
-        msg = f"{headers.path}: cards CALREGCX, CALREGOR: {error}; take the file as it was before"
+        datetime.fromisoformat(cards.text("CALREGUT"))
+    except ValueError as error:
+        msg = (
+            f"{headers.path}: was corrected by calreg (CALREGID), but of its cards CALREGCX, "
+            f"CALREGOR and CALREGUT one cannot be used: {error}; make the file again with the jwst "
+            "pipeline"
+        )
         raise HeaderValueError(msg) from error
     return CorrectionRecord(
         set_id=cards.text(_SET_ID),

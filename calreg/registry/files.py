@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calreg.domain import no_progress
-from calreg.registry.base import PathLike, RegistryBase
+from calreg.registry.base import PathLike, RegistryBase, optional_pmap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from calreg import inspection
-    from calreg.domain import Progress
+    from calreg import affected, correcting, inspection
+    from calreg.domain import Pmap, Progress
 
 
 class FileMethods(RegistryBase):
@@ -42,6 +42,102 @@ class FileMethods(RegistryBase):
         return inspection.check_files(
             as_paths(paths), self._database, self._instrument, progress=progress
         )
+
+    def apply(
+        self,
+        paths: PathLike | Sequence[PathLike],
+        options: correcting.ApplyOptions,
+        *,
+        progress: Progress = no_progress,
+    ) -> list[correcting.FileOutcome]:
+        """Correct finished exposures with the current sets of their contexts.
+
+        Parameters
+        ----------
+        paths : path or sequence of paths
+            `cal` and `crf` files.
+        options : ApplyOptions
+            Where to write, and what to do without a set.
+        progress : Progress
+            Called as work goes on.
+
+        Returns
+        -------
+        list of FileOutcome
+
+        Raises
+        ------
+        FilesRefusedError
+            If any file cannot be corrected; nothing was written then.
+        OutputError
+            If a file cannot be written; those before it are written and recorded.
+        """
+        from calreg import correcting
+
+        return correcting.apply_files(
+            self._database, as_paths(paths), options, self._instrument, progress=progress
+        )
+
+    def undo(
+        self,
+        paths: PathLike | Sequence[PathLike],
+        *,
+        out: PathLike | None = None,
+        progress: Progress = no_progress,
+    ) -> list[correcting.FileOutcome]:
+        """Restore exposures as they were before they were corrected.
+
+        Parameters
+        ----------
+        paths : path or sequence of paths
+            Corrected files.
+        out : path, optional
+            Folder to write to; without one, the files themselves are replaced.
+        progress : Progress
+            Called as work goes on.
+
+        Returns
+        -------
+        list of FileOutcome
+
+        Raises
+        ------
+        FilesRefusedError
+            If any file cannot be restored; nothing was written then.
+        OutputError
+            If a file cannot be written; those before it are written and recorded.
+        """
+        from calreg import correcting
+
+        return correcting.undo_files(
+            self._database,
+            as_paths(paths),
+            self._instrument,
+            out=None if out is None else Path(out),
+            progress=progress,
+        )
+
+    def affected(self, *, pmap: str | Pmap | None = None) -> list[affected.AffectedFile]:
+        """Return files whose set has been superseded or withdrawn since.
+
+        Parameters
+        ----------
+        pmap : str or Pmap, optional
+            Only of this context.
+
+        Returns
+        -------
+        list of AffectedFile
+            Corrected files that were not restored, and exported ones, oldest first.
+
+        Raises
+        ------
+        InvalidValueError
+            If `pmap` is no numbered context.
+        """
+        from calreg import affected
+
+        return affected.affected_files(self._database, optional_pmap(pmap))
 
 
 def as_paths(paths: PathLike | Sequence[PathLike]) -> list[Path]:

@@ -41,7 +41,8 @@ def test_files_that_are_alike_are_one_row(tmp_path: Path) -> None:
         tmp_path / "b_cal.fits", primary={"DETECTOR": "NRCB1"}, science={"PHOTMJSR": 1.9}
     )
     report = check(*paths, other)
-    assert report.problems == report.notes == []
+    assert report.problems == []
+    assert report.notes == []
     assert report.n_files == 4
     first, second = report.rows
     assert (first.array, first.band, first.subarray, first.n_files) == ("nrca1", "F150W", "FULL", 3)
@@ -200,7 +201,7 @@ def test_what_the_registry_does_not_know_is_noted(db_url: str, tmp_path: Path) -
         report = registry.check_files(write_image(tmp_path / "a_cal.fits"))
     assert report.problems == []
     assert report.notes == [
-        "not in the registry, PHOTMJSR not compared: jwst_1130.pmap nrca1 F150W FULL"
+        "PHOTMJSR not compared: PHOTMJSR of nrca1 F150W under jwst_1130.pmap is not recorded"
     ]
 
 

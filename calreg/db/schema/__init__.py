@@ -10,6 +10,7 @@ from calreg.db.schema.contexts import (
     PredictionResidualRow,
     ReferenceFileRow,
 )
+from calreg.db.schema.files import ApplicationRow
 from calreg.db.schema.images import (
     CatalogRow,
     DetectionRow,
@@ -43,6 +44,7 @@ from calreg.db.schema.validity import AcceptanceRow, WithdrawalRow
 __all__ = [
     "NAMING_CONVENTION",
     "AcceptanceRow",
+    "ApplicationRow",
     "Base",
     "CatalogRow",
     "CoefficientRow",
