@@ -30,7 +30,7 @@ from calreg.commands.output import Column, plain, print_json, print_rows
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from calreg.correcting import FileOutcome
+    from calreg.reductionfiles import FileOutcome
     from calreg.registry import Registry
 
 _Files = Annotated[
@@ -115,47 +115,54 @@ _OUTCOME_COLUMNS = (
 )
 
 
+_Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Write here, and leave the files as they are."),
+]
+_ApplyPmap = Annotated[
+    str | None,
+    typer.Option(
+        "--pmap",
+        metavar="PMAP",
+        help="Refuse files of another context; with --predict, the context to carry over from.",
+        callback=check_pmap,
+    ),
+]
+_InPlace = Annotated[
+    bool, typer.Option("--in-place", help="Replace the files; calreg undo restores them.")
+]
+_Predict = Annotated[
+    bool,
+    typer.Option("--predict", help="Without a set, carry one over by PHOTMJSR, and mark it."),
+]
+_AllowIdentity = Annotated[
+    bool,
+    typer.Option(
+        "--allow-identity", help="Without a set, mark the file and leave its pixels alone."
+    ),
+]
+_Replace = Annotated[bool, typer.Option("--replace", help="Take a former correction back first.")]
+_GradientDatum = Annotated[
+    str,
+    typer.Option(
+        "--gradient-datum",
+        metavar="symmetric|B",
+        help="Share a gradient between the modules, or keep B as it is.",
+    ),
+]
+
+
 def apply(
     context: typer.Context,
     files: _Files,
     *,
-    pmap: Annotated[
-        str | None,
-        typer.Option(
-            "--pmap",
-            metavar="PMAP",
-            help="Refuse files of another context; with --predict, the context to carry over from.",
-            callback=check_pmap,
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="DIR", help="Write here, and leave the files as they are."),
-    ] = None,
-    in_place: Annotated[
-        bool, typer.Option("--in-place", help="Replace the files; calreg undo restores them.")
-    ] = False,
-    predict: Annotated[
-        bool,
-        typer.Option("--predict", help="Without a set, carry one over by PHOTMJSR, and mark it."),
-    ] = False,
-    allow_identity: Annotated[
-        bool,
-        typer.Option(
-            "--allow-identity", help="Without a set, mark the file and leave its pixels alone."
-        ),
-    ] = False,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Take a former correction back first.")
-    ] = False,
-    gradient_datum: Annotated[
-        str,
-        typer.Option(
-            "--gradient-datum",
-            metavar="symmetric|B",
-            help="Share a gradient between the modules, or keep B as it is.",
-        ),
-    ] = "symmetric",
+    pmap: _ApplyPmap = None,
+    out: _Out = None,
+    in_place: _InPlace = False,
+    predict: _Predict = False,
+    allow_identity: _AllowIdentity = False,
+    replace: _Replace = False,
+    gradient_datum: _GradientDatum = "symmetric",
     field: FieldOption = None,
     flux: FluxOption = None,
     db: Db = None,
@@ -198,10 +205,7 @@ def undo(
     context: typer.Context,
     files: Annotated[list[Path], typer.Argument(metavar="FILES", help="Corrected exposures.")],
     *,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="DIR", help="Write here, and leave the files as they are."),
-    ] = None,
+    out: _Out = None,
     db: Db = None,
     output_format: Format = None,
 ) -> None:
@@ -212,8 +216,8 @@ def undo(
 
     Example: calreg undo corrected/*_cal.fits
     """
-    from calreg.correcting import undo_files
     from calreg.instruments import load_instrument
+    from calreg.restoring import undo_files
 
     options = options_of(context, db, output_format)
     with _registry_if_any(options) as registry, progress_bar() as progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ _HISTORY = "HISTORY "
 _HISTORY_PREFIX = "calreg: "
 _OURS = (CARD_PREFIX.encode("ascii"), f"{_HISTORY}{_HISTORY_PREFIX}".encode("ascii"))
 _TREE_KEYS = {PHOTMJSR: "conversion_megajanskys", PHOTUJA2: "conversion_microjanskys"}
+_QUOTED = re.compile(rb"\s*'((?:[^']|'')*)'")
+_VALUE_START = 10
 _SIZE_CARD, _FORM_CARD = "NAXIS1", "TFORM1"
 
 
@@ -196,12 +199,21 @@ def _kept_cards(cards: Cards) -> list[bytes]:
 
 
 def _text(cards: Cards, keyword: str) -> str | None:
-    """Return a text that may go over several cards."""
+    """Return a text that may go over several cards; None if there is none.
+
+    astropy (8.0) takes a quote mark that is followed by a slash for the end of such a text.
+    """
     found = cards.find(keyword)
     if found is None:
         return None
-    value = fits.Card.fromstring(b"".join(cards.images[slice(*found)])).value
-    return value if isinstance(value, str) else None
+    parts = []
+    for image in cards.images[slice(*found)]:
+        matched = _QUOTED.match(image, _VALUE_START)
+        if matched is None:
+            return None
+        parts.append(matched[1].replace(b"''", b"'"))
+    whole = b"".join(part.removesuffix(b"&") for part in parts[:-1]) + parts[-1]
+    return whole.decode("ascii").rstrip()
 
 
 def _keyword(image: bytes) -> str:

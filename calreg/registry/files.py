@@ -11,7 +11,7 @@ from calreg.registry.base import PathLike, RegistryBase, optional_pmap
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from calreg import affected, correcting, inspection
+    from calreg import affected, correcting, inspection, reductionfiles
     from calreg.domain import Pmap, Progress
 
 
@@ -49,7 +49,7 @@ class FileMethods(RegistryBase):
         options: correcting.ApplyOptions,
         *,
         progress: Progress = no_progress,
-    ) -> list[correcting.FileOutcome]:
+    ) -> list[reductionfiles.FileOutcome]:
         """Correct finished exposures with the current sets of their contexts.
 
         Parameters
@@ -84,7 +84,7 @@ class FileMethods(RegistryBase):
         *,
         out: PathLike | None = None,
         progress: Progress = no_progress,
-    ) -> list[correcting.FileOutcome]:
+    ) -> list[reductionfiles.FileOutcome]:
         """Restore exposures as they were before they were corrected.
 
         Parameters
@@ -107,9 +107,9 @@ class FileMethods(RegistryBase):
         OutputError
             If a file cannot be written; those before it are written and recorded.
         """
-        from calreg import correcting
+        from calreg import restoring
 
-        return correcting.undo_files(
+        return restoring.undo_files(
             self._database,
             as_paths(paths),
             self._instrument,

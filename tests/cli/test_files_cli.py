@@ -1,9 +1,10 @@
-"""``calreg check`` on the command line."""
+"""``calreg check``, ``apply``, ``undo`` and ``affected`` on the command line."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from correctedfiles import write_exposure
 from fitsimages import write_image
 
 if TYPE_CHECKING:
@@ -56,3 +57,69 @@ def test_check_without_a_registry(
     assert "there is no database" in named.err
     monkeypatch.setenv("CALREG_DB", str(tmp_path / "third.sqlite"))
     assert calreg("check", path).status == 1
+
+
+def corrected_by_hand(folder: Path, name: str = "a_cal.fits", **cards: str) -> Path:
+    """Write an exposure that the small programme has a set for."""
+    primary = {"DETECTOR": "NRCA1", "FILTER": "F200W", "SUBARRAY": "FULL", **cards}
+    return write_exposure(folder / name, primary=dict(primary), science={"PHOTMJSR": 1.964})
+
+
+def test_apply_undo_and_affected(calreg: Run, small_url: str, tmp_path: Path) -> None:
+    path = corrected_by_hand(tmp_path)
+    out = tmp_path / "out"
+    done = calreg("apply", path, "--out", out, "--db", small_url)
+    assert done.status == 0
+    assert "corrected" in done.out
+    assert "1 corrected" in done.err
+    target = out / path.name
+    found = calreg("check", target, "--db", small_url, "--format", "json")
+    assert found.status == 0
+    assert found.json["rows"][0]["correction"] == "applied"
+    twice = calreg("apply", target, "--in-place", "--db", small_url)
+    assert twice.status == 1
+    assert f"{target}: was corrected with set" in twice.err
+    assert twice.err.endswith("nothing was written\n")
+    none = calreg("affected", "--db", small_url)
+    assert (none.status, none.out) == (0, "")
+    assert "no file is affected" in none.err
+    assert calreg("affected", "--db", small_url, "--format", "json").json == []
+    undone = calreg("undo", target, "--db", small_url, "--format", "json")
+    assert undone.status == 0
+    assert undone.json[0]["action"] == "restored"
+
+
+def test_apply_needs_a_place_to_write(calreg: Run, small_url: str, tmp_path: Path) -> None:
+    path = corrected_by_hand(tmp_path)
+    content = path.read_bytes()
+    for words in ((), ("--in-place", "--out", tmp_path)):
+        found = calreg("apply", path, *words, "--db", small_url)
+        assert found.status == 2
+        assert "--in-place" in found.err
+    assert calreg("apply", path, "--in-place", "--gradient-datum", "A").status == 2
+    assert calreg("apply", path, "--in-place", "--pmap", "latest").status == 2
+    assert path.read_bytes() == content
+
+
+def test_apply_without_a_set_says_what_helps(calreg: Run, db_url: str, tmp_path: Path) -> None:
+    path = corrected_by_hand(tmp_path)
+    found = calreg("apply", path, "--in-place", "--db", db_url)
+    assert found.status == 1
+    assert f"{path}: no coefficient set for jwst_1130.pmap F200W array 1" in found.err
+    assert calreg("apply", path, "--in-place", "--allow-identity", "--db", db_url).status == 0
+
+
+def test_undo_without_a_registry(
+    calreg: Run, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = corrected_by_hand(tmp_path)
+    content = path.read_bytes()
+    assert calreg("apply", path, "--in-place", "--allow-identity", "--db", db_url).status == 0
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    found = calreg("undo", path)
+    assert found.status == 0
+    assert "what is restored is not recorded" in found.err
+    assert path.read_bytes() == content
+    assert calreg("undo", path).status == 1

@@ -28,11 +28,11 @@ from calreg.db.engine import (
     upgrade_database,
 )
 from calreg.db.health import check_database
-from calreg.db.schema import Base, IngestRow
+from calreg.db.schema import ApplicationRow, Base, IngestRow, PmapRow
 from calreg.db.verbs import Access
 from calreg.errors import ConflictError, DatabaseError, SchemaOutdatedError
 from contextrows import ContextRows
-from registryrows import add, add_catalog, add_exposure, add_pairs, refused_write
+from registryrows import DIGEST, add, add_catalog, add_exposure, add_pairs, refused_write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -306,4 +306,15 @@ def test_what_is_known_of_contexts_is_not_dropped(db_url: str, what: str) -> Non
             rows.equality("1130", "1298", "no delivery between them")
     with pytest.raises(RuntimeError, match=f"{what}.*cannot be kept"):
         migrate_database(db_url, "0002")
+    assert schema_state(db_url).current == HEAD
+
+
+def test_corrections_of_files_are_not_dropped(db_url: str) -> None:
+    with open_database(db_url) as database, database.write() as connection:
+        pmap_id = add(connection, PmapRow, name="jwst_1130.pmap", number=1130)
+        words = {"kind": "apply", "origin": "identity", "set_id": "identity", "application_id": "1"}
+        digests = {"sha256_before": DIGEST, "sha256_after": DIGEST}
+        add(connection, ApplicationRow, pmap_id=pmap_id, set_pk=None, **words, **digests)
+    with pytest.raises(RuntimeError, match="1 corrections of files cannot be kept"):
+        migrate_database(db_url, "0004")
     assert schema_state(db_url).current == HEAD

@@ -74,7 +74,7 @@ def insert_applications(connection: sa.Connection, applications: Sequence[Applic
     statement = sa.select(CoefficientSetRow.set_id, CoefficientSetRow.id).where(
         CoefficientSetRow.set_id.in_(sorted(set_ids))
     )
-    set_pks: dict[str, int] = dict(connection.execute(statement).tuples())
+    set_pks = {row.set_id: row.id for row in connection.execute(statement)}
     rows: list[dict[str, object]] = [
         {
             **{name: getattr(application, name) for name in _PLAIN},

@@ -1,7 +1,7 @@
 """Files that were corrected, or restored.
 
-Revision ID: 0004
-Revises: 0003
+Revision ID: 0005
+Revises: 0004
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
@@ -79,6 +79,6 @@ def downgrade() -> None:
     """Drop the table, if no file was corrected."""
     n_rows = op.get_bind().execute(sa.text("SELECT count(*) FROM applications")).scalar_one()
     if n_rows:
-        msg = f"{n_rows} corrections of files cannot be kept by revision 0003: stay at 0004"
+        msg = f"{n_rows} corrections of files cannot be kept by revision 0004: stay at 0005"
         raise RuntimeError(msg)
     op.drop_table("applications")
