@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from calreg.db.queries.applications import load_applied, load_delivered_sets
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
+from calreg.domain import SetStatus
 from calreg.errors import CalregError
 from calreg.files.correctionrecord import read_record
 from calreg.files.headers import read_headers
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from calreg.db.engine import Connection, Database
     from calreg.domain import Pmap
-
-_CURRENT = "current"
 
 
 class FileState(StrEnum):
@@ -45,7 +44,7 @@ class AffectedFile:
         Of a corrected exposure; empty for exports, which are for both modules.
     set_id : str
     status : str
-        Of the set now: ``superseded`` or ``withdrawn``.
+        Of the set now: ``superseded``, ``withdrawn``, or ``candidate`` where another was accepted.
     current_set_id : str
         Set that took its place; empty if none did.
     created_utc : datetime
@@ -98,7 +97,7 @@ def _corrected(
     found = []
     for application in load_applied(connection):
         stored = sets.get(application.set_id)
-        if stored is None or stored.status == _CURRENT:
+        if stored is None or stored.status == SetStatus.CURRENT:
             continue
         if pmap not in (None, application.pmap, stored.pmap):
             continue
@@ -129,7 +128,7 @@ def _delivered(
     found = []
     for delivered in load_delivered_sets(connection):
         stored = sets[delivered.set_id]
-        if stored.status == _CURRENT or pmap not in (None, stored.pmap):
+        if stored.status == SetStatus.CURRENT or pmap not in (None, stored.pmap):
             continue
         moment = delivered.created_utc
         if moment not in current_then:
@@ -159,9 +158,8 @@ def _delivered(
 def _successor(stored: StoredSet, sets: dict[str, StoredSet]) -> str:
     """Return the current set of the same key; empty if there is none."""
     key = _key(stored)
-    return next(
-        (one.set_id for one in sets.values() if one.status == _CURRENT and _key(one) == key), ""
-    )
+    same = [one for one in sets.values() if one.status == SetStatus.CURRENT and _key(one) == key]
+    return same[0].set_id if same else ""
 
 
 def _key(stored: StoredSet) -> tuple[object, ...]:

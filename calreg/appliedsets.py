@@ -218,16 +218,11 @@ class CorrectionChooser:
         )
         wanted = replace(query.sets, band=key.band.name, array_id=key.array.array_id)
         try:
-            (stored,) = one_set_per_key(self._connection, wanted)
-        except NoCalibrationError:
-            known = sorted(
-                {one.pmap for one in load_sets(self._connection, replace(wanted, pmap=None))}
-            )
-            there_is = ", ".join(pmap.name for pmap in known) or "no context"
+            (stored,) = one_set_per_key(self._connection, wanted, self._instrument)
+        except NoCalibrationError as error:
             msg = (
-                f"no coefficient set for {key.pmap} {key.band.name} array {key.array.array_id}: "
-                f"there is one for {there_is}; run calreg refit after ingesting, or give --predict "
-                "to carry one over by PHOTMJSR, or --allow-identity to leave the pixels as they are"
+                f"{error}; --predict carries one over by PHOTMJSR, --allow-identity leaves the "
+                "pixels as they are"
             )
             raise NoCalibrationError(msg) from None
         return correction_of(

@@ -287,7 +287,7 @@ class _Known:
         sets: dict[_SetKey, list[StoredSet]] = defaultdict(list)
         with database.read() as connection:
             for pmap in sorted({state.key.pmap for state in states}):
-                for stored in load_sets(connection, SetFilter(pmap=pmap)):
+                for stored in load_sets(connection, SetFilter(pmap=pmap, for_use=True)):
                     sets[pmap.number, stored.band, stored.array_id].append(stored)
             return cls(load_zero_point_book(connection), dict(sets))
 
@@ -301,9 +301,10 @@ class _Known:
         )
 
     def sets_of(self, state: PhotometricState) -> list[StoredSet]:
-        """Return the current sets for an image."""
+        """Return the sets to be used for an image: the accepted one, where there is one."""
         key = state.key
-        return self.sets.get((key.pmap.number, key.band.name, key.array.array_id), [])
+        sets = self.sets.get((key.pmap.number, key.band.name, key.array.array_id), [])
+        return [stored for stored in sets if stored.acceptance is not None] or sets
 
     def zero_point_problems(self, states: Sequence[PhotometricState]) -> list[FileProblem]:
         """Return the images with another PHOTMJSR than the registry has for their context."""
