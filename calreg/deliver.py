@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from calreg import __version__
 from calreg.currentsets import one_set_per_key
-from calreg.db.queries.answers import insert_solutions, load_solutions
-from calreg.db.queries.exposures import add_ingest
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
 from calreg.deliveries import Delivery, record_delivery
 from calreg.domain import Pmap, RecipeRow
-from calreg.errors import ConflictError, InvalidValueError
 from calreg.files.grizli import GrizliEntry, GrizliGradient, write_grizli
 from calreg.files.parquet import ParquetTable, write_parquet
 from calreg.files.recipe import (
     RecipeMeta,
     RecipeProvenance,
     provenance_key,
-    read_recipe,
     write_recipe,
 )
 from calreg.parquettables import registry_tables
@@ -30,22 +26,6 @@ if TYPE_CHECKING:
 
     from calreg.db.engine import Connection, Database
     from calreg.instruments import Instrument
-
-
-@dataclass(frozen=True)
-class ImportReport:
-    """What an import did.
-
-    Attributes
-    ----------
-    n_solutions : int
-        Keys in the file.
-    is_new : bool
-        False when the same content was imported before.
-    """
-
-    n_solutions: int
-    is_new: bool
 
 
 def export_recipe(
@@ -230,60 +210,3 @@ def _record(
     """Write a delivery row for every file."""
     set_pks = [stored.pk for stored in sets]
     return [record_delivery(connection, kind, path, set_pks, created_utc) for path in paths]
-
-
-def import_recipe(database: Database, path: Path, *, pmap: Pmap, source: str) -> ImportReport:
-    """Bring a published recipe in as an external solution.
-
-    Parameters
-    ----------
-    database : Database
-    path : Path
-        ECSV table with the published columns.
-    pmap : Pmap
-        Context that the table corrects.
-    source : str
-        Citation that tells the solution from others.
-
-    Returns
-    -------
-    ImportReport
-
-    Raises
-    ------
-    FileFormatError
-        If the table cannot be read.
-    ConflictError
-        If the same source already gave other numbers for the context.
-    InvalidValueError
-        If `source` is empty.
-    """
-    if not source.strip():
-        msg = "an external solution needs --source: a citation that tells it from others"
-        raise InvalidValueError(msg)
-    recipe = read_recipe(path)
-    with database.write() as connection:
-        known = load_solutions(connection, pmap=pmap, source=source)
-        if known and all(solution.file_sha256 == recipe.file_sha256 for solution in known):
-            return ImportReport(len(recipe.rows), is_new=False)
-        taken = {(solution.band, solution.array_id) for solution in known}
-        clash = [row for row in recipe.rows if (row.band, row.array_id) in taken]
-        if clash:
-            msg = (
-                f"{path.name}: source {source!r} already has {clash[0].band} array "
-                f"{clash[0].array_id} under {pmap.name} from {known[0].file_name} with other "
-                "content; give the new table a --source of its own"
-            )
-            raise ConflictError(msg)
-        ingest_id = add_ingest(connection, datetime.now(UTC), __version__)
-        insert_solutions(
-            connection,
-            recipe.rows,
-            recipe.as_given,
-            pmap=pmap,
-            source=source,
-            file_name=path.name,
-            file_sha256=recipe.file_sha256,
-            ingest_id=ingest_id,
-        )
-        return ImportReport(len(recipe.rows), is_new=True)

@@ -1,4 +1,4 @@
-"""Answers: coefficients, their history across contexts, and the comparison with others."""
+"""Answers: coefficients, and their history across contexts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from calreg.db.queries.answers import load_solutions
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
 from calreg.db.queries.zeropoints import StoredZeroPoint, load_zero_points
 from calreg.domain import SetStatus
@@ -312,101 +311,6 @@ def _photmjsr(
     if values and values[-1] - values[0] > _PHOTMJSR_PRECISION * values[-1]:
         return None, f"{array}: PHOTMJSR disagree: {', '.join(f'{value:.7g}' for value in values)}"
     return (values[0] if values else None), ""
-
-
-# --- comparison ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class CompareRow:
-    """Our solution beside an external one; ours is None where we have none.
-
-    Attributes
-    ----------
-    pmap, band, array_id, source : str
-    their_offset_ab_mag, their_offset_ab_err_mag : float
-    their_slope_mag_arcmin, their_slope_err_mag_arcmin : float
-    offset_ab_mag, offset_ab_err_mag : float or None
-    slope_mag_arcmin, slope_err_mag_arcmin : float or None
-    difference_mag, difference_err_mag, difference_sigma : float or None
-        Ours minus theirs, errors taken as independent.
-    slope_difference_mag_arcmin, slope_difference_sigma : float or None
-    field, set_id : str or None
-    """
-
-    pmap: str
-    band: str
-    array_id: str
-    source: str
-    their_offset_ab_mag: float
-    their_offset_ab_err_mag: float
-    their_slope_mag_arcmin: float
-    their_slope_err_mag_arcmin: float
-    offset_ab_mag: float | None = None
-    offset_ab_err_mag: float | None = None
-    slope_mag_arcmin: float | None = None
-    slope_err_mag_arcmin: float | None = None
-    difference_mag: float | None = None
-    difference_err_mag: float | None = None
-    difference_sigma: float | None = None
-    slope_difference_mag_arcmin: float | None = None
-    slope_difference_sigma: float | None = None
-    field: str | None = None
-    set_id: str | None = None
-
-
-def compare_solutions(
-    connection: Connection, wanted: SetFilter, source: str | None = None
-) -> list[CompareRow]:
-    """Set external solutions beside our current sets."""
-    ours: dict[tuple[Pmap, str, str], list[StoredSet]] = defaultdict(list)
-    for stored in load_sets(connection, wanted):
-        ours[stored.pmap, stored.band, stored.array_id].append(stored)
-    rows = []
-    for theirs in load_solutions(
-        connection,
-        pmap=wanted.pmap,
-        band=wanted.band,
-        array_id=wanted.array_id,
-        source=source,
-    ):
-        row = CompareRow(
-            pmap=theirs.pmap.name,
-            band=theirs.band,
-            array_id=theirs.array_id,
-            source=theirs.source,
-            their_offset_ab_mag=theirs.offset_ab_mag,
-            their_offset_ab_err_mag=theirs.offset_ab_err_mag,
-            their_slope_mag_arcmin=theirs.slope_mag_arcmin,
-            their_slope_err_mag_arcmin=theirs.slope_err_mag_arcmin,
-        )
-        matching = ours.get((theirs.pmap, theirs.band, theirs.array_id), [])
-        rows += [_with_ours(row, stored) for stored in matching] or [row]
-    return rows
-
-
-def _with_ours(row: CompareRow, stored: StoredSet) -> CompareRow:
-    """Add our set to a row, and how it differs."""
-    offset = (stored.value("offset_ab"), stored.err("offset_ab"))
-    slope = (stored.value("slope"), stored.err("slope"))
-    offset_difference = _difference(offset, (row.their_offset_ab_mag, row.their_offset_ab_err_mag))
-    slope_difference = _difference(
-        slope, (row.their_slope_mag_arcmin, row.their_slope_err_mag_arcmin)
-    )
-    return replace(
-        row,
-        offset_ab_mag=offset[0],
-        offset_ab_err_mag=offset[1],
-        slope_mag_arcmin=slope[0],
-        slope_err_mag_arcmin=slope[1],
-        difference_mag=offset_difference[0],
-        difference_err_mag=offset_difference[1],
-        difference_sigma=offset_difference[2],
-        slope_difference_mag_arcmin=slope_difference[0],
-        slope_difference_sigma=slope_difference[2],
-        field=stored.field,
-        set_id=stored.set_id,
-    )
 
 
 def _difference(

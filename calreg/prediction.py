@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from calreg.db.queries.answers import StoredSolution, load_solutions
+from calreg.db.queries.external import StoredSolution, load_solutions
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
 from calreg.domain import Status
 from calreg.errors import InvalidValueError, NoCalibrationError
 from calreg.science.contexts import DeltaMag, carried_offset
+from calreg.science.external import Method, ValueState
 from calreg.zeropoints import (
     ZeroPointKey,
     ZeroPoints,
@@ -232,14 +234,18 @@ def _measurements(connection: Connection, query: PredictionQuery) -> list[Measur
         )
         measured += load_sets(connection, wanted)
     if query.field is None and query.flux_kind is None:
-        measured += load_solutions(
-            connection,
-            pmap=query.from_pmap,
-            band=query.band,
-            array_id=query.array_id,
-            source=query.source,
-            as_of_utc=query.as_of_utc,
-        )
+        measured += [
+            solution
+            for solution in load_solutions(
+                connection,
+                pmap=query.from_pmap,
+                band=query.band,
+                array_id=query.array_id,
+                source=query.source,
+                as_of_utc=query.as_of_utc,
+            )
+            if solution.state is ValueState.MEASURED
+        ]
     return sorted(measured, key=lambda one: (one.band, one.array_id, one.pmap, _basis(one)))
 
 
@@ -323,7 +329,8 @@ def _numbers(one: Measurement) -> tuple[DeltaMag, float, float]:
     if isinstance(one, StoredSet):
         offset = DeltaMag(one.value("offset_ab"), one.err("offset_ab"))
         return offset, one.value("slope"), one.err("slope")
-    offset = DeltaMag(one.offset_ab_mag, one.offset_ab_err_mag)
+    err_mag = math.nan if one.offset_ab_err_mag is None else one.offset_ab_err_mag
+    offset = DeltaMag(one.offset_ab_mag, err_mag)
     return offset, one.slope_mag_arcmin, one.slope_err_mag_arcmin
 
 
@@ -334,7 +341,7 @@ def _basis(one: Measurement) -> str:
             f"set {one.set_id} (version {one.version}, {one.field}, {one.image_kind} "
             f"{one.flux_kind})"
         )
-    return f"external: {one.source}"
+    return f"external: {one.source}" + (" (sky levels)" if one.method is Method.SKY else "")
 
 
 def _nothing_measured(connection: Connection, query: PredictionQuery) -> str:

@@ -11,6 +11,7 @@ tangent-plane coordinate along a field arcmin, times MJD UTC.
 
 from __future__ import annotations
 
+import math
 from typing import overload
 
 import numpy as np
@@ -70,6 +71,22 @@ def flux_divisor(dmag: float | FloatArray) -> float | FloatArray:
         ``10**(-0.4 * dmag)``, the reciprocal of `flux_factor`.
     """
     return 10.0 ** (-0.4 * dmag)
+
+
+def factor_offset_mag(factor: float) -> float:
+    """Return the offset of an array whose flux has to be multiplied by a factor.
+
+    Parameters
+    ----------
+    factor : float
+        Positive.
+
+    Returns
+    -------
+    float
+        ``2.5 log10(factor)`` [mag], the inverse of `flux_factor`; positive above one.
+    """
+    return 2.5 * math.log10(factor)
 
 
 def ab_mag(flux_ujy: FloatArray) -> FloatArray:

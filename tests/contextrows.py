@@ -72,6 +72,10 @@ class ContextRows:
             "slope_mag_arcmin": 0.0,
             "slope_err_mag_arcmin": 0.0,
             "file_sha256": DIGEST,
+            "sense": "multiply",
+            "method": "star",
+            "state": "measured",
+            "datum": "given",
         }
         add(
             self.connection,

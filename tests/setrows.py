@@ -84,8 +84,10 @@ class SetRows:
         )
         return str({**row, **values}["set_id"])
 
-    def add_zero_points(self, pmap: int, photmjsr_a: float, photmjsr_b: float | None) -> None:
-        """Record PHOTMJSR of nrca1 and nrcb1 in F150W."""
+    def add_zero_points(
+        self, pmap: int, photmjsr_a: float, photmjsr_b: float | None, band: str = "F150W"
+    ) -> None:
+        """Record PHOTMJSR of nrca1 and nrcb1 in F150W, or another wide band."""
         number = Pmap(pmap)
         pmap_id = ensure_pmaps(self.connection, [number])[number.number]
         rows = [
@@ -94,9 +96,9 @@ class SetRows:
                 pmap_id=pmap_id,
                 ingest_id=self.ingest_id,
                 array=array,
-                filter="F150W",
+                filter=band,
                 pupil="CLEAR",
-                band="F150W",
+                band=band,
                 subarray="FULL",
                 photmjsr=value,
                 photmjsr_half_width=single_precision(value).half_width,

@@ -1,4 +1,4 @@
-"""``calreg export`` and ``calreg import``."""
+"""``calreg export``."""
 
 from __future__ import annotations
 
@@ -30,9 +30,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Write corrections for reductions, and the tables.",
 )
-import_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Bring in the offsets of others."
-)
 
 
 def _check_flux(value: str | None) -> str | None:
@@ -44,14 +41,6 @@ def _check_flux(value: str | None) -> str | None:
             msg = f"{value!r}: expected one of {', '.join(FluxKind)}"
             raise typer.BadParameter(msg)
         return value.lower()
-    return value
-
-
-def _check_source(value: str) -> str:
-    """Refuse an empty citation."""
-    if not value.strip():
-        msg = "expected a citation that tells this solution from others"
-        raise typer.BadParameter(msg)
     return value
 
 
@@ -135,41 +124,6 @@ def parquet(
     with open_registry(options) as registry:
         deliveries = registry.export_parquet(directory, overwrite=overwrite)
     tell(deliveries, options.output_format)
-
-
-@import_app.command("recipe")
-def import_recipe(
-    context: typer.Context,
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="ECSV table with the published columns.")
-    ],
-    *,
-    pmap: RequiredPmap,
-    source: Annotated[
-        str,
-        typer.Option(
-            "--source",
-            metavar="TEXT",
-            help="Whose numbers they are: a citation, one per table.",
-            callback=_check_source,
-        ),
-    ],
-    db: Db = None,
-    output_format: Format = None,
-) -> None:
-    """Bring a published table in as an external solution.
-
-    Example: calreg import recipe idf_zpcor.ecsv --pmap 1130 --source "Ma et al. 2024"
-    """
-    options = options_of(context, db, output_format)
-    with open_registry(options) as registry:
-        report = registry.import_recipe(file, pmap=pmap, source=source)
-    if options.output_format is OutputFormat.JSON:
-        print_json(plain(report))
-    elif report.is_new:
-        log(f"imported {report.n_solutions} solutions from {source!r}: see calreg compare")
-    else:
-        log(f"unchanged: {source!r} was imported before with the same content")
 
 
 def tell(deliveries: list[Delivery], output_format: OutputFormat) -> None:

@@ -14,6 +14,7 @@ from calreg.commands import (
     database,
     demo,
     exports,
+    external,
     files,
     measure,
     mosaics,
@@ -38,7 +39,6 @@ app = typer.Typer(
 app.add_typer(database.app, name="db")
 references.register(exports.app)
 app.add_typer(exports.app, name="export")
-app.add_typer(exports.import_app, name="import")
 data.register(app)
 questions.register(app)
 files.register(app)
@@ -46,6 +46,7 @@ mosaics.register(app)
 measure.register(app)
 pixels.register(app)
 validity.register(app)
+external.register(app)
 demo.register(app)
 
 

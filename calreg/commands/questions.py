@@ -1,4 +1,4 @@
-"""The questions: offsets, coefficients, history, compare."""
+"""The questions: offsets, coefficients, history."""
 
 from __future__ import annotations
 
@@ -33,7 +33,6 @@ def register(app: typer.Typer) -> None:
     app.command()(offsets)
     app.command()(coefficients)
     app.command()(history)
-    app.command()(compare)
 
 
 _OFFSET_COLUMNS = [
@@ -236,51 +235,6 @@ def history(
         options.output_format,
         title=f"{band.upper()} array {array.lower()}",
         empty=f"nothing is known of {band.upper()} array {array.lower()}",
-    )
-    if not rows:
-        raise typer.Exit(1)
-
-
-_COMPARE_COLUMNS = [
-    Column("pmap", "pmap"),
-    Column("band", "band"),
-    Column("array_id", "array"),
-    Column("offset_ab_mag", "ours [mag]", "+.5f"),
-    Column("offset_ab_err_mag", "error", ".5f"),
-    Column("their_offset_ab_mag", "theirs [mag]", "+.5f"),
-    Column("their_offset_ab_err_mag", "error", ".5f"),
-    Column("difference_mag", "difference", "+.5f"),
-    Column("difference_sigma", "sigma", "+.2f"),
-    Column("slope_difference_sigma", "slope sigma", "+.2f"),
-    Column("source", "source"),
-]
-
-
-def compare(
-    context: typer.Context,
-    *,
-    pmap: PmapOption = None,
-    band: BandOption = None,
-    array: ArrayOption = None,
-    source: Annotated[
-        str | None,
-        typer.Option("--source", metavar="TEXT", help="Only this external solution."),
-    ] = None,
-    db: Db = None,
-    output_format: Format = None,
-) -> None:
-    """Show imported solutions beside ours, in sigma.
-
-    Example: calreg compare --pmap jwst_1130.pmap
-    """
-    options = options_of(context, db, output_format)
-    with open_registry(options, read_only=True) as registry:
-        rows = registry.compare(pmap=pmap, band=band, array_id=array, source=source)
-    print_rows(
-        rows,
-        _COMPARE_COLUMNS,
-        options.output_format,
-        empty="no external solution answers to that: calreg import recipe brings one in",
     )
     if not rows:
         raise typer.Exit(1)

@@ -12,6 +12,7 @@ from calreg.db.engine import default_url, init_database, open_database, upgrade_
 from calreg.instruments import load_instrument
 from calreg.registry.data import DataMethods
 from calreg.registry.exports import ExportMethods
+from calreg.registry.external import ExternalMethods
 from calreg.registry.files import FileMethods
 from calreg.registry.pixels import PixelMethods
 from calreg.registry.questions import QuestionMethods
@@ -33,6 +34,7 @@ class Registry(
     PixelMethods,
     ReferenceMethods,
     ValidityMethods,
+    ExternalMethods,
 ):
     """An open registry of photometric offsets between detectors.
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from calreg.domain import Pmap
+from calreg.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from calreg.db.engine import Database
     from calreg.instruments import Instrument
 
 PathLike = str | Path
+
+Word = TypeVar("Word", bound=StrEnum)
 
 
 class RegistryBase:
@@ -47,3 +51,12 @@ def pmap_of(pmap: str | Pmap) -> Pmap:
 def optional_pmap(pmap: str | Pmap | None) -> Pmap | None:
     """Return a context, or None."""
     return None if pmap is None else pmap_of(pmap)
+
+
+def word_of(words: type[Word], text: str, name: str) -> Word:
+    """Return one of a few words; the message names those that there are."""
+    for word in words:
+        if word.lower() == text.strip().lower():
+            return word
+    msg = f"{name} {text!r}: expected one of {', '.join(words)}"
+    raise InvalidValueError(msg)

@@ -11,7 +11,7 @@ from calreg.registry.base import PathLike, RegistryBase, pmap_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from calreg import deliver
+    from calreg import external
     from calreg import ingest as ingest_service
     from calreg import refit as refit_service
     from calreg.domain import Progress
@@ -57,7 +57,7 @@ class DataMethods(RegistryBase):
 
     def import_recipe(
         self, path: PathLike, *, pmap: str | Pmap, source: str
-    ) -> deliver.ImportReport:
+    ) -> external.ImportReport:
         """Bring a published table of offsets in as an external solution.
 
         Parameters
@@ -82,9 +82,9 @@ class DataMethods(RegistryBase):
         InvalidValueError
             If `source` is empty or `pmap` is no numbered context.
         """
-        from calreg import deliver
+        from calreg import external
 
-        return deliver.import_recipe(self._database, Path(path), pmap=pmap_of(pmap), source=source)
+        return external.import_recipe(self._database, Path(path), pmap=pmap_of(pmap), source=source)
 
     def refit(
         self, settings: FitSettings | None = None, *, progress: Progress = no_progress

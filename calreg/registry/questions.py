@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from calreg import patches
     from calreg.db.bulk import Columns
     from calreg.domain import Pmap
-    from calreg.history import CoefficientsRow, CompareRow, HistoryRow
+    from calreg.history import CoefficientsRow, HistoryRow
     from calreg.science.settings import FitSettings
 
 
 class QuestionMethods(RegistryBase):
-    """Detections, offsets, coefficients, history, comparison."""
+    """Detections, offsets, coefficients, history."""
 
     def detections(
         self, *, pmap: str | Pmap | None = None, band: str | None = None, array: str | None = None
@@ -165,21 +165,3 @@ class QuestionMethods(RegistryBase):
         )
         with self._database.read() as connection:
             return history.load_history(connection, wanted, self._instrument)
-
-    def compare(
-        self,
-        *,
-        pmap: str | Pmap | None = None,
-        band: str | None = None,
-        array_id: str | None = None,
-        source: str | None = None,
-    ) -> list[CompareRow]:
-        """Set external solutions beside our current sets, with the difference in sigma."""
-        from calreg import history
-        from calreg.db.queries.sets import SetFilter
-
-        wanted = SetFilter(
-            pmap=optional_pmap(pmap), band=self._band(band), array_id=self._array_id(array_id)
-        )
-        with self._database.read() as connection:
-            return history.compare_solutions(connection, wanted, source)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     Run = Callable[..., Result]
 
-HEAD = "0005"
+HEAD = "0006"
 
 
 def test_init_says_what_it_did(calreg: Run, empty_db_url: str) -> None:

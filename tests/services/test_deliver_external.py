@@ -171,6 +171,7 @@ def test_comparison_is_the_difference_in_sigma(jwidf_url: str, tmp_path: Path) -
         own = ours[row.band, row.array_id]
         assert (row.offset_ab_mag, row.set_id) == (own.offset_ab_mag, own.set_id)
         difference = own.offset_ab_mag - row.their_offset_ab_mag
+        assert row.their_offset_ab_err_mag is not None
         err = math.hypot(own.offset_ab_err_mag, row.their_offset_ab_err_mag)
         assert row.difference_mag == pytest.approx(difference, abs=1e-15)
         assert row.difference_err_mag == pytest.approx(err, rel=1e-12)

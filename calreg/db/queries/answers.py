@@ -1,8 +1,7 @@
-"""What the questions read besides coefficient sets: patches, zero points, external solutions."""
+"""What the questions read besides coefficient sets: patches, contexts, deliveries."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +9,11 @@ import sqlalchemy as sa
 
 from calreg.db.bulk import insert_rows
 from calreg.db.queries.catalogs import superseded_catalogs
-from calreg.db.queries.exposures import ensure_pmaps, require_field
+from calreg.db.queries.exposures import require_field
 from calreg.db.schema import (
     DeliveryRow,
     DeliverySetRow,
     ExposureRow,
-    ExternalSolutionRow,
     FieldRow,
     IngestRow,
     PairGroupRow,
@@ -26,8 +24,6 @@ from calreg.domain import Pmap
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
-
-    from calreg.domain import RecipeRow
 
 
 @dataclass(frozen=True)
@@ -171,101 +167,6 @@ def load_seen_pmaps(connection: sa.Connection, as_of_utc: datetime | None = None
     if as_of_utc is not None:
         statement = statement.where(IngestRow.started_utc <= as_of_utc)
     return {Pmap(number) for number in connection.scalars(statement)}
-
-
-@dataclass(frozen=True)
-class StoredSolution:
-    """An external solution for one key."""
-
-    source: str
-    pmap: Pmap
-    band: str
-    array_id: str
-    offset_ab_mag: float
-    offset_ab_err_mag: float
-    slope_mag_arcmin: float
-    slope_err_mag_arcmin: float
-    offset_a_mag: float
-    offset_b_mag: float
-    file_name: str
-    file_sha256: str
-
-
-def load_solutions(
-    connection: sa.Connection,
-    *,
-    pmap: Pmap | None = None,
-    band: str | None = None,
-    array_id: str | None = None,
-    source: str | None = None,
-    as_of_utc: datetime | None = None,
-) -> list[StoredSolution]:
-    """Return external solutions in the order of source, pmap, band and array id."""
-    row = ExternalSolutionRow
-    statement = (
-        sa.select(
-            row.source,
-            PmapRow.number,
-            row.band,
-            row.array_id,
-            row.offset_ab_mag,
-            row.offset_ab_err_mag,
-            row.slope_mag_arcmin,
-            row.slope_err_mag_arcmin,
-            row.offset_a_mag,
-            row.offset_b_mag,
-            row.file_name,
-            row.file_sha256,
-        )
-        .join(PmapRow, PmapRow.id == row.pmap_id)
-        .order_by(row.source, PmapRow.number, row.band, row.array_id)
-    )
-    if pmap is not None:
-        statement = statement.where(PmapRow.number == pmap.number)
-    if band is not None:
-        statement = statement.where(row.band == band)
-    if array_id is not None:
-        statement = statement.where(row.array_id == array_id)
-    if source is not None:
-        statement = statement.where(row.source == source)
-    if as_of_utc is not None:
-        statement = statement.join(IngestRow, IngestRow.id == row.ingest_id).where(
-            IngestRow.started_utc <= as_of_utc
-        )
-    rows: Sequence[Any] = connection.execute(statement).all()
-    values = [(found[0], Pmap(found[1]), *found[2:]) for found in rows]
-    return [StoredSolution(*value) for value in values]
-
-
-def insert_solutions(
-    connection: sa.Connection,
-    rows: Sequence[RecipeRow],
-    as_given: Sequence[dict[str, str | float]],
-    *,
-    pmap: Pmap,
-    source: str,
-    file_name: str,
-    file_sha256: str,
-    ingest_id: int,
-) -> None:
-    """Insert external solutions."""
-    pmap_id = ensure_pmaps(connection, [pmap])[pmap.number]
-    insert_rows(
-        connection,
-        ExternalSolutionRow.__table__,
-        [
-            {
-                **vars(row),
-                "ingest_id": ingest_id,
-                "source": source,
-                "pmap_id": pmap_id,
-                "as_given": json.dumps(given, sort_keys=True),
-                "file_name": file_name,
-                "file_sha256": file_sha256,
-            }
-            for row, given in zip(rows, as_given, strict=True)
-        ],
-    )
 
 
 def insert_delivery(

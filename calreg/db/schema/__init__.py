@@ -10,6 +10,7 @@ from calreg.db.schema.contexts import (
     PredictionResidualRow,
     ReferenceFileRow,
 )
+from calreg.db.schema.external import ExternalSolutionRow, ExternalValueRow
 from calreg.db.schema.files import ApplicationRow
 from calreg.db.schema.images import (
     CatalogRow,
@@ -35,7 +36,6 @@ from calreg.db.schema.sets import (
     CovarianceRow,
     DeliveryRow,
     DeliverySetRow,
-    ExternalSolutionRow,
     RefusalRow,
     SetInputRow,
 )
@@ -56,6 +56,7 @@ __all__ = [
     "EpochRow",
     "ExposureRow",
     "ExternalSolutionRow",
+    "ExternalValueRow",
     "FieldRow",
     "FitRunRow",
     "GridRow",

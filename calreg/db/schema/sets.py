@@ -163,37 +163,6 @@ class RefusalRow(Base):
     created_utc: Mapped[datetime] = mapped_column(comment="UTC")
 
 
-class ExternalSolutionRow(Base):
-    """An offset that others published, as given and in our sign."""
-
-    __tablename__ = "external_solutions"
-    __table_args__ = (
-        sa.UniqueConstraint(
-            "source", "pmap_id", "band", "array_id", name="uq_external_solutions_identity"
-        ),
-        not_empty("array_id"),
-        not_negative("offset_ab_err_mag"),
-        sha256("file_sha256"),
-        sa.Index("ix_external_solutions_key", "band", "array_id", "pmap_id"),
-    )
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    ingest_id: Mapped[int] = mapped_column(sa.ForeignKey("ingests.id"))
-    source: Mapped[str] = mapped_column(comment="citation given with --source")
-    pmap_id: Mapped[int] = mapped_column(sa.ForeignKey("pmaps.id"))
-    band: Mapped[str] = mapped_column()
-    array_id: Mapped[str] = mapped_column(comment="1 2 3 4 long")
-    offset_ab_mag: Mapped[float] = mapped_column(comment="m_A - m_B [mag]")
-    offset_ab_err_mag: Mapped[float] = mapped_column(comment="[mag]")
-    offset_a_mag: Mapped[float] = mapped_column(comment="share of module A [mag]")
-    offset_b_mag: Mapped[float] = mapped_column(comment="share of module B [mag]")
-    slope_mag_arcmin: Mapped[float] = mapped_column(comment="[mag / arcmin]")
-    slope_err_mag_arcmin: Mapped[float] = mapped_column(comment="[mag / arcmin]")
-    as_given: Mapped[str] = mapped_column(comment="the row of the file, JSON")
-    file_name: Mapped[str] = mapped_column()
-    file_sha256: Mapped[str] = mapped_column(comment="SHA-256 of the file")
-
-
 class DeliveryRow(Base):
     """A file that was exported."""
 
