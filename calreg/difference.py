@@ -225,6 +225,7 @@ def _make(
         after=smoothed.get("AFTER"),
         half=half,
         rows=[row for row in rows if not row.array_a],
+        sources=residuals,
     )
     plot_difference(figure, files[1])
     report.rows += rows

@@ -313,7 +313,10 @@ def _tell_refit(report: RefitReport, output_format: OutputFormat) -> None:
             f"dDec {row.dec_median_mas:+.1f} +- {row.dec_mad_mas:.1f} mas (median +- MAD, removed)"
         )
         if row.is_large:
-            log("warning: the images are more than 5 mas apart: align them before photometry")
+            log(
+                "warning: the images are more than 5 mas apart: measure again with calreg measure "
+                "--align shift (or linear)"
+            )
     if pairing.n_groups:
         log(
             f"matched {pairing.n_groups} new patches: {pairing.n_pairs} pairs, "

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calreg.report.style import DIVERGING, INK, fill_figure, new_figure
+from calreg.report.style import DIVERGING, GREY, INK, fill_figure, new_figure
 from calreg.units import ARCMIN_PER_DEG, ARCSEC_PER_DEG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
     from numpy.typing import NDArray
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from calreg.difference import ResidualRow
     from calreg.files.atomic import PendingFile
     from calreg.science.grids import Grid
+    from calreg.science.residuals import SourceResiduals
 
 _MAX_PIXELS = 1400
 """Longest side of a panel; larger images are averaged in blocks."""
@@ -29,6 +31,10 @@ _PANEL_INCH = 8.0
 _STRETCH_SIGMA = 4.0
 _SIGMA_PER_MAD = 1.4826
 _MIN_CLIP = 1e-12
+_MIN_RING_LIMIT = 0.05
+"""Smallest end of the colour scale of rings, as a fraction."""
+
+_RING_POINTS2 = 60.0
 _COMPASS_ARM = 0.42
 _HALF_STYLES = ("-", (0, (5, 2)), (0, (1, 1.5)), "-.")
 _ARCMIN_PER_ARCSEC = ARCMIN_PER_DEG / ARCSEC_PER_DEG
@@ -49,6 +55,8 @@ class DifferenceFigure:
         Which half a pixel is in, 0 for none.
     rows : sequence of ResidualRow
         One per half, in the order of their numbers.
+    sources : SourceResiduals
+        Bright sources, with their fractional residuals.
     """
 
     title: str
@@ -58,6 +66,7 @@ class DifferenceFigure:
     after: NDArray[np.float32] | None = field(repr=False)
     half: NDArray[np.uint8] = field(repr=False)
     rows: Sequence[ResidualRow] = field(repr=False)
+    sources: SourceResiduals = field(repr=False)
 
 
 def plot_difference(content: DifferenceFigure, pending: PendingFile) -> None:
@@ -85,12 +94,16 @@ def plot_difference(content: DifferenceFigure, pending: PendingFile) -> None:
     limit = _stretch(content.before)
     for axis, (name, plane) in zip(axes, planes, strict=True):
         image = _draw_plane(axis, plane, content.grid, limit)
+        rings = _ring_sources(axis, content, is_after=name == "after")
         _mark_halves(axis, content, is_after=name == "after")
         axis.set_title(f"{name} correction", fontsize=10, color=INK, loc="left")
     _draw_compass(axes[0], content.grid)
     bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.015, extend="both")
     bar.set_label(f"{content.title.rsplit(': ', 1)[-1]}, smoothed [{content.unit}]", fontsize=9)
-    bar.ax.tick_params(labelsize=8)
+    below = figure.colorbar(rings, ax=axes, location="bottom", shrink=0.6, aspect=45, extend="both")
+    below.set_label("rings: fractional residual of bright sources [%]", fontsize=9)
+    for one in (bar, below):
+        one.ax.tick_params(labelsize=8)
     figure.suptitle(content.title, fontsize=11, color=INK)
     fill_figure(figure, pending)
 
@@ -102,7 +115,7 @@ def _panels(content: DifferenceFigure, n_panels: int) -> tuple[Figure, list[Axes
     n_lines, n_columns = (n_panels, 1) if is_wide else (1, n_panels)
     side = _PANEL_INCH if is_wide else 0.75 * _PANEL_INCH
     width = side * n_columns + 1.4
-    height = (side * ny / nx + 0.3) * n_lines + 0.9
+    height = (side * ny / nx + 0.3) * n_lines + 1.5
     figure = new_figure(width, height)
     axes = figure.subplots(n_lines, n_columns, squeeze=False, sharex=True, sharey=True)
     for axis in axes[-1]:
@@ -154,6 +167,26 @@ def _binned(plane: NDArray[np.float32], step: int) -> NDArray[np.float64]:
     count = np.isfinite(blocks).sum(axis=(1, 3))
     total = np.nansum(blocks, axis=(1, 3))
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _ring_sources(axis: Axes, content: DifferenceFigure, *, is_after: bool) -> ScalarMappable:
+    """Draw rings around bright sources, coloured by what is left of them [%]."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    medians = [abs(row.before_median) for row in content.rows if row.before_median is not None]
+    limit = 100.0 * max(_MIN_RING_LIMIT, 1.25 * max(medians, default=0.0))
+    colours = ScalarMappable(Normalize(-limit, limit), DIVERGING)
+    sources, grid = content.sources, content.grid
+    fraction = sources.after if is_after and sources.after is not None else sources.before
+    x, y = (
+        (pixels - 0.5 * (n - 1)) * grid.scale_arcsec * _ARCMIN_PER_ARCSEC
+        for pixels, n in ((sources.x, grid.nx), (sources.y, grid.ny))
+    )
+    inner = colours.to_rgba(100.0 * fraction).tolist()
+    for edges, width in (([GREY] * x.size, 2.4), (inner, 1.6)):
+        axis.scatter(x, y, s=_RING_POINTS2, facecolors="none", edgecolors=edges, linewidths=width)
+    return colours
 
 
 def _mark_halves(axis: Axes, content: DifferenceFigure, *, is_after: bool) -> None:
