@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from calreg.catalogdoor import CatalogDoor
-from calreg.coverage import with_detector_positions
+from calreg.coverage import detector_positions
 from calreg.domain import ExposureKind, no_progress
 from calreg.errors import (
     CatalogColumnError,
@@ -142,6 +142,7 @@ class _Run:
                 version=versions.get(planned.path),
                 out=outs.get(planned.path),
             )
+        report.note_outside()
         return report
 
     # --- before pixels ------------------------------------------------------------------------
@@ -297,13 +298,14 @@ class _Run:
 
     def _catalogs(self, measured: MeasuredMosaic) -> list[Catalog]:
         """Return the catalogs of a mosaic, with detector positions where they are known."""
-        exposure = measured.planned.mosaic.exposure
-        return [
-            with_detector_positions(
-                catalog_of(measured, self.options, kind), exposure, self.instrument
-            )
-            for kind in KINDS
-        ]
+        sources = measured.sources
+        positions = detector_positions(
+            measured.planned.mosaic.exposure,
+            (sources.x_win, sources.y_win),
+            (sources.ra_win_deg, sources.dec_win_deg),
+            self.instrument,
+        )
+        return [catalog_of(measured, self.options, kind, positions) for kind in KINDS]
 
 
 def _require_distinct(mosaics: Sequence[Mosaic]) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from calreg.measurepatch import PatchImage, PatchJob
     from calreg.measureplan import PlannedMosaic
     from calreg.science.alignment import Alignment
+    from calreg.science.coverage import DetectorPositions
     from calreg.units import FloatArray
 
 KINDS = (FluxKind.ISO, FluxKind.AUTO, FluxKind.APER)
@@ -161,7 +162,12 @@ def software() -> str:
     return f"calreg {__version__}, sep {version('sep')}"
 
 
-def catalog_of(measured: MeasuredMosaic, options: MeasureOptions, kind: FluxKind) -> Catalog:
+def catalog_of(
+    measured: MeasuredMosaic,
+    options: MeasureOptions,
+    kind: FluxKind,
+    positions: DetectorPositions | None = None,
+) -> Catalog:
     """Return the catalog of one kind of flux.
 
     Parameters
@@ -169,6 +175,8 @@ def catalog_of(measured: MeasuredMosaic, options: MeasureOptions, kind: FluxKind
     measured : MeasuredMosaic
     options : MeasureOptions
     kind : FluxKind
+    positions : DetectorPositions or None
+        Where on the detector its sources were seen.
 
     Returns
     -------
@@ -198,6 +206,10 @@ def catalog_of(measured: MeasuredMosaic, options: MeasureOptions, kind: FluxKind
         n_negative_flux=int(np.count_nonzero(flux[good] <= 0.0)),
         r_half_arcsec=(sources.r_half_px * measured.scale_arcsec)[good],
         compactness=measured.compact.compactness[good],
+        x_det=None if positions is None else positions.x_det[good],
+        y_det=None if positions is None else positions.y_det[good],
+        v2_arcsec=None if positions is None else positions.v2_arcsec[good],
+        v3_arcsec=None if positions is None else positions.v3_arcsec[good],
     )
 
 
@@ -205,6 +217,7 @@ def _outcome_text(measured: MeasuredMosaic) -> dict[str, str]:
     """Return what was found on the way to the numbers."""
     found = {
         "noise_from": measured.noise_from,
+        "noise_correlation": f"{measured.planned.mosaic.image.noise_correlation:.6g}",
         "star_r_half_arcsec": f"{measured.compact.star_arcsec:.5g}",
         "star_n": str(measured.compact.n_stars),
     }
@@ -267,7 +280,11 @@ def assemble(
 
 
 def _placed(planned: PlannedMosaic, job: PatchJob, image: PatchImage) -> PatchSources:
-    """Return a part with positions in pixels of the mosaic's file, and fluxes in its unit."""
+    """Return a part with positions in the file's pixels, fluxes in its unit, and whole errors.
+
+    In a drizzled mosaic neighbours share noise: a sum is NOISCORR times less certain than its
+    pixels add up to.
+    """
     sources = image.sources
     if sources is None:
         msg = f"{planned.path}: nothing was measured inside {job.detection[0].name}"
@@ -279,9 +296,9 @@ def _placed(planned: PlannedMosaic, job: PatchJob, image: PatchImage) -> PatchSo
     x_win, y_win = _file_pixels(planned, *job.frame.sky_of(x, y))
     placed = replace(sources, x_win=x_win, y_win=y_win)
     pixar_sr = planned.stored.pixar_sr
-    if _has_pixels_of(planned, job) or pixar_sr is None:
-        return placed
-    return placed.scaled(job.frame.pixel_sr / pixar_sr)
+    is_resampled = not _has_pixels_of(planned, job) and pixar_sr is not None
+    factor = job.frame.pixel_sr / pixar_sr if is_resampled and pixar_sr else 1.0
+    return placed.scaled(factor, planned.mosaic.image.noise_correlation)
 
 
 def _has_pixels_of(planned: PlannedMosaic, job: PatchJob) -> bool:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from calreg.measurecatalog import MeasuredMosaic
     from calreg.measureplan import PlannedMosaic
 
-OUTSIDE_WORTH_SAYING_PERCENT = 1.0
-"""Of a mosaic that no detection image covers."""
+_OUTSIDE_PERCENT = 1.0
+"""Of a mosaic, from which on it is worth a word that no detection image covers it."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,14 @@ class MeasuredRow:
     align: str
     version: int | None
     out: str
+
+    @property
+    def detected_on(self) -> str:
+        """The detection image, or how many there are."""
+        names = self.detection.split()
+        if names == [self.file]:
+            return "itself"
+        return names[0] if len(names) == 1 else f"{len(names)} images"
 
 
 @dataclass
@@ -115,9 +123,15 @@ class MeasureReport:
             out="" if out is None else str(out),
         )
         self.rows.append(row)
-        outside = row.outside_percent
-        if outside is not None and outside > OUTSIDE_WORTH_SAYING_PERCENT:
-            self.warnings.append(
-                f"{row.file}: {outside:.1f} % of its pixels lie outside of its detection image "
-                f"({row.detection}), and sources there were not measured; --detect stack finds them"
-            )
+
+    def note_outside(self) -> None:
+        """Warn of what no detection image covers."""
+        found = [row for row in self.rows if (row.outside_percent or 0.0) > _OUTSIDE_PERCENT]
+        if not found:
+            return
+        worst = max(found, key=lambda row: row.outside_percent or 0.0)
+        self.warnings.append(
+            f"{len(found)} of {len(self.rows)} mosaics have pixels that no detection image covers, "
+            f"up to {worst.outside_percent:.1f} % ({worst.file}); sources there were not measured: "
+            "--detect stack finds them"
+        )

@@ -36,7 +36,8 @@ _COLUMNS = (
     Column("depth_mag", "depth [mag AB]", ".2f"),
     Column("median_snr", "median S/N", ".1f"),
     Column("version", "version", "d", is_optional=True),
-    Column("detection", "detected on"),
+    Column("detected_on", "detected on"),
+    Column("outside_percent", "outside [%]", ".1f"),
     Column("align", "aligned", is_optional=True),
     Column("out", "written", is_optional=True),
 )

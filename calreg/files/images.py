@@ -73,6 +73,12 @@ class ImageFile:
     bunit: str
 
     @property
+    def noise_correlation(self) -> float:
+        """The card NOISCORR of calreg's mosaics: noise of large sums over that from ERR; else 1."""
+        value = self.headers.primary.get("NOISCORR")
+        return float(value) if isinstance(value, int | float) and value > 0.0 else 1.0
+
+    @property
     def grid(self) -> Grid | None:
         """The pixels as a `Grid`, None where they are not square TAN ones without distortion."""
         try:

@@ -127,16 +127,18 @@ class PatchSources:
             **{column.name: getattr(self, column.name)[rows] for column in fields(self)}
         )
 
-    def scaled(self, factor: float) -> Self:
-        """Return the sources with fluxes and errors multiplied by a factor."""
+    def scaled(self, factor: float, noise_factor: float) -> Self:
+        """Return the sources with fluxes and errors times one factor, errors times another too."""
+        err_factor = factor * noise_factor
         return replace(
             self,
             flux_iso=self.flux_iso * factor,
-            flux_err_iso=self.flux_err_iso * factor,
+            flux_err_iso=self.flux_err_iso * err_factor,
             flux_auto=self.flux_auto * factor,
-            flux_err_auto=self.flux_err_auto * factor,
+            flux_err_auto=self.flux_err_auto * err_factor,
             flux_aper=self.flux_aper * factor,
-            flux_err_aper=self.flux_err_aper * factor,
+            flux_err_aper=self.flux_err_aper * err_factor,
+            snr=self.snr / noise_factor,
         )
 
     @property

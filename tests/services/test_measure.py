@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.table import Table
 
 from calreg import Registry
 from calreg.domain import FluxKind
@@ -14,7 +15,7 @@ from calreg.errors import ConflictError, OutputError
 from calreg.ingest import IngestOptions
 from calreg.science.detectionsettings import DetectionSettings
 from measuring import catalog_rows, detections, matched, measure, row_counts
-from skymosaics import OFFSETS_MAG, write_field
+from skymosaics import OFFSETS_MAG, draw_mosaic, write_field, write_mosaic
 
 OTHER = DetectionSettings(threshold_sigma=2.5)
 
@@ -116,6 +117,25 @@ def test_processes_do_not_change_the_numbers(
             two, one = (detections(url, path, kind) for url in (db_url, other))
             for name, values in two.items():
                 np.testing.assert_array_equal(values, one[name], err_msg=name)
+
+
+def test_errors_know_that_drizzled_pixels_share_noise(
+    db_url: str, field_paths: list[Path], tmp_path: Path
+) -> None:
+    plain = measure(db_url, field_paths[:1], stores=False, out=tmp_path / "plain.ecsv")
+    mosaic = write_mosaic(tmp_path, draw_mosaic(0, "nrcalong"), primary={"NOISCORR": 1.5})
+    measured = measure(db_url, [mosaic], out=tmp_path / "drizzled.ecsv")
+    ours, single = (Table.read(tmp_path / f"{name}.ecsv") for name in ("drizzled", "plain"))
+    for kind in ("ISO", "AUTO", "APER"):
+        np.testing.assert_array_equal(ours[f"FLUX_{kind}"], single[f"FLUX_{kind}"])
+        np.testing.assert_allclose(
+            ours[f"FLUXERR_{kind}"], 1.5 * single[f"FLUXERR_{kind}"], rtol=1e-12
+        )
+    np.testing.assert_allclose(ours["SNR_ISO"], single["SNR_ISO"] / 1.5, rtol=1e-12)
+    shallower = (plain.rows[0].depth_mag or 0.0) - (measured.rows[0].depth_mag or 0.0)
+    assert shallower == pytest.approx(2.5 * np.log10(1.5), abs=1e-9)
+    (row, *_) = catalog_rows(db_url)
+    assert json.loads(str(row.settings))["noise_correlation"] == "1.5"
 
 
 # --- once only -----------------------------------------------------------------------------------

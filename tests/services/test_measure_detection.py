@@ -86,7 +86,8 @@ def test_sky_that_the_first_epoch_did_not_see_is_said(url: str, field_paths: lis
     assert report.rows[0].outside_percent == pytest.approx(0.0, abs=1e-9)
     assert report.rows[1].outside_percent == pytest.approx(outside, abs=1e-6)
     (warning,) = report.warnings
-    assert f"{outside:.1f} % of its pixels lie outside" in warning
+    assert "1 of 2 mosaics have pixels that no detection image covers" in warning
+    assert f"up to {outside:.1f} % ({field_paths[2].name})" in warning
     assert "--detect stack" in warning
 
 
