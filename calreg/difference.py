@@ -383,8 +383,8 @@ def _content(
     planes["HALF"] = half
     cards: list[tuple[str, Value, str]] = [
         ("ORIGIN", f"calreg {__version__}", "program"),
-        ("CALREGFD", plan.field, "field"),
-        ("CALREGBD", plan.band, "band"),
+        ("FIELD", plan.field, "field"),
+        ("BAND", plan.band, "band"),
         ("CRDS_CTX", plan.pmap.name, "CRDS context of the mosaics"),
         ("EPOCH_A", plan.epochs[0].name, "first epoch"),
         ("EPOCH_B", plan.epochs[1].name, "second epoch"),

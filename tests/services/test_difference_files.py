@@ -72,7 +72,8 @@ def test_fits_file_holds_planes_inputs_and_direction(
         "RESIDUALS",
     ]
     expected = {
-        "CALREGBD": "F444W",
+        "FIELD": "JWIDF",
+        "BAND": "F444W",
         "CRDS_CTX": "jwst_1130.pmap",
         "EPOCH_A": E1,
         "EPOCH_B": E2,
