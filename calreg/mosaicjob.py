@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import warnings
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +12,7 @@ import numpy as np
 
 from calreg import __version__
 from calreg.domain import Progress, no_progress
-from calreg.errors import CalregError, InvalidValueError, MissingExtraError, WorkerError
+from calreg.errors import CalregError, InvalidValueError, MissingExtraError
 from calreg.files.calimage import CalWorld, read_cal_image, read_cal_world
 from calreg.files.imagekey import FULL_SUBARRAY
 from calreg.files.mosaiccards import summary_cards
@@ -25,6 +22,7 @@ from calreg.science.cleaning import CleaningSettings, clean_exposure
 from calreg.science.drizzling import DrizzledMosaic, DrizzleMember, drizzle_group
 from calreg.science.pixelmaps import outline
 from calreg.units import ARCMIN_PER_DEG, ARCSEC_PER_DEG
+from calreg.workers import run_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -126,37 +124,13 @@ def make_mosaics(
         If a process was ended from outside.
     """
     n_all = sum(len(job.members) for job in jobs)
-    n_done = 0
-
-    def advance(n_more: int = 1) -> None:
-        nonlocal n_done
-        n_done += n_more
-        progress("drizzling exposures", n_done, n_all)
-
     progress("drizzling exposures", 0, n_all)
-    if min(n_jobs, len(jobs)) <= 1:
-        return [make_mosaic(job, advance) for job in jobs]
-    # Forked processes would share the database's connections, and the threads of BLAS.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(n_jobs, len(jobs)), mp_context=context) as pool:
-        outcomes: dict[int, JobOutcome] = {}
-        try:
-            futures = {pool.submit(make_mosaic, job): n for n, job in enumerate(jobs)}
-            for future in as_completed(futures):
-                outcomes[futures[future]] = future.result()
-                advance(len(jobs[futures[future]].members))
-        except BrokenProcessPool as error:
-            msg = (
-                "a process that made mosaics was ended from outside, probably for want of memory: "
-                "run it again with --jobs 1"
-            )
-            raise WorkerError(msg) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-    return [outcomes[n] for n in range(len(jobs))]
+    return run_all(
+        make_mosaic, jobs, n_jobs, lambda n_done: progress("drizzling exposures", n_done, n_all)
+    )
 
 
-def make_mosaic(job: MosaicJob, advance: Callable[[], None] = lambda: None) -> JobOutcome:
+def make_mosaic(job: MosaicJob, advance: Callable[[], None]) -> JobOutcome:
     """Read, clean and drizzle the exposures of one mosaic, and write it under its hidden name.
 
     Parameters

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import signal
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +16,6 @@ from calreg.errors import (
     MissingExtraError,
     OutputError,
     RefusedFilesError,
-    WorkerError,
 )
 from calreg.files.atomic import NamedFiles
 from calreg.files.fitscards import header_block
@@ -296,23 +293,6 @@ def test_another_call_lays_the_grid_out_meanwhile(
         registry.mosaic(later, options)
         assert registry.check() == []
     assert len(files_in(tmp_path / "out")) == 2
-
-
-def test_a_worker_that_is_killed(
-    db_url: str, epoch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Pool(ProcessPoolExecutor):
-        def submit(self, *_: Any, **__: Any) -> Any:
-            return super().submit(signal.raise_signal, signal.SIGKILL)
-
-    monkeypatch.setattr("calreg.mosaicjob.ProcessPoolExecutor", Pool)
-    write_exposure(epoch, 0, array="nrcblong")
-    before = contents(db_url)
-    options = MosaicOptions(out=tmp_path / "out", n_jobs=2)
-    with Registry(db_url) as registry, pytest.raises(WorkerError, match="run it again with --jo"):
-        registry.mosaic([epoch], options)
-    assert contents(db_url) == before
-    assert files_in(tmp_path / "out") == []
 
 
 @pytest.mark.parametrize("module", ["drizzle.resample", "photutils.background"])
