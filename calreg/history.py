@@ -1,25 +1,16 @@
-"""Answers: coefficients, and their history across contexts."""
+"""Answers: coefficients as the users see them."""
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
-from calreg.db.queries.zeropoints import StoredZeroPoint, load_zero_points
-from calreg.domain import SetStatus
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from calreg.db.engine import Connection
-    from calreg.domain import Pmap
-    from calreg.instruments import Instrument
-
-
-# --- coefficients -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -171,151 +162,3 @@ def _standing(stored: StoredSet) -> dict[str, object]:
 def load_coefficients(connection: Connection, wanted: SetFilter) -> list[CoefficientsRow]:
     """Return the sets that are asked for."""
     return [coefficients_row(stored) for stored in load_sets(connection, wanted)]
-
-
-# --- history ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class HistoryRow:
-    """One context in the history of a band and array id.
-
-    What was measured is None where nothing was measured under this context.
-
-    Attributes
-    ----------
-    pmap, band, array_id : str
-    photmjsr_a, photmjsr_b : float or None
-        PHOTMJSR of the two arrays [MJy/sr per DN/s]; None where unknown or where sources disagree.
-    offset_ab_mag, offset_ab_err_mag : float or None
-        Measured m_A - m_B at d = 0 [mag].
-    slope_mag_arcmin, slope_err_mag_arcmin : float or None
-    change_mag, change_err_mag, change_sigma : float or None
-        Measured offset minus that of the previous measured context, its error with both errors
-        taken as independent, and their ratio. The same exposures reduced twice share their noise,
-        so the ratio is a lower limit to the significance.
-    n_pairs, version : int or None
-    set_id, field, image_kind, flux_kind : str or None
-    note : str
-        Values of PHOTMJSR that disagree.
-    """
-
-    pmap: str
-    band: str
-    array_id: str
-    photmjsr_a: float | None
-    photmjsr_b: float | None
-    offset_ab_mag: float | None = None
-    offset_ab_err_mag: float | None = None
-    slope_mag_arcmin: float | None = None
-    slope_err_mag_arcmin: float | None = None
-    change_mag: float | None = None
-    change_err_mag: float | None = None
-    change_sigma: float | None = None
-    n_pairs: int | None = None
-    version: int | None = None
-    set_id: str | None = None
-    field: str | None = None
-    image_kind: str | None = None
-    flux_kind: str | None = None
-    note: str = ""
-
-
-def load_history(
-    connection: Connection, wanted: SetFilter, instrument: Instrument
-) -> list[HistoryRow]:
-    """Return one row per context in integer order, for every series of sets that there is."""
-    band, array_id = wanted.band or "", wanted.array_id or ""
-    arrays = {a.module: a.name for a in instrument.arrays.values() if a.array_id == array_id}
-    zero_points = [
-        point
-        for point in load_zero_points(connection, band, list(arrays.values()), wanted.as_of_utc)
-        if _is_within(point.pmap, wanted)
-    ]
-    series: dict[tuple[str, str, str, str], dict[Pmap, StoredSet]] = defaultdict(dict)
-    # A candidate was measured too: it is shown where no other version is current.
-    for stored in load_sets(connection, replace(wanted, with_candidates=True)):
-        key = (stored.field, stored.image_kind, stored.flux_kind, stored.aperture)
-        if stored.pmap not in series[key] or stored.status == SetStatus.CURRENT:
-            series[key][stored.pmap] = stored
-    known = {point.pmap for point in zero_points}
-    rows = []
-    for sets in series.values() or [{}]:
-        previous: StoredSet | None = None
-        for pmap in sorted(known | set(sets)):
-            photmjsr_a, note_a = _photmjsr(zero_points, pmap, arrays["A"])
-            photmjsr_b, note_b = _photmjsr(zero_points, pmap, arrays["B"])
-            row = HistoryRow(
-                pmap=pmap.name,
-                band=band,
-                array_id=array_id,
-                photmjsr_a=photmjsr_a,
-                photmjsr_b=photmjsr_b,
-                note="; ".join(note for note in (note_a, note_b) if note),
-            )
-            if pmap in sets:
-                row = _with_measurement(row, sets[pmap], previous)
-                previous = sets[pmap]
-            rows.append(row)
-    return rows
-
-
-def _with_measurement(row: HistoryRow, stored: StoredSet, previous: StoredSet | None) -> HistoryRow:
-    """Add what was measured under a row's context, and the change since the previous one."""
-    row = replace(
-        row,
-        offset_ab_mag=stored.value("offset_ab"),
-        offset_ab_err_mag=stored.err("offset_ab"),
-        slope_mag_arcmin=stored.value("slope"),
-        slope_err_mag_arcmin=stored.err("slope"),
-        n_pairs=stored.n_pairs,
-        version=stored.version,
-        set_id=stored.set_id,
-        field=stored.field,
-        image_kind=stored.image_kind,
-        flux_kind=stored.flux_kind,
-    )
-    if previous is None:
-        return row
-    change_mag, change_err_mag, change_sigma = _difference(
-        (stored.value("offset_ab"), stored.err("offset_ab")),
-        (previous.value("offset_ab"), previous.err("offset_ab")),
-    )
-    return replace(
-        row, change_mag=change_mag, change_err_mag=change_err_mag, change_sigma=change_sigma
-    )
-
-
-def _is_within(pmap: Pmap, wanted: SetFilter) -> bool:
-    """Tell whether a context lies in the range that is asked for."""
-    is_late_enough = wanted.pmap_from is None or wanted.pmap_from <= pmap
-    is_early_enough = wanted.pmap_to is None or pmap <= wanted.pmap_to
-    return is_late_enough and is_early_enough
-
-
-_PHOTMJSR_PRECISION = 1e-6
-"""Relative; photom tables are of single precision, headers print more or fewer digits of it."""
-
-
-def _photmjsr(
-    zero_points: list[StoredZeroPoint], pmap: Pmap, array: str
-) -> tuple[float | None, str]:
-    """Return the PHOTMJSR of full frames, or None with a note where values disagree."""
-    values = sorted(
-        {
-            point.photmjsr
-            for point in zero_points
-            if point.pmap == pmap and point.array == array and point.subarray == "FULL"
-        }
-    )
-    if values and values[-1] - values[0] > _PHOTMJSR_PRECISION * values[-1]:
-        return None, f"{array}: PHOTMJSR disagree: {', '.join(f'{value:.7g}' for value in values)}"
-    return (values[0] if values else None), ""
-
-
-def _difference(
-    ours: tuple[float, float], theirs: tuple[float, float]
-) -> tuple[float, float, float | None]:
-    """Return difference, error and significance (None without any error)."""
-    err = math.hypot(ours[1], theirs[1])
-    return ours[0] - theirs[0], err, (ours[0] - theirs[0]) / err if err > 0.0 else None

@@ -36,6 +36,7 @@ from calreg.pairing import (
     match_new_catalogs,
     plan_matching,
 )
+from calreg.residuals import ResidualRow, store_residuals
 from calreg.science.geometry import field_axis, parse_s_region
 from calreg.science.model import MODEL_VERSION, fit_pair_model
 from calreg.science.settings import FitSettings
@@ -96,6 +97,8 @@ class RefitReport:
     fitted, unchanged, refused, waiting : list of KeyOutcome
         Fitted anew; left alone because nothing changed; impossible, with the reason; not yet
         possible because there is no pair of epochs with opposite rolls.
+    residuals : list of ResidualRow
+        New sets beside what was predicted for them from other contexts.
     """
 
     pairing: PairingReport
@@ -103,6 +106,7 @@ class RefitReport:
     unchanged: list[KeyOutcome] = field(default_factory=list)
     refused: list[KeyOutcome] = field(default_factory=list)
     waiting: list[KeyOutcome] = field(default_factory=list)
+    residuals: list[ResidualRow] = field(default_factory=list)
 
 
 def refit(
@@ -216,7 +220,14 @@ class _Run:
                 self._fit(inputs, latest, pairs, report)
                 n_done += 1
         self.progress("fitting", len(stale), len(stale))
+        self._test_predictions(report)
         return report
+
+    def _test_predictions(self, report: RefitReport) -> None:
+        """Hold the new sets against what other contexts predict."""
+        set_ids = {outcome.set_id for outcome in report.fitted if outcome.set_id is not None}
+        bands = sorted({outcome.band for outcome in report.fitted})
+        report.residuals.extend(store_residuals(self.connection, set_ids, bands, self.instrument))
 
     def _sort_out(
         self,

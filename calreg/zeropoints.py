@@ -171,9 +171,20 @@ class ZeroPoints:
         return {pmap for pmap, _ in self._points}
 
     def keys(self, *pmaps: Pmap) -> set[ZeroPointKey]:
-        """Return the keys that values were recorded of under some contexts, or their equals."""
+        """Return the keys that values were recorded of under some contexts, or their equals.
+
+        Parameters
+        ----------
+        *pmaps : Pmap
+
+        Returns
+        -------
+        set of ZeroPointKey
+            A value that holds for every subarray counts as one of full frames.
+        """
         wanted = {other for pmap in pmaps for other in (pmap, *self._equal.get(pmap, ()))}
-        return {key for pmap, key in self._points if pmap in wanted}
+        keys = {key for pmap, key in self._points if pmap in wanted}
+        return {key._replace(subarray=key.subarray or FULL) for key in keys}
 
     def find(self, pmap: Pmap, key: ZeroPointKey) -> KnownZeroPoint:
         """Return what is known of PHOTMJSR under a context."""
@@ -183,13 +194,19 @@ class ZeroPoints:
 
     def photom_file(self, pmap: Pmap, key: ZeroPointKey) -> KnownReference:
         """Return the photom file of a context, or of one that was declared equal."""
-        for other in (pmap, *self._equal.get(pmap, ())):
+        return self._photom_file(pmap, key)[0]
+
+    def _photom_file(self, pmap: Pmap, key: ZeroPointKey) -> tuple[KnownReference, str]:
+        """Return the photom file of a context, and how another's comes to count."""
+        found = []
+        for other, equality in {pmap: "", **self._equal.get(pmap, {})}.items():
             known = self.references.find(
                 other, key.array, ReferenceKind.PHOTOM, key.filter, key.pupil
             )
             if known.status is not Status.UNKNOWN:
-                return known
-        return known
+                return known, equality
+            found.append(known)
+        return found[0], ""
 
     def change(
         self, pmap_1: Pmap, pmap_2: Pmap, key: ZeroPointKey, key_2: ZeroPointKey | None = None
@@ -214,9 +231,9 @@ class ZeroPoints:
             return ArrayChange(Status.OK, NO_CHANGE, first, second)
         via = tuple(dict.fromkeys(known.via for known in (first, second) if known.via))
         if Status.CONFLICT not in (first.status, second.status):
-            same = self._sameness(pmap_1, pmap_2, key) if key == key_2 else ""
+            same = self._sameness(pmap_1, pmap_2, key) if key == key_2 else ()
             if same:
-                return ArrayChange(Status.OK, NO_CHANGE, first, second, via=(same,))
+                return ArrayChange(Status.OK, NO_CHANGE, first, second, via=same)
             if first.photmjsr is not None and second.photmjsr is not None:
                 change = magnitude_change(first.photmjsr, second.photmjsr)
                 return ArrayChange(Status.OK, change, first, second, via=via)
@@ -224,17 +241,16 @@ class ZeroPoints:
         status = worst_status((first.status, second.status))
         return ArrayChange(status, None, first, second, reason="; ".join(reasons), via=via)
 
-    def _sameness(self, pmap_1: Pmap, pmap_2: Pmap, key: ZeroPointKey) -> str:
+    def _sameness(self, pmap_1: Pmap, pmap_2: Pmap, key: ZeroPointKey) -> tuple[str, ...]:
         """Say why PHOTMJSR must be the same under two contexts; empty if nothing says so."""
         equality = self._equal.get(pmap_1, {}).get(pmap_2)
         if equality is not None:
-            return equality
-        files = [self.photom_file(pmap, key) for pmap in (pmap_1, pmap_2)]
-        if all(known.status is Status.OK for known in files):
-            first, second = (known.file_name for known in files)
-            if first == second:
-                return f"{key.array}: {first} under both contexts"
-        return ""
+            return (equality,)
+        (first, via_1), (second, via_2) = (self._photom_file(p, key) for p in (pmap_1, pmap_2))
+        if Status.OK is first.status is second.status and first.file_name == second.file_name:
+            text = f"{key.array}: {first.file_name} under both contexts"
+            return (text, *dict.fromkeys(via for via in (via_1, via_2) if via))
+        return ()
 
     def _candidates(self, pmap: Pmap, key: ZeroPointKey) -> list[_Candidate]:
         """Return every stored value that must be that of a context."""
@@ -244,11 +260,12 @@ class ZeroPoints:
             found += [
                 _Candidate(p, equality) for k in keys for p in self._points.get((other, k), ())
             ]
-        file = self.photom_file(pmap, key)
+        file, equality = self._photom_file(pmap, key)
         if file.status is Status.OK:
             known = {id(candidate.point) for candidate in found}
+            via = f"; {equality}" if equality else ""
             found += [
-                _Candidate(p, f"{file.file_name} as under {p.pmap}")
+                _Candidate(p, f"{file.file_name} as under {p.pmap}{via}")
                 for k in keys
                 for p in self._by_file.get((file.file_name, k), ())
                 if id(p) not in known

@@ -27,6 +27,7 @@ from calreg.commands.output import Column, plain, print_json, print_rows
 if TYPE_CHECKING:
     from calreg.ingest import FileOutcome, IngestOptions, IngestReport
     from calreg.refit import KeyOutcome, RefitReport
+    from calreg.residuals import ResidualRow
 
 _MANY = 8
 
@@ -346,10 +347,26 @@ def _tell_refit(report: RefitReport, output_format: OutputFormat) -> None:
         log(f"waiting: {_key_text(outcome)}: {outcome.reason}")
     if report.unchanged:
         log(f"left alone: {len(report.unchanged)} keys, {report.unchanged[0].reason}")
+    for residual in report.residuals:
+        _tell_residual(residual)
     log(
         f"fitted {len(report.fitted)}, left alone {len(report.unchanged)}, "
         f"not fitted {len(report.refused)}, waiting {len(report.waiting)}"
     )
+
+
+def _tell_residual(row: ResidualRow) -> None:
+    """Say whether a new set agrees with what another context predicts."""
+    log(
+        f"predicted: {row.field} {row.pmap} {row.band} array {row.array_id} from {row.from_pmap}: "
+        f"{row.predicted_offset_ab_mag:+.5f}, measured {row.offset_ab_mag:+.5f} mag "
+        f"({row.residual_sigma:+.1f} sigma)"
+    )
+    if row.is_significant:
+        log(
+            "warning: something other than photom changed between these contexts: "
+            f"{'; '.join(row.candidates)}"
+        )
 
 
 def _key_text(outcome: KeyOutcome) -> str:

@@ -10,12 +10,14 @@ import typer
 
 from calreg import __version__
 from calreg.commands import (
+    contexts,
     data,
     database,
     demo,
     exports,
     external,
     files,
+    history,
     measure,
     mosaics,
     pixels,
@@ -39,14 +41,17 @@ app = typer.Typer(
 app.add_typer(database.app, name="db")
 references.register(exports.app)
 app.add_typer(exports.app, name="export")
+app.add_typer(contexts.app, name="pmap")
 data.register(app)
 questions.register(app)
+history.register(app)
 files.register(app)
 mosaics.register(app)
 measure.register(app)
 pixels.register(app)
 validity.register(app)
 external.register(app)
+contexts.register(app)
 demo.register(app)
 
 

@@ -71,6 +71,24 @@ def print_rows(
         sys.stderr.write(f"{empty}\n")
 
 
+class Notes:
+    """Long texts of a table's rows: numbered in the table, in full below it, each once."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def mark(self, *texts: str) -> str:
+        """Return the numbers of some texts, ``1, 3``; empty texts have none."""
+        given = dict.fromkeys(text for text in texts if text)
+        numbers = [self._numbers.setdefault(text, len(self._numbers) + 1) for text in given]
+        return ", ".join(str(number) for number in numbers)
+
+    def print(self) -> None:
+        """Print the texts on stderr: the table alone is data."""
+        for text, number in self._numbers.items():
+            sys.stderr.write(f"[{number}] {text}\n")
+
+
 def print_json(value: object) -> None:
     """Print a value as JSON; NaN and infinity become null."""
     sys.stdout.write(json.dumps(value, indent=1, allow_nan=False) + "\n")
@@ -152,6 +170,8 @@ def _cell(value: object, column: Column) -> str:
     """Format one cell; a missing or fixed value is a dash."""
     if value is None or value == "" or (column.is_fixed_at_zero and value == 0.0):
         return _MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(sep=" ", timespec="seconds").replace("+00:00", "Z")
     is_number = column.form and isinstance(value, int | float)

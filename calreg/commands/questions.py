@@ -1,4 +1,4 @@
-"""The questions: offsets, coefficients, history."""
+"""The questions: offsets and coefficients."""
 
 from __future__ import annotations
 
@@ -17,9 +17,6 @@ from calreg.commands.common import (
     MaxSepOption,
     PmapOption,
     SnrOption,
-    check_array,
-    check_band,
-    check_pmap,
     open_registry,
     options_of,
     parse_time,
@@ -32,7 +29,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(offsets)
     app.command()(coefficients)
-    app.command()(history)
 
 
 _OFFSET_COLUMNS = [
@@ -162,79 +158,6 @@ def coefficients(
         options.output_format,
         empty="no coefficient set answers to that: calreg coefficients --all-versions lists all, "
         "withdrawn ones too; calreg refit makes them",
-    )
-    if not rows:
-        raise typer.Exit(1)
-
-
-_HISTORY_COLUMNS = [
-    Column("pmap", "pmap"),
-    Column("flux_kind", "flux", is_distinguishing=True),
-    Column("offset_ab_mag", "offset A-B [mag]", "+.5f"),
-    Column("offset_ab_err_mag", "error", ".5f"),
-    Column("slope_mag_arcmin", "slope [mag/arcmin]", "+.5f", is_fixed_at_zero=True),
-    Column("slope_err_mag_arcmin", "error", ".5f", is_fixed_at_zero=True),
-    Column("photmjsr_a", "PHOTMJSR A", ".5f"),
-    Column("photmjsr_b", "PHOTMJSR B", ".5f"),
-    Column("change_mag", "change [mag]", "+.5f"),
-    Column("change_err_mag", "error", ".5f"),
-    Column("change_sigma", "sigma", "+.1f"),
-    Column("field", "field"),
-    Column("note", "note", is_optional=True),
-]
-
-
-def history(
-    context: typer.Context,
-    *,
-    band: Annotated[
-        str,
-        typer.Option("--band", metavar="BAND", help="Band, such as F356W.", callback=check_band),
-    ],
-    array: Annotated[
-        str,
-        typer.Option(
-            "--array",
-            metavar="ID",
-            help="Array id, shared by A and B: 1, 2, 3, 4 or long.",
-            callback=check_array,
-        ),
-    ],
-    pmap_from: Annotated[
-        str | None,
-        typer.Option(
-            "--from", metavar="PMAP", help="First context, such as 1039.", callback=check_pmap
-        ),
-    ] = None,
-    pmap_to: Annotated[
-        str | None,
-        typer.Option(
-            "--to", metavar="PMAP", help="Last context, itself included.", callback=check_pmap
-        ),
-    ] = None,
-    field: FieldOption = None,
-    as_of: AsOfOption = None,
-    db: Db = None,
-    output_format: Format = None,
-) -> None:
-    """Show how an offset moved across contexts.
-
-    PHOTMJSR of both arrays stands beside it, where it is known.
-
-    Example: calreg history --band F356W --array long
-    """
-    options = options_of(context, db, output_format)
-    as_of_utc = parse_time(as_of)
-    with open_registry(options, read_only=True) as registry:
-        rows = registry.history(
-            band, array, pmap_from=pmap_from, pmap_to=pmap_to, field=field, as_of_utc=as_of_utc
-        )
-    print_rows(
-        rows,
-        _HISTORY_COLUMNS,
-        options.output_format,
-        title=f"{band.upper()} array {array.lower()}",
-        empty=f"nothing is known of {band.upper()} array {array.lower()}",
     )
     if not rows:
         raise typer.Exit(1)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from calreg.db.engine import default_url, init_database, open_database, upgrade_database
 from calreg.instruments import load_instrument
+from calreg.registry.contexts import ContextMethods
 from calreg.registry.data import DataMethods
 from calreg.registry.exports import ExportMethods
 from calreg.registry.external import ExternalMethods
@@ -35,6 +36,7 @@ class Registry(
     ReferenceMethods,
     ValidityMethods,
     ExternalMethods,
+    ContextMethods,
 ):
     """An open registry of photometric offsets between detectors.
 

@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from calreg import patches
+    from calreg.contexthistory import HistoryRow
     from calreg.db.bulk import Columns
     from calreg.domain import Pmap
-    from calreg.history import CoefficientsRow, HistoryRow
+    from calreg.history import CoefficientsRow
     from calreg.science.settings import FitSettings
 
 
@@ -145,14 +146,15 @@ class QuestionMethods(RegistryBase):
         Returns
         -------
         list of HistoryRow
-            One row per context; contexts with PHOTMJSR only have None for what was not measured.
+            One row per context that anything is known of: what was measured, what other contexts
+            predict, PHOTMJSR, reference files and external solutions; None where there is nothing.
 
         Raises
         ------
         InvalidValueError, UnknownKeyError
             If a key cannot be one.
         """
-        from calreg import history
+        from calreg.contexthistory import load_history
         from calreg.db.queries.sets import SetFilter
 
         wanted = SetFilter(
@@ -164,4 +166,4 @@ class QuestionMethods(RegistryBase):
             as_of_utc=as_of_utc,
         )
         with self._database.read() as connection:
-            return history.load_history(connection, wanted, self._instrument)
+            return load_history(connection, wanted, self._instrument)

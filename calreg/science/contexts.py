@@ -18,8 +18,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from calreg.errors import InvalidValueError
-from calreg.units import MAG_PER_RELATIVE_FLUX
+from calreg.units import MAG_PER_RELATIVE_FLUX, flux_factor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +31,9 @@ SINGLE_PRECISION = 2.0**-24
 
 SIGNIFICANT_SIGMA = 3.0
 """A measured offset that is further than this from the prediction disagrees with it."""
+
+_MIN_CORRELATED = 3
+"""Keys; two points always lie on a line."""
 
 _SMALL = 1e-4
 """Numbers below are written with an exponent."""
@@ -209,3 +214,80 @@ def carried_offset(offset_ab: DeltaMag, change_a: DeltaMag, change_b: DeltaMag) 
 def is_beyond(difference_mag: float, err_mag: float) -> bool:
     """Tell whether a measured offset disagrees with the predicted one."""
     return abs(difference_mag) > SIGNIFICANT_SIGMA * err_mag
+
+
+def flux_error_percent(change_ab: float) -> float:
+    """Return what the correction of the first context does wrong under the second [%].
+
+    Parameters
+    ----------
+    change_ab : float
+        Change of m_A - m_B from the first context to the second [mag].
+
+    Returns
+    -------
+    float
+        Flux of module A over what it should be, less one. What was too faint by an offset that
+        has since shrunk is made too bright.
+    """
+    return 100.0 * (flux_factor(-change_ab) - 1.0)
+
+
+@dataclass(frozen=True)
+class Absorption:
+    """How far a change of context has taken measured offsets up.
+
+    Attributes
+    ----------
+    n_keys : int
+    correlation : float or None
+        Of change and offset; -1 where every offset was taken up by the same share. None for fewer
+        than three keys, or without scatter.
+    scatter_before_mag, scatter_after_mag : float
+        Standard deviation about the mean [mag], of the offsets and of what remains.
+    rms_before_mag, rms_after_mag : float
+        About zero [mag].
+    """
+
+    n_keys: int
+    correlation: float | None
+    scatter_before_mag: float
+    scatter_after_mag: float
+    rms_before_mag: float
+    rms_after_mag: float
+
+
+def absorption(offset_ab_mag: Sequence[float], change_ab_mag: Sequence[float]) -> Absorption:
+    """Compare offsets with their change from one context to another.
+
+    Parameters
+    ----------
+    offset_ab_mag, change_ab_mag : sequence of float, shape (n_keys,)
+        Measured under the first context, and second minus first [mag].
+
+    Returns
+    -------
+    Absorption
+
+    Raises
+    ------
+    InvalidValueError
+        Without any key.
+    """
+    before = np.array(offset_ab_mag, dtype=np.float64)
+    change = np.array(change_ab_mag, dtype=np.float64)
+    if before.size == 0 or before.shape != change.shape:
+        msg = f"{before.size} offsets and {change.size} changes; expected as many, one at least"
+        raise InvalidValueError(msg)
+    after = before + change
+    correlation = None
+    if before.size >= _MIN_CORRELATED and np.ptp(before) > 0.0 and np.ptp(change) > 0.0:
+        correlation = float(np.corrcoef(before, change)[0, 1])
+    return Absorption(
+        n_keys=before.size,
+        correlation=correlation,
+        scatter_before_mag=float(np.std(before)),
+        scatter_after_mag=float(np.std(after)),
+        rms_before_mag=float(np.sqrt(np.mean(before**2))),
+        rms_after_mag=float(np.sqrt(np.mean(after**2))),
+    )

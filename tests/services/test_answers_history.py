@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from calreg.history import HistoryRow
+    from calreg.contexthistory import HistoryRow
 
 TRUE_OFFSETS = {
     "jwst_0999.pmap": 0.05,
@@ -106,6 +106,23 @@ def test_change_of_photmjsr_explains_change_of_offset(registry: Registry) -> Non
         assert row.change_mag == pytest.approx(predicted, abs=1e-4)
 
 
+def test_measured_beside_predicted(registry: Registry) -> None:
+    """PHOTMJSR is all that differs between the simulated contexts, so that nothing is left over."""
+    rows = registry.history("F444W", "long")
+    assert [row.predicted_from for row in rows] == [
+        "jwst_1000.pmap",
+        "jwst_0999.pmap",
+        "jwst_1000.pmap",
+        "jwst_1130.pmap",
+    ]
+    for row in rows:
+        assert row.offset_ab_mag is not None
+        assert row.predicted_offset_ab_mag == pytest.approx(row.offset_ab_mag, abs=1e-4)
+        assert row.residual_mag == pytest.approx(0.0, abs=1e-4)
+        assert row.residual_sigma == pytest.approx(0.0, abs=0.1)
+        assert row.candidates == ()
+
+
 def test_a_range_of_contexts(registry: Registry) -> None:
     everything = registry.history("F444W", "long")
     some = registry.history("F444W", "long", pmap_from="1000", pmap_to="jwst_1130.pmap")
@@ -113,6 +130,8 @@ def test_a_range_of_contexts(registry: Registry) -> None:
     # The first row of an answer has nothing before it.
     assert some[0].change_mag is None
     assert some[1] == everything[2]
+    # A prediction may rest on a context outside the range.
+    assert some[0].predicted_from == "jwst_0999.pmap"
     assert [row.pmap for row in registry.history("F444W", "long", pmap_from="2000")] == [
         "jwst_10000.pmap"
     ]
@@ -139,6 +158,8 @@ def test_contexts_with_images_but_no_fit_have_photmjsr_only(
     assert [row.offset_ab_mag is None for row in rows] == [False, True, False]
     assert rows[1].field is None
     assert rows[1].photmjsr_a is not None
+    assert rows[1].predicted_from == "jwst_0999.pmap"
+    assert rows[1].predicted_offset_ab_mag == pytest.approx(rows[2].offset_ab_mag, abs=1e-4)
     # The change is against the last context that was measured.
     assert rows[2].change_mag == pytest.approx(-0.03, abs=1e-4)
 
@@ -196,8 +217,9 @@ def test_disagreeing_photmjsr_is_noted(db_url: str, four_contexts: Files, tmp_pa
             registry, four_contexts, tmp_path / "other", lambda card: _edited(card, 5)
         )
     assert (row.photmjsr_a, row.photmjsr_b) == (None, None)
-    assert row.note.startswith("nrcalong: PHOTMJSR disagree: 0.")
-    assert "nrcblong: PHOTMJSR disagree: 0." in row.note
+    where = "F444W under jwst_1130.pmap: PHOTMJSR disagree: 0."
+    assert row.note.startswith(f"nrcalong {where}")
+    assert f"nrcblong {where}" in row.note
     values = re.findall(r"0\.\d+", row.note)
     # The values can be told apart as they are printed.
     assert len(values) == len(set(values)) == 4

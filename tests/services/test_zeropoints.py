@@ -101,6 +101,26 @@ def test_equal_contexts_lend_their_values_by_any_chain(book: Book) -> None:
     assert (change.change.mag, len(change.via)) == (0.0, 1)
 
 
+def test_what_rests_on_an_equality_says_so(book: Book) -> None:
+    def write(rows: ContextRows) -> None:
+        rows.reference("1298", "nrca1", "photom", "p_0155.fits")
+        rows.reference("1322", "nrca1", "photom", "p_0155.fits")
+        rows.photmjsr("1322", "nrca1", 1.964, r_photom="p_0155.fits")
+        rows.equality("1130", "1298", "believed")
+
+    found = book(write)
+    change = found.change(Pmap(1130), Pmap(1322), A1)
+    assert change.change is not None
+    assert change.via == (
+        "nrca1: p_0155.fits under both contexts",
+        "declared equal: jwst_1130.pmap = jwst_1298.pmap (believed)",
+    )
+    assert found.find(Pmap(1130), A1).via == (
+        "p_0155.fits as under jwst_1322.pmap; "
+        "declared equal: jwst_1130.pmap = jwst_1298.pmap (believed)"
+    )
+
+
 def test_equal_contexts_with_other_values_are_a_conflict(book: Book) -> None:
     def write(rows: ContextRows) -> None:
         rows.photmjsr("1130", "nrca1", 1.960)

@@ -11,13 +11,16 @@ from sqlalchemy.orm import aliased
 from calreg.db.bulk import insert_rows
 from calreg.db.queries.exposures import ensure_pmaps
 from calreg.db.schema import (
+    CatalogRow,
     CoefficientSetRow,
     ExposureRow,
     ExternalSolutionRow,
     IngestRow,
+    PairGroupRow,
     PmapEqualityRow,
     PmapRow,
     ReferenceFileRow,
+    SetInputRow,
     ZeroPointRow,
 )
 from calreg.domain import Pmap, ReferenceChoice, ReferenceKind
@@ -223,6 +226,35 @@ def withdraw_equality(
         .where(PmapEqualityRow.id == equality_id)
         .values(withdrawn_utc=withdrawn_utc, withdrawn_reason=reason)
     )
+
+
+def _set_exposures(set_pk: int, *columns: sa.ColumnElement[str]) -> sa.Select[*tuple[object, ...]]:
+    """Select columns of the exposures that a set was measured on, distinct."""
+    groups = sa.select(SetInputRow.group_id).where(SetInputRow.set_pk == set_pk)
+    catalogs = sa.union(
+        *(
+            sa.select(column).where(PairGroupRow.id.in_(groups))
+            for column in (PairGroupRow.catalog_i_id, PairGroupRow.catalog_j_id)
+        )
+    )
+    return (
+        sa.select(*columns)
+        .join(CatalogRow, CatalogRow.exposure_id == ExposureRow.id)
+        .where(CatalogRow.id.in_(catalogs))
+        .distinct()
+    )
+
+
+def load_set_subarrays(connection: sa.Connection, set_pk: int) -> set[str]:
+    """Return the subarrays of the exposures that a set was measured on."""
+    column = sa.type_coerce(ExposureRow.subarray, sa.Text)
+    return {str(row[0]) for row in connection.execute(_set_exposures(set_pk, column))}
+
+
+def load_set_software(connection: sa.Connection, set_pk: int) -> set[str]:
+    """Return the versions of the pipeline (CAL_VER) behind a set."""
+    column = sa.type_coerce(ExposureRow.cal_ver, sa.Text)
+    return {str(row[0]) for row in connection.execute(_set_exposures(set_pk, column))}
 
 
 @dataclass(frozen=True)
