@@ -13,7 +13,7 @@ from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
 from calreg.domain import Status
 from calreg.errors import InvalidValueError, NoCalibrationError
 from calreg.science.contexts import DeltaMag, carried_offset, flux_error_percent
-from calreg.science.external import Method
+from calreg.science.external import Method, ValueState
 from calreg.zeropoints import (
     FULL,
     ArrayChange,
@@ -23,6 +23,7 @@ from calreg.zeropoints import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from calreg.db.engine import Connection
