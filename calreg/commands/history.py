@@ -58,39 +58,46 @@ _COLUMNS = [
 ]
 
 
+_Band = Annotated[
+    str,
+    typer.Option("--band", metavar="BAND", help="Band, such as F356W.", callback=check_band),
+]
+_Array = Annotated[
+    str,
+    typer.Option(
+        "--array",
+        metavar="ID",
+        help="Array id, shared by A and B: 1, 2, 3, 4 or long.",
+        callback=check_array,
+    ),
+]
+_From = Annotated[
+    str | None,
+    typer.Option(
+        "--from", metavar="PMAP", help="First context, such as 1039.", callback=check_pmap
+    ),
+]
+_To = Annotated[
+    str | None,
+    typer.Option(
+        "--to", metavar="PMAP", help="Last context, itself included.", callback=check_pmap
+    ),
+]
+_Plot = Annotated[
+    Path | None,
+    typer.Option("--plot", metavar="FILE", help="Draw it too: PNG, PDF or SVG, by the ending."),
+]
+
+
 def history(
     context: typer.Context,
     *,
-    band: Annotated[
-        str,
-        typer.Option("--band", metavar="BAND", help="Band, such as F356W.", callback=check_band),
-    ],
-    array: Annotated[
-        str,
-        typer.Option(
-            "--array",
-            metavar="ID",
-            help="Array id, shared by A and B: 1, 2, 3, 4 or long.",
-            callback=check_array,
-        ),
-    ],
-    pmap_from: Annotated[
-        str | None,
-        typer.Option(
-            "--from", metavar="PMAP", help="First context, such as 1039.", callback=check_pmap
-        ),
-    ] = None,
-    pmap_to: Annotated[
-        str | None,
-        typer.Option(
-            "--to", metavar="PMAP", help="Last context, itself included.", callback=check_pmap
-        ),
-    ] = None,
+    band: _Band,
+    array: _Array,
+    pmap_from: _From = None,
+    pmap_to: _To = None,
     field: FieldOption = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option("--plot", metavar="FILE", help="Draw it too: PNG, PDF or SVG, by the ending."),
-    ] = None,
+    plot: _Plot = None,
     overwrite: OverwriteOption = False,
     as_of: AsOfOption = None,
     db: Db = None,
