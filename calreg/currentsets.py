@@ -25,7 +25,10 @@ Key = tuple[str, str]
 
 
 def one_set_per_key(
-    connection: Connection, wanted: SetFilter, instrument: Instrument
+    connection: Connection,
+    wanted: SetFilter,
+    instrument: Instrument,
+    left_out: list[str] | None = None,
 ) -> list[StoredSet]:
     """Return the sets to be used under a context, one for each band and array id.
 
@@ -35,6 +38,8 @@ def one_set_per_key(
     wanted : SetFilter
         With the context. A set of another context counts if it is accepted for this one.
     instrument : Instrument
+    left_out : list of str, optional
+        Takes the reasons for keys whose sets may not be used, in place of an error.
 
     Returns
     -------
@@ -62,7 +67,9 @@ def one_set_per_key(
             usable[key] = _only_one(current)
         else:
             barred += [_why_barred(stored, standing) for stored in _newest_of_each(sets)]
-    if barred:
+    if left_out is not None and usable:
+        left_out += barred
+    elif barred:
         msg = f"{wanted.pmap}: no set may be used for {'; '.join(barred)}"
         raise NoCalibrationError(msg)
     if not usable:
@@ -93,17 +100,25 @@ def _only_one(sets: list[StoredSet]) -> StoredSet:
 def _require_equal_photmjsr(
     connection: Connection, stored: StoredSet, wanted: SetFilter, instrument: Instrument
 ) -> None:
-    """Refuse an accepted set where a context's PHOTMJSR, recorded since, is another."""
+    """Refuse an accepted set where what is recorded now no longer bears its range out."""
     if wanted.pmap is None or stored.pmap == wanted.pmap:
         return
     valid = valid_range(connection, stored, instrument, wanted.as_of_utc)
     broken = valid.break_towards(stored.pmap, wanted.pmap)
+    is_open = stored.acceptance is not None and stored.acceptance.pmap_to is None
+    why = ""
     if broken is not None:
+        why = f"{broken.pmap} {broken.status}: {broken.change_text()}"
+    elif wanted.pmap < valid.pmap_from:
+        why = valid.why_from
+    elif wanted.pmap > valid.pmap_to and not is_open:
+        why = valid.why_to
+    if why:
         msg = (
             f"{wanted.pmap}: {stored.band} array {stored.array_id}: set {stored.set_id} of "
             f"{stored.pmap} is accepted for it, but PHOTMJSR are no longer known to be equal: "
-            f"{broken.pmap} {broken.status}: {broken.change_text()}; promote it for a range that "
-            "ends before, and fit or promote a set for this context"
+            f"{why}; promote it for a range that ends before, and fit or promote a set for this "
+            "context"
         )
         raise NoCalibrationError(msg)
 

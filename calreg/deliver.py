@@ -37,14 +37,17 @@ def export_recipe(
     field: str | None = None,
     flux_kind: str | None = None,
     as_of_utc: datetime | None = None,
+    leave_out: bool = False,
     overwrite: bool = False,
 ) -> Delivery:
     """Write the published table's form: columns, sense, with units and provenance."""
+    left_out: list[str] = []
     with database.write() as connection:
         sets = one_set_per_key(
             connection,
             SetFilter(pmap=pmap, field=field, flux_kind=flux_kind, as_of_utc=as_of_utc),
             instrument,
+            left_out if leave_out else None,
         )
         created_utc = datetime.now(UTC)
         meta = RecipeMeta(
@@ -54,10 +57,12 @@ def export_recipe(
             provenance={
                 provenance_key(stored.array_id, stored.band): _provenance(stored) for stored in sets
             },
+            left_out=tuple(left_out),
         )
         rows = [recipe_row(stored) for stored in sets]
         paths = write_recipe(path, rows, meta, overwrite=overwrite)
-        return _record(connection, "recipe", paths, sets, created_utc)[0]
+        (delivery,) = _record(connection, "recipe", paths, sets, created_utc)
+        return replace(delivery, left_out=tuple(left_out))
 
 
 def recipe_row(stored: StoredSet) -> RecipeRow:
@@ -77,8 +82,9 @@ def recipe_row(stored: StoredSet) -> RecipeRow:
 
 def _provenance(stored: StoredSet) -> RecipeProvenance:
     """Say where a line of the recipe comes from."""
-    names = RecipeProvenance.__dataclass_fields__
-    return RecipeProvenance(**{name: getattr(stored, name) for name in names})
+    plain = [name for name in RecipeProvenance.__dataclass_fields__ if name != "pmap"]
+    shared = {name: getattr(stored, name) for name in plain}
+    return RecipeProvenance(**shared, pmap=stored.pmap.name)
 
 
 def export_grizli(
@@ -90,6 +96,7 @@ def export_grizli(
     field: str | None = None,
     flux_kind: str | None = None,
     as_of_utc: datetime | None = None,
+    leave_out: bool = False,
     overwrite: bool = False,
 ) -> Delivery:
     """Write grizli's table of divisors, one number per detector and band.
@@ -107,6 +114,8 @@ def export_grizli(
         Which sets, where a key has several.
     as_of_utc : datetime, optional
         Write the sets that were current at this time (aware).
+    leave_out : bool
+        Whether to leave out arrays whose sets may not be used, instead of failing.
     overwrite : bool
         Whether to replace the file if it exists.
 
@@ -128,26 +137,30 @@ def export_grizli(
     A band with a gradient gets the offset at the pivot, which is what a single number per detector
     should take out; the file says so beside the number, with the offset at d = 0.
     """
+    left_out: list[str] = []
     with database.write() as connection:
         sets = one_set_per_key(
             connection,
             SetFilter(pmap=pmap, field=field, flux_kind=flux_kind, as_of_utc=as_of_utc),
             instrument,
+            left_out if leave_out else None,
         )
         created_utc = datetime.now(UTC)
-        entries = [entry for stored in sets for entry in _grizli_entries(stored, instrument)]
+        entries = [entry for stored in sets for entry in _grizli_entries(stored, instrument, pmap)]
         paths = write_grizli(
             path,
             entries,
             pmap=pmap,
             code_version=__version__,
             created_utc=created_utc,
+            left_out=left_out,
             overwrite=overwrite,
         )
-        return _record(connection, "grizli", paths, sets, created_utc)[0]
+        (delivery,) = _record(connection, "grizli", paths, sets, created_utc)
+        return replace(delivery, left_out=tuple(left_out))
 
 
-def _grizli_entries(stored: StoredSet, instrument: Instrument) -> list[GrizliEntry]:
+def _grizli_entries(stored: StoredSet, instrument: Instrument, pmap: Pmap) -> list[GrizliEntry]:
     """Return the entries of both modules; B is the datum."""
     offset_mag, offset_err_mag = stored.value("offset_ab"), stored.err("offset_ab")
     gradient = None
@@ -171,6 +184,7 @@ def _grizli_entries(stored: StoredSet, instrument: Instrument) -> list[GrizliEnt
         offset_err_mag=0.0,
         set_id=stored.set_id,
         datum=stored.datum,
+        note="" if stored.pmap == pmap else f"measured under {stored.pmap}, accepted for {pmap}",
     )
     corrected = replace(
         datum,

@@ -26,11 +26,14 @@ class Delivery:
     path : Path
     file_sha256 : str
     n_sets : int
+    left_out : tuple of str
+        Band and array ids that the file lacks on request, each with the reason.
     """
 
     path: Path
     file_sha256: str
     n_sets: int
+    left_out: tuple[str, ...] = ()
 
 
 def record_delivery(

@@ -53,6 +53,13 @@ FluxOption = Annotated[
         callback=_check_flux,
     ),
 ]
+LeaveOutOption = Annotated[
+    bool,
+    typer.Option(
+        "--leave-out",
+        help="Leave out arrays whose sets were withdrawn or are not accepted, instead of failing.",
+    ),
+]
 
 
 @app.command()
@@ -64,6 +71,7 @@ def recipe(
     field: FieldOption = None,
     flux: FluxOption = None,
     as_of: AsOfOption = None,
+    leave_out: LeaveOutOption = False,
     overwrite: OverwriteOption = False,
     db: Db = None,
     output_format: Format = None,
@@ -76,7 +84,13 @@ def recipe(
     as_of_utc = parse_time(as_of)
     with open_registry(options) as registry:
         delivery = registry.export_recipe(
-            file, pmap=pmap, field=field, flux_kind=flux, as_of_utc=as_of_utc, overwrite=overwrite
+            file,
+            pmap=pmap,
+            field=field,
+            flux_kind=flux,
+            as_of_utc=as_of_utc,
+            leave_out=leave_out,
+            overwrite=overwrite,
         )
     tell([delivery], options.output_format)
 
@@ -90,6 +104,7 @@ def grizli(
     field: FieldOption = None,
     flux: FluxOption = None,
     as_of: AsOfOption = None,
+    leave_out: LeaveOutOption = False,
     overwrite: OverwriteOption = False,
     db: Db = None,
     output_format: Format = None,
@@ -102,7 +117,13 @@ def grizli(
     as_of_utc = parse_time(as_of)
     with open_registry(options) as registry:
         delivery = registry.export_grizli(
-            file, pmap=pmap, field=field, flux_kind=flux, as_of_utc=as_of_utc, overwrite=overwrite
+            file,
+            pmap=pmap,
+            field=field,
+            flux_kind=flux,
+            as_of_utc=as_of_utc,
+            leave_out=leave_out,
+            overwrite=overwrite,
         )
     tell([delivery], options.output_format)
 
@@ -132,6 +153,8 @@ def tell(deliveries: list[Delivery], output_format: OutputFormat) -> None:
         print_json(plain(deliveries))
         return
     for delivery in deliveries:
+        for reason in delivery.left_out:
+            log(f"left out: {reason}")
         log(
             f"wrote {delivery.path} ({delivery.n_sets} sets, sha256 {delivery.file_sha256[:16]}...)"
         )

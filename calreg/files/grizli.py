@@ -100,6 +100,7 @@ def write_grizli(
     pmap: Pmap,
     code_version: str,
     created_utc: datetime,
+    left_out: Sequence[str] = (),
     overwrite: bool = False,
 ) -> list[Path]:
     """Write corrections in the form of grizli's ``photom_correction.yml``.
@@ -116,6 +117,8 @@ def write_grizli(
         Version of calreg.
     created_utc : datetime
         Aware time.
+    left_out : sequence of str
+        What is not in the table although there are sets, with the reasons.
     overwrite : bool
         Whether an existing file may be replaced.
 
@@ -139,7 +142,9 @@ def write_grizli(
     value = 10**(-0.4 offset), the reciprocal of the factor of Ma et al. (2024), Eq. 11.
     """
     lines = _checked(entries, path)
-    text = _header(lines, pmap, code_version, format_utc(created_utc)) + _body(lines)
+    text = _header(lines, pmap, code_version, format_utc(created_utc))
+    text += "".join(f"\n# NOT in this table: {_one_line(reason)}\n" for reason in left_out)
+    text += _body(lines)
     with replace_file(path, overwrite=overwrite) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
     return [path]
@@ -215,7 +220,7 @@ def _header(lines: Sequence[_Line], pmap: Pmap, code_version: str, created: str)
             "# Coefficient sets:",
             *(f"#   {set_id}" for set_id in set_ids),
             "",
-            "# Context that the offsets were measured under",
+            "# Context that the offsets hold for",
             f"CRDS_CTX: {pmap.name}",
             "",
             "# Last context that they hold for: offsets move between contexts",

@@ -110,6 +110,8 @@ class RecipeProvenance:
         Which aperture, for ``aper``.
     image_kind : str
         ``cal``, ``crf`` or ``i2d``.
+    pmap : str
+        Context that it was measured under, which is another one where it was accepted for this.
     """
 
     set_id: str
@@ -125,6 +127,7 @@ class RecipeProvenance:
     flux_kind: str
     aperture: str = ""
     image_kind: str = ""
+    pmap: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,8 @@ class RecipeMeta:
         By `provenance_key`.
     source : str
         Citation of rows that are not from a coefficient set.
+    left_out : tuple of str
+        What is not in the table although there are sets, with the reasons.
     """
 
     pmap: Pmap
@@ -150,6 +155,7 @@ class RecipeMeta:
     created_utc: datetime
     provenance: Mapping[str, RecipeProvenance] = field(default_factory=dict)
     source: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 def provenance_key(array_id: str, band: str) -> str:
@@ -429,6 +435,8 @@ def _as_table(rows: Sequence[RecipeRow], meta: RecipeMeta) -> Table:
     )
     if meta.source:
         table.meta["source"] = meta.source
+    if meta.left_out:
+        table.meta["left_out"] = list(meta.left_out)
     if meta.provenance:
         table.meta["provenance"] = {
             key: asdict(meta.provenance[key]) for key in sorted(meta.provenance)

@@ -25,6 +25,7 @@ class ExportMethods(RegistryBase):
         field: str | None = None,
         flux_kind: str | None = None,
         as_of_utc: datetime | None = None,
+        leave_out: bool = False,
         overwrite: bool = False,
     ) -> Delivery:
         """Write the current sets of a context in the form of the published table.
@@ -39,6 +40,8 @@ class ExportMethods(RegistryBase):
             Which sets, where a key has several.
         as_of_utc : datetime, optional
             Write the sets that were current at this time (aware).
+        leave_out : bool
+            Leave out arrays whose sets were withdrawn or are not accepted, instead of failing.
         overwrite : bool
             Replace the file if it exists.
 
@@ -65,6 +68,7 @@ class ExportMethods(RegistryBase):
             field=field,
             flux_kind=flux_kind,
             as_of_utc=as_of_utc,
+            leave_out=leave_out,
             overwrite=overwrite,
         )
 
@@ -76,6 +80,7 @@ class ExportMethods(RegistryBase):
         field: str | None = None,
         flux_kind: str | None = None,
         as_of_utc: datetime | None = None,
+        leave_out: bool = False,
         overwrite: bool = False,
     ) -> Delivery:
         """Write a context's current sets as grizli's divisors; the rest as in `export_recipe`."""
@@ -89,6 +94,7 @@ class ExportMethods(RegistryBase):
             field=field,
             flux_kind=flux_kind,
             as_of_utc=as_of_utc,
+            leave_out=leave_out,
             overwrite=overwrite,
         )
 

@@ -87,6 +87,7 @@ def _provenance(rows: Sequence[RecipeRow]) -> dict[str, RecipeProvenance]:
             field="JWIDF",
             flux_kind="iso",
             image_kind="i2d",
+            pmap="jwst_1130.pmap",
         )
         for number, row in enumerate(rows)
     }
@@ -246,6 +247,7 @@ def test_units_and_meta_say_where_numbers_come_from(tmp_path: Path) -> None:
         "flux_kind": "iso",
         "aperture": "",
         "image_kind": "i2d",
+        "pmap": "jwst_1130.pmap",
     }
 
 

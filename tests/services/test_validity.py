@@ -22,6 +22,7 @@ from calreg.errors import (
     NoCalibrationError,
     UnknownKeyError,
 )
+from calreg.files.recipe import read_recipe
 from registryrows import MOMENT, add, refused_write
 from setrows import SetRows, exported_offset
 
@@ -159,6 +160,46 @@ def test_withdrawals_are_idempotent_and_can_be_taken_back(
         ("wrong flat", f"it was accepted: {WHY}"),
         ("wrong after all", None),
     ]
+
+
+def test_barred_arrays_can_be_left_out_by_request(db_url: str, tmp_path: Path) -> None:
+    with open_database(db_url) as database, database.write() as connection:
+        rows = SetRows(connection)
+        bad = rows.add_set(1130)
+        good = rows.add_set(1130, array_id="2", offset_mag=0.020)
+    with Registry(db_url) as registry:
+        registry.withdraw(bad, reason="wrong flat")
+        for name, export in (("r.ecsv", registry.export_recipe), ("g.yml", registry.export_grizli)):
+            path = tmp_path / name
+            with pytest.raises(NoCalibrationError, match="wrong flat"):
+                export(path, pmap="1130")
+            delivery = export(path, pmap="1130", leave_out=True)
+            (reason,) = delivery.left_out
+            assert reason.startswith(f"F150W array 1: set {bad} (version 1) was withdrawn")
+            assert delivery.n_sets == 1
+            # The file itself says so.
+            text = path.read_text()
+            assert good in text
+            assert "wrong flat" in text
+        # Nothing at all is never a file.
+        registry.withdraw(good, reason="wrong flat too")
+        with pytest.raises(NoCalibrationError, match="wrong flat too"):
+            registry.export_recipe(tmp_path / "none.ecsv", pmap="1130", leave_out=True)
+
+
+def test_exports_name_the_context_of_the_measurement(
+    db_url: str, rows_of: dict[str, str], tmp_path: Path
+) -> None:
+    with Registry(db_url) as registry:
+        registry.promote(rows_of["v2"], reason=WHY, pmap_to="1298")
+        registry.export_recipe(tmp_path / "r.ecsv", pmap="1298")
+        registry.export_grizli(tmp_path / "g.yml", pmap="1298")
+    meta = read_recipe(tmp_path / "r.ecsv").meta
+    assert meta["pmap"] == "jwst_1298.pmap"
+    assert meta["provenance"]["1 f150w"]["pmap"] == "jwst_1130.pmap"  # type: ignore[index]
+    text = (tmp_path / "g.yml").read_text()
+    assert "CRDS_CTX: jwst_1298.pmap" in text
+    assert "measured under jwst_1130.pmap, accepted for jwst_1298.pmap" in text
 
 
 def test_history_shows_what_was_measured(db_url: str, rows_of: dict[str, str]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from calreg import Registry
 from calreg.db.engine import open_database
 from calreg.errors import InvalidValueError, NoCalibrationError
+from contextrows import ContextRows
 from setrows import SetRows, exported_offset
 
 if TYPE_CHECKING:
@@ -104,3 +105,80 @@ def test_an_open_end_is_taken_on_trust_until_a_value_differs(db_url: str, tmp_pa
         with pytest.raises(NoCalibrationError, match=r"no longer known to be equal"):
             exported_offset(registry, path, "10000")
         assert exported_offset(registry, path, "1130") == 0.010
+
+
+def test_declared_equalities_count_and_are_named(db_url: str, tmp_path: Path) -> None:
+    with open_database(db_url) as database, database.write() as connection:
+        rows = SetRows(connection)
+        set_id = rows.add_set(1130, offset_mag=0.010)
+        rows.add_zero_points(1298, 2.412, 2.447)
+        rows.add_zero_points(1300, 2.412, 2.447)
+        contexts = ContextRows(connection)
+    with Registry(db_url) as registry:
+        alone = registry.validity(set_id)
+        assert (alone.pmap_from, alone.pmap_to) == ("jwst_1130.pmap", "jwst_1130.pmap")
+        assert "PHOTMJSR of nrca1 F150W under jwst_1130.pmap is not recorded" in alone.why_to
+    with open_database(db_url) as database, database.write() as connection:
+        contexts = ContextRows(connection)
+        contexts.equality("1130", "1298", "no delivery between them")
+    path = tmp_path / "out.ecsv"
+    with Registry(db_url) as registry:
+        report = registry.validity(set_id)
+        assert (report.pmap_to, report.why_to) == (
+            "jwst_1300.pmap",
+            "no later context is recorded",
+        )
+        assert [row.status for row in report.contexts] == ["own", "equal", "equal"]
+        for row in report.contexts[1:]:
+            assert "declared equal: jwst_1130.pmap = jwst_1298.pmap" in row.basis
+            assert "no delivery between them" in row.basis
+        registry.promote(set_id, reason=WHY, pmap_to="1300")
+        assert exported_offset(registry, path, "1300") == 0.010
+    # Without the declaration the range has nothing to stand on, and the set is not used there.
+    with open_database(db_url) as database, database.write() as connection:
+        connection.exec_driver_sql(
+            "UPDATE pmap_equalities SET withdrawn_utc = declared_utc, withdrawn_reason = 'wrong'"
+        )
+    with Registry(db_url) as registry:
+        with pytest.raises(NoCalibrationError, match=r"no longer known.*1130\.pmap is not"):
+            exported_offset(registry, path, "1300")
+        assert exported_offset(registry, path, "1130") == 0.010
+
+
+def test_values_agree_to_their_precision(db_url: str) -> None:
+    with open_database(db_url) as database, database.write() as connection:
+        contexts = ContextRows(connection)
+        set_id = SetRows(connection).add_set(1130, band="F200W", filter="F200W")
+        digits = {"kind": "published", "filter": "F200W", "band": "F200W"}
+        for array in ("nrca1", "nrcb1"):
+            contexts.photmjsr("1130", array, 2.0563, photmjsr_half_width=0.00005, **digits)
+            # Four digits: 2.056 may be 2.0563; 2.057 may not.
+            contexts.photmjsr("1298", array, 2.056, photmjsr_half_width=0.0005, **digits)
+            contexts.photmjsr("1400", array, 2.057, photmjsr_half_width=0.0005, **digits)
+    with Registry(db_url, read_only=True) as registry:
+        report = registry.validity(set_id)
+    assert [row.status for row in report.contexts] == ["own", "equal", "differs"]
+    assert report.pmap_to == "jwst_1298.pmap"
+
+
+# --- real values ----------------------------------------------------------------------------------
+
+
+def test_the_paper_is_not_good_for_later_contexts(db_url: str, shared_data: Path) -> None:
+    """With 1130 = 1298 declared, sets of 1130 hold to 1298 and end before 1568 and 1595."""
+    with open_database(db_url) as database, database.write() as connection:
+        rows = SetRows(connection)
+        ids = {band: rows.add_set(1130, band=band, filter=band) for band in ("F150W", "F200W")}
+        ContextRows(connection).equality("1130", "1298", "no NIRCam photom delivery is known")
+    with Registry(db_url) as registry:
+        registry.ingest(shared_data / "photmjsr_history.csv")
+        f150w, f200w = (registry.validity(set_id) for set_id in ids.values())
+    # B1 F200W: 2.0223 under 0989, 2.056 under 1126: brighter by 17.9 mmag.
+    rows_by_pmap = {row.number: row for row in f200w.contexts}
+    assert rows_by_pmap[989].status == "differs"
+    assert rows_by_pmap[989].change_b_mag == pytest.approx(0.0179, abs=1e-4)
+    assert f200w.pmap_to == "jwst_1298.pmap"
+    assert f200w.why_to.startswith("jwst_1568.pmap differs: A ")
+    assert f150w.pmap_to == "jwst_1298.pmap"
+    assert "differs: A " in f150w.why_to
+    assert "declared equal: jwst_1130.pmap = jwst_1298.pmap" in rows_by_pmap[1298].basis
