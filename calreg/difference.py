@@ -204,7 +204,9 @@ def _make(
 
     first, second = (stack_epoch(plan, own, instrument, tell) for own in plan.mosaics)
     halves = _halves(plan, instrument, first, second)
-    residuals = measure_residuals(first, second, min_snr=options.min_snr)
+    residuals = measure_residuals(
+        first, second, min_snr=options.min_snr, noise_correlation=_noise_correlation(plan)
+    )
     rows = _rows(plan, halves, residuals, instrument)
     half = half_map(first, second, [found.bits for found in halves])
     difference = subtract(first, second)
@@ -235,6 +237,16 @@ def _make(
         for row in rows
         if row.n_sources == 0 and not row.array_a
     ]
+
+
+def _noise_correlation(plan: DifferencePlan) -> float:
+    """Return the largest NOISCORR of the mosaics, one where they do not say."""
+    cards = [
+        mosaic.image.headers.primary.get("NOISCORR")
+        for mosaics in plan.mosaics
+        for mosaic in mosaics
+    ]
+    return max((float(card) for card in cards if isinstance(card, int | float)), default=1.0)
 
 
 # --- numbers ------------------------------------------------------------------------------------

@@ -35,6 +35,10 @@ _MIN_RING_LIMIT = 0.05
 """Smallest end of the colour scale of rings, as a fraction."""
 
 _RING_POINTS2 = 60.0
+_MIN_RING_POINTS2 = 16.0
+_ROOMY = 150
+"""So many rings have room at their full size [points^2]; more are smaller."""
+
 _COMPASS_ARM = 0.42
 _HALF_STYLES = ("-", (0, (5, 2)), (0, (1, 1.5)), "-.")
 _ARCMIN_PER_ARCSEC = ARCMIN_PER_DEG / ARCSEC_PER_DEG
@@ -184,8 +188,10 @@ def _ring_sources(axis: Axes, content: DifferenceFigure, *, is_after: bool) -> S
         for pixels, n in ((sources.x, grid.nx), (sources.y, grid.ny))
     )
     inner = colours.to_rgba(100.0 * fraction).tolist()
-    for edges, width in (([GREY] * x.size, 2.4), (inner, 1.6)):
-        axis.scatter(x, y, s=_RING_POINTS2, facecolors="none", edgecolors=edges, linewidths=width)
+    area = max(_MIN_RING_POINTS2, _RING_POINTS2 * min(1.0, _ROOMY / max(x.size, 1)))
+    scale = np.sqrt(area / _RING_POINTS2)
+    for edges, width in (([GREY] * x.size, 2.4 * scale), (inner, 1.6 * scale)):
+        axis.scatter(x, y, s=area, facecolors="none", edgecolors=edges, linewidths=width)
     return colours
 
 

@@ -86,7 +86,11 @@ class SourceResiduals:
 
 
 def measure_residuals(
-    first: EpochImage, second: EpochImage, *, min_snr: float = MIN_SNR
+    first: EpochImage,
+    second: EpochImage,
+    *,
+    min_snr: float = MIN_SNR,
+    noise_correlation: float = 1.0,
 ) -> SourceResiduals:
     """Measure the fractional residuals of bright sources.
 
@@ -96,6 +100,8 @@ def measure_residuals(
         On one grid.
     min_snr : float
         Smallest S/N of a source in the mean of both.
+    noise_correlation : float
+        Noise of a sum over many pixels, relative to the root of their summed squared errors.
 
     Returns
     -------
@@ -121,6 +127,7 @@ def measure_residuals(
     noise = detected.sky.rms * np.sqrt(detected.n_pixels)
     if first.err is not None and second.err is not None:
         noise = 0.5 * np.hypot(sums.noise(first.err), sums.noise(second.err))
+    noise *= noise_correlation
     is_bright = (flux > 0.0) & (flux >= min_snr * noise) & ((detected.flags & _UNUSABLE) == 0)
     after = None
     if first.after is not None and second.after is not None:

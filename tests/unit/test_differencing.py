@@ -176,6 +176,9 @@ def test_sources_at_holes_and_faint_ones_are_left_out() -> None:
     second = stacked(epoch(3, 1.0, 1.0, place=0))
     found = measure_residuals(first, second)
     assert found.before.size == 129
+    # S/N is 60 over the noise of some 80 pixels, 0.01 each and less for the mean of two.
+    assert measure_residuals(first, second, noise_correlation=3.0).before.size == 129
+    assert measure_residuals(first, second, noise_correlation=30.0).before.size == 0
     with_more = measure_residuals(first, second, min_snr=1e4)
     assert with_more.before.size == 0
 
