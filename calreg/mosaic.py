@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from calreg.db.queries.exposures import insert_exposures
-from calreg.db.queries.grids import count_catalogs, replace_exposure
+from calreg.db.queries.grids import replace_exposure
 from calreg.domain import Exposure, ExposureKind, Progress, no_progress
 from calreg.errors import ConflictError, InvalidValueError, RefusedFilesError
 from calreg.files.atomic import NamedFiles, make_folder, pending_file, remove_pending
@@ -267,18 +267,29 @@ class _Call:
         self.report.warnings += [note for outcome in outcomes for note in outcome.notes]
 
     def _why_not(self, one: PlannedMosaic) -> str:
-        """Say why a mosaic cannot be made; empty if it can."""
-        if one.path.exists() and not _is_made(one) and not self.options.overwrite:
+        """Say why a mosaic cannot be made, as far as that is known before; empty if it can."""
+        is_made, is_stored = _is_made(one), self.options.is_stored
+        if one.path.exists() and not is_made and not self.options.overwrite:
             return (
                 f"{one.path}: exists, and was made of other exposures or with other settings: "
                 "--overwrite replaces it, or give another folder with --out"
             )
-        if self.options.is_stored and one.known is not None and not self.options.overwrite:
-            known = Path(one.known.directory) / one.known.file_name
-            summary = read_summary(known)
-            if known.is_file() and (summary is None or summary.input_digest != one.input_digest):
-                return _conflict_message(one, one.known, 0)
+        if not is_stored and one.named is not None and not is_made:
+            return (
+                f"{one.path}: belongs to the registry, which --no-store leaves as it is: give "
+                "another folder with --out"
+            )
+        differs = any(
+            stored is not None and _differs(stored, one) for stored in (one.known, one.named)
+        )
+        if is_stored and differs and not self._may_replace(one):
+            return _conflict_message(one)
         return ""
+
+    def _may_replace(self, one: PlannedMosaic) -> bool:
+        """Tell whether a mosaic of other content may give way to this one."""
+        ids = {stored.id for stored in (one.known, one.named) if stored is not None}
+        return self.options.overwrite and one.n_catalogs == 0 and len(ids) == 1
 
     def _job(self, one: PlannedMosaic, file: PendingFile) -> MosaicJob:
         """Return the work that a mosaic is."""
@@ -345,8 +356,8 @@ class _Call:
             file_name=one.path.name,
             directory=str(one.path.absolute().parent),
         )
-        known = one.known
-        if known is None:
+        stored = one.known or one.named
+        if stored is None:
             insert_exposures(
                 loader.connection,
                 [image],
@@ -354,14 +365,12 @@ class _Call:
                 instrument=self.instrument,
                 ingest_id=loader.ingest_id,
             )
-        elif known.header_sha256 == image.header_sha256:
-            if not (Path(known.directory) / known.file_name).is_file():
-                replace_exposure(loader.connection, known.id, image)
-        else:
-            n_catalogs = count_catalogs(loader.connection, known.id)
-            if n_catalogs or not self.options.overwrite:
-                raise ConflictError(_conflict_message(one, known, n_catalogs))
-            replace_exposure(loader.connection, known.id, image)
+        elif stored.header_sha256 != image.header_sha256:
+            if not self._may_replace(one):
+                raise ConflictError(_conflict_message(one))
+            replace_exposure(loader.connection, stored.id, image)
+        elif not (Path(stored.directory) / stored.file_name).is_file():
+            replace_exposure(loader.connection, stored.id, image)
 
 
 def _take_back() -> NoReturn:
@@ -389,16 +398,26 @@ def _require_same_plan(planned: Sequence[PlannedMosaic], again: Sequence[Planned
         raise ConflictError(msg)
 
 
-def _conflict_message(one: PlannedMosaic, known: StoredExposure, n_catalogs: int) -> str:
-    """Word that the registry has another mosaic of the same identity."""
-    remedy = (
-        f"{n_catalogs} catalogs belong to it, so it stays: --no-store writes the file only"
-        if n_catalogs
-        else "--overwrite puts this one in its place; --no-store writes the file only"
-    )
+def _differs(stored: StoredExposure, one: PlannedMosaic) -> bool:
+    """Tell whether a mosaic of the registry is another one, by its file where that is there."""
+    path = Path(stored.directory) / stored.file_name
+    summary = read_summary(path)
+    return path.is_file() and (summary is None or summary.input_digest != one.input_digest)
+
+
+def _conflict_message(one: PlannedMosaic) -> str:
+    """Word that the registry has another mosaic of the same identity, or in the same file."""
+    found = {stored.id: stored for stored in (one.known, one.named) if stored is not None}
+    names = " and ".join(str(Path(row.directory) / row.file_name) for row in found.values())
+    if one.n_catalogs:
+        remedy = f"{one.n_catalogs} catalogs belong to it, so it stays"
+    elif len(found) > 1:
+        remedy = "one cannot stand for both"
+    else:
+        remedy = "--overwrite puts this one in its place"
     return (
-        f"{one.path}: the registry has a mosaic of {one.name} under {one.pmap} with other content, "
-        f"{Path(known.directory) / known.file_name}: {remedy}"
+        f"{one.path}: the registry has another mosaic of {one.name} under {one.pmap}, {names}: "
+        f"{remedy}; --no-store, with another --out, writes the file only"
     )
 
 

@@ -13,11 +13,13 @@ from calreg.db.queries.exposures import (
     StoredEpoch,
     StoredExposure,
     find_identities,
+    find_images,
     identity_of,
     load_epochs,
 )
 from calreg.db.queries.grids import (
     StoredGrid,
+    count_catalogs,
     find_grid,
     insert_grid,
     load_footprints,
@@ -135,6 +137,10 @@ class PlannedMosaic:
         SHA-256 of all that decides on the result.
     known : StoredExposure or None
         What the registry has under the same identity.
+    named : StoredExposure or None
+        What the registry has under the name of the file.
+    n_catalogs : int
+        Catalogs of these two.
     """
 
     field_name: str
@@ -148,6 +154,8 @@ class PlannedMosaic:
     path: Path
     input_digest: str
     known: StoredExposure | None
+    named: StoredExposure | None
+    n_catalogs: int
 
     @property
     def name(self) -> str:
@@ -267,6 +275,9 @@ def _plan_one(
         exposure="",
     )
     known = find_identities(connection, [image]).get(identity_of(image))
+    path = options.out / _file_name(epoch, first, pmap)
+    named = _named(connection, path)
+    ids = {stored.id for stored in (known, named) if stored is not None}
     planned = PlannedMosaic(
         field_name=epoch.field_name,
         epoch_name=epoch.name,
@@ -276,11 +287,20 @@ def _plan_one(
         scale=scale,
         lattice=lattice,
         cleaning=cleaning,
-        path=options.out / _file_name(epoch, first, pmap),
+        path=path,
         input_digest="",
         known=known,
+        named=named,
+        n_catalogs=sum(count_catalogs(connection, stored_id) for stored_id in ids),
     )
     return replace(planned, input_digest=_digest(planned, options))
+
+
+def _named(connection: Connection, path: Path) -> StoredExposure | None:
+    """Return the image whose file has a path."""
+    folder = str(path.absolute().parent)
+    found = [image for image in find_images(connection, [path.name]) if image.directory == folder]
+    return found[0] if found else None
 
 
 def _require_different(name: str, members: Sequence[Exposure]) -> None:

@@ -8,9 +8,16 @@ import pytest
 import sqlalchemy as sa
 
 from calreg.db.queries.exposures import merge_fields
-from calreg.db.schema import EpochRow, FieldRow, GridRow, IngestRow
+from calreg.db.queries.grids import (
+    PlacedFootprint,
+    StoredGrid,
+    find_grid,
+    insert_grid,
+    load_footprints,
+)
+from calreg.db.schema import EpochRow, FieldRow, GridRow, IngestRow, PmapRow
 from calreg.errors import ConflictError
-from registryrows import MOMENT, add, refused_write
+from registryrows import MOMENT, add, add_exposure, refused_write
 
 if TYPE_CHECKING:
     from calreg.db.columns import ColumnValue
@@ -66,3 +73,54 @@ def test_a_merged_field_hands_over_the_grids_that_the_other_lacks(database: Data
         finer: kept_id,
         other: kept_id,
     }
+
+
+def test_a_grid_comes_back_to_the_last_digit(database: Database) -> None:
+    grid = StoredGrid(265.0 + 1.0 / 3.0, -0.1, 0.06, 161.3 + 1e-9, 1234.0, -5.0, 3000, 2000)
+    with database.write() as connection:
+        field_id = add(connection, FieldRow, name="JWIDF")
+        epoch_id, ingest_id = (
+            add(connection, EpochRow, field_id=field_id),
+            add(connection, IngestRow),
+        )
+        insert_grid(connection, field_id, "F444W", grid, epoch_id=epoch_id, ingest_id=ingest_id)
+    with database.read() as connection:
+        assert find_grid(connection, field_id, "F444W", 0.06) == grid
+        assert find_grid(connection, field_id, "F444W", 0.03) is None
+        assert find_grid(connection, field_id, "F356W", 0.06) is None
+        assert find_grid(connection, field_id + 1, "F444W", 0.06) is None
+
+
+def test_footprints_of_exposures_in_the_order_of_time(database: Database) -> None:
+    with database.write() as connection:
+        field_id, other_id = (add(connection, FieldRow, name=name) for name in ("A", "B"))
+        epochs = [add(connection, EpochRow, field_id=field_id) for _ in range(2)]
+        pmap_id = add(connection, PmapRow, name="jwst_1130.pmap", number=1130)
+        ingest_id = add(connection, IngestRow)
+        elsewhere = add(connection, EpochRow, field_id=other_id)
+        values = [
+            (epochs[1], 59001.0, "cal", "F444W", 10.0),
+            (epochs[0], 59000.0, "crf", "F444W", None),
+            (epochs[0], 59002.0, "i2d", "F444W", 10.0),
+            (epochs[0], 59003.0, "cal", "F356W", 10.0),
+            (elsewhere, 58000.0, "cal", "F444W", 10.0),
+        ]
+        for n, (epoch_id, start, kind, band, roll) in enumerate(values):
+            add_exposure(
+                connection,
+                epoch_id=epoch_id,
+                pmap_id=pmap_id,
+                ingest_id=ingest_id,
+                kind=kind,
+                band=band,
+                expstart_mjd_utc=start,
+                expend_mjd_utc=start,
+                roll_ref_deg=roll,
+                roll_deg=20.0,
+                s_region=f"region {n}",
+            )
+        found = load_footprints(connection, field_id, "F444W")
+    assert found == [
+        PlacedFootprint(epochs[0], 59000.0, 20.0, "region 1"),
+        PlacedFootprint(epochs[1], 59001.0, 10.0, "region 0"),
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +28,6 @@ from synthetic import contents, exposure_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from calreg.files.atomic import PendingFile
     from commandline import Result
@@ -224,7 +224,7 @@ def test_a_file_of_other_content(db_url: str, epoch: Path, tmp_path: Path) -> No
         with pytest.raises(RefusedFilesError, match="exists, and was made of other exposures"):
             registry.mosaic([epoch], finer)
         # Elsewhere the name is free, but the registry has another mosaic of these exposures.
-        with pytest.raises(RefusedFilesError, match=r"the registry has a mosaic of .* other"):
+        with pytest.raises(RefusedFilesError, match=r"the registry has another mosaic of .*/out/"):
             registry.mosaic([epoch], MosaicOptions(out=tmp_path / "new", scale_arcsec=0.05))
         assert contents(db_url) == before
         assert (out / row.file).read_bytes() == content
@@ -249,11 +249,46 @@ def test_a_mosaic_with_catalogs_stays(db_url: str, epoch: Path, tmp_path: Path) 
         registry.ingest(catalog, IngestOptions(image=out / row.file))
         before, content = contents(db_url), (out / row.file).read_bytes()
         options = MosaicOptions(out=out, scale_arcsec=0.05, overwrite=True)
-        with pytest.raises(ConflictError, match="1 catalogs belong to it, so it stays"):
+        with pytest.raises(RefusedFilesError, match="1 catalogs belong to it, so it stays"):
             registry.mosaic([epoch], options)
     assert contents(db_url) == before
     assert files_in(out) == [row.file.rpartition("/")[2]]
     assert (out / row.file).read_bytes() == content
+
+
+def test_other_exposures_take_the_file_over(db_url: str, epoch: Path, tmp_path: Path) -> None:
+    """Without its first exposure, a mosaic has another identity and the same name."""
+    out, paths = tmp_path / "out", sorted(epoch.iterdir())
+    with Registry(db_url) as registry:
+        (row,) = registry.mosaic(paths[:3], MosaicOptions(out=out)).rows
+        with pytest.raises(RefusedFilesError, match="exists, and was made of other exposures"):
+            registry.mosaic(paths[1:], MosaicOptions(out=out))
+        (again,) = registry.mosaic(paths[1:], MosaicOptions(out=out, overwrite=True)).rows
+        assert again.file == row.file
+        (image,) = [image for image in exposure_rows(db_url) if image["kind"] == "i2d"]
+        assert image["expstart_mjd_utc"] == 59768.26
+        assert registry.check() == []
+        # With catalogs of it, the file is not given to others.
+        catalog = tmp_path / "sources.csv"
+        catalog.write_text("id,ra,dec,mag,mag_err\n1,265.02,68.98,20.0,0.1\n")
+        registry.ingest(catalog, IngestOptions(image=Path(row.file)))
+        with pytest.raises(RefusedFilesError, match="1 catalogs belong to it, so it stays"):
+            registry.mosaic(paths[:3], MosaicOptions(out=out, overwrite=True))
+        assert registry.check() == []
+
+
+def test_no_store_does_not_touch_files_of_the_registry(
+    db_url: str, epoch: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with Registry(db_url) as registry:
+        (row,) = registry.mosaic([epoch], MosaicOptions(out=out)).rows
+        content = Path(row.file).read_bytes()
+        options = MosaicOptions(out=out, scale_arcsec=0.05, overwrite=True, is_stored=False)
+        with pytest.raises(RefusedFilesError, match="belongs to the registry, which --no-store"):
+            registry.mosaic([epoch], options)
+        assert Path(row.file).read_bytes() == content
+        assert registry.check() == []
 
 
 def test_a_mosaic_that_was_lost_is_made_again(db_url: str, epoch: Path, tmp_path: Path) -> None:
