@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 STACK = "stack"
 """Value of ``--detect`` for the mean of the mosaics of the call."""
+
+_SAME_SCALE = 1e-6
 
 _SAME_PATCH = 0.5
 """Mosaics that share at least this part of the smaller one are averaged to detect on."""
@@ -260,20 +263,31 @@ def _overlapping(
             f"another with --detect, or use --detect {STACK}"
         )
         raise UnsupportedDataError(msg)
-    if not is_reprojected:
-        for candidate in found:
+    for candidate in found:
+        if not is_reprojected:
             _require_same_pixels(mosaic.image, candidate.frame, candidate.name)
+        elif not math.isclose(
+            candidate.frame.scale_arcsec, found[0].frame.scale_arcsec, rel_tol=_SAME_SCALE
+        ):
+            msg = (
+                f"{mosaic.path}: overlaps detection images with different pixels: {found[0].name} "
+                f"of {found[0].frame.scale_arcsec:.5f} arcsec and {candidate.name} of "
+                f"{candidate.frame.scale_arcsec:.5f}: name one with --detect"
+            )
+            raise UnsupportedDataError(msg)
     return found
 
 
-def _require_same_pixels(image: ImageFile, frame: Grid, name: str) -> tuple[int, int]:
+def _require_same_pixels(
+    image: ImageFile, frame: Grid, name: str, remedy: str = "or give --reproject"
+) -> tuple[int, int]:
     """Return where an image begins on the detection image's pixels; refuse one on others."""
     offset = None if image.grid is None else offset_between(frame, image.grid)
     if offset is None:
         msg = (
-            f"{image.path}: its pixels are not those of the detection image {name}: "
+            f"{image.path}: its pixels are not those of {name}, which sources are detected on: "
             f"{image.path.name} has {image.describe()}; {name} has {frame.describe()}; "
-            "make the mosaics on one grid (calreg mosaic), or give --reproject"
+            f"make the mosaics on one grid (calreg mosaic), {remedy}"
         )
         raise UnsupportedDataError(msg)
     return offset
@@ -285,7 +299,8 @@ def _require_same_pixels(image: ImageFile, frame: Grid, name: str) -> tuple[int,
 def _stacks(mosaics: Sequence[Mosaic]) -> dict[Path, tuple[DetectionImage, ...]]:
     """Average the mosaics of each patch: those that share most of their sky."""
     reference, name = _require_grid(mosaics[0].image), mosaics[0].path.name
-    offsets = {m.path: _require_same_pixels(m.image, reference, name) for m in mosaics}
+    remedy = "as a stack wants, or detect on another image"
+    offsets = {m.path: _require_same_pixels(m.image, reference, name, remedy) for m in mosaics}
     boxes = [_box(reference, mosaic.exposure.footprint) for mosaic in mosaics]
     label = list(range(len(mosaics)))
     for i in range(len(mosaics)):

@@ -9,6 +9,7 @@ import numpy as np
 from astropy.io import fits
 
 from benchmarks.skyscene import draw_epoch, simulate_scene
+from calreg.instruments import load_instrument
 from calreg.science.geometry import s_region_text
 from calreg.science.grids import Grid
 from fitsimages import PRIMARY_CARDS, SCIENCE_CARDS
@@ -117,9 +118,29 @@ def write_mosaic(
     for plane, values in found.items():
         if values is not None:
             hdus.append(fits.ImageHDU(values, header if plane == "SCI" else None, name=plane))
+    hdus.append(_member_table(mosaic))
     path = folder / (name or mosaic.name)
     fits.HDUList(hdus).writeto(path)
     return path
+
+
+def _member_table(mosaic: SkyMosaic) -> fits.BinTableHDU:
+    """Return HDRTAB with one exposure, whose pointing tells where on the detector sources are."""
+    array = load_instrument().arrays[mosaic.array]
+    columns = [
+        fits.Column("FILENAME", "20A", array=[f"{mosaic.array}_cal.fits"]),
+        fits.Column("DETECTOR", "10A", array=[array.detector]),
+        fits.Column("CRDS_CTX", "20A", array=["jwst_1130.pmap"]),
+    ]
+    pointing = {
+        "V2_REF": array.v2_ref_arcsec,
+        "V3_REF": array.v3_ref_arcsec,
+        "RA_REF": GRID.ra_deg,
+        "DEC_REF": GRID.dec_deg,
+        "ROLL_REF": ROLLS_DEG[mosaic.epoch],
+    }
+    columns += [fits.Column(name, "D", array=[value]) for name, value in pointing.items()]
+    return fits.BinTableHDU.from_columns(columns, name="HDRTAB")
 
 
 def write_field(folder: Path, *, n_epochs: int = 2) -> list[Path]:

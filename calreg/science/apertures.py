@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calreg.science.neighbours import KRON_SEARCH, SUBPIXELS, mirror_in_circles
+from calreg.science.neighbours import KRON_SEARCH, SUBPIXELS
 from calreg.science.sky import require_sep
 
 if TYPE_CHECKING:
@@ -163,6 +163,7 @@ def sum_circles(
     segmentation: NDArray[np.int32],
     ellipses: Ellipses,
     radius_px: float,
+    mirrored: MirroredPixels,
 ) -> ApertureSums:
     """Sum an image in a circle around each isophotal centroid.
 
@@ -174,6 +175,8 @@ def sum_circles(
     ellipses : Ellipses
     radius_px : float
         Radius [pixels].
+    mirrored : MirroredPixels
+        What `mirror_in_circles` found for them.
 
     Returns
     -------
@@ -189,7 +192,6 @@ def sum_circles(
         segmap=segmentation,
         subpix=SUBPIXELS,
     )
-    mirrored = mirror_in_circles(segmentation, ellipses, radius_px)
     flux, variance = _with_mirrored(image, flux, flux_err, mirrored)
     n_bad = np.zeros(ellipses.n_sources)
     if image.has_bad:

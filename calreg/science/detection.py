@@ -15,7 +15,12 @@ from calreg.errors import DegenerateImageError, InvalidValueError
 from calreg.flags import DetectionFlag
 from calreg.science.apertures import kron_radii
 from calreg.science.isophotes import count_above, touching_flags
-from calreg.science.neighbours import Ellipses, MirroredPixels, mirror_in_ellipses
+from calreg.science.neighbours import (
+    Ellipses,
+    MirroredPixels,
+    mirror_in_circles,
+    mirror_in_ellipses,
+)
 from calreg.science.planes import ImagePlanes
 from calreg.science.sky import SkyBackground, measure_background, require_sep, unusable_pixels
 from calreg.science.spurious import merge_spurious
@@ -61,6 +66,8 @@ class DetectedSources:
         Bits of `DetectionFlag` that the detection image sets.
     mirrored : MirroredPixels
         What stands for neighbours' pixels in the AUTO apertures.
+    mirrored_in_circles : dict of float to MirroredPixels
+        The same in circles by radius [pixels], as far as any was asked for.
     sky : SkyBackground
         Of the detection image.
     """
@@ -73,6 +80,16 @@ class DetectedSources:
     flags: IntArray = field(repr=False)
     mirrored: MirroredPixels = field(repr=False)
     sky: SkyBackground
+    mirrored_in_circles: dict[float, MirroredPixels] = field(
+        repr=False, compare=False, default_factory=dict
+    )
+
+    def circles(self, radius_px: float) -> MirroredPixels:
+        """Return what stands for neighbours' pixels in circles; found once for all images."""
+        if radius_px not in self.mirrored_in_circles:
+            found = mirror_in_circles(self.segmentation, self.ellipses, radius_px)
+            self.mirrored_in_circles[radius_px] = found
+        return self.mirrored_in_circles[radius_px]
 
     @property
     def n_sources(self) -> int:

@@ -174,7 +174,8 @@ def _measure(
         variance = iso.n_usable.astype(np.float64) * image.rms**2
     flux_err_iso = image.flux_error(iso.flux, variance)
     auto = sum_kron_ellipses(image, segmentation, ellipses, detected.kron_radius, detected.mirrored)
-    aper = sum_circles(image, segmentation, ellipses, radius_px)
+    circles = detected.circles(radius_px)
+    aper = sum_circles(image, segmentation, ellipses, radius_px, circles)
     r_half_px = half_light_radii(image, segmentation, ellipses, auto.flux)
     x_win, y_win, is_windowed = windowed_centroids(image, ellipses, r_half_px)
     flags = detected.flags | touching_flags(segmentation, planes, image.is_bad, n)

@@ -15,7 +15,7 @@ from calreg.errors import ConflictError, OutputError
 from calreg.ingest import IngestOptions
 from calreg.science.detectionsettings import DetectionSettings
 from measuring import catalog_rows, detections, matched, measure, row_counts
-from skymosaics import OFFSETS_MAG, draw_mosaic, write_field, write_mosaic
+from skymosaics import NX, NY, OFFSETS_MAG, SCALE_ARCSEC, draw_mosaic, write_field, write_mosaic
 
 OTHER = DetectionSettings(threshold_sigma=2.5)
 
@@ -58,6 +58,11 @@ def test_both_arrays_are_measured_inside_the_isophotes_of_the_first_epoch(
     assert json.loads(rows[0].settings)["threshold_sigma"] == "1.5"
     with Registry(db_url) as registry:
         assert registry.check() == []
+    # The field's centre is seen by the middle of the detector, 0.063 arcsec per pixel.
+    found = detections(db_url, field_paths[0])
+    reach = 0.5 * np.hypot(NX, NY) * SCALE_ARCSEC / 0.062
+    assert np.hypot(found["x_det"] - 1023.5, found["y_det"] - 1023.5).max() < reach
+    assert np.isfinite(found["v2_arcsec"]).all()
 
 
 @pytest.mark.parametrize("kind", ["iso", "auto", "aper"])
