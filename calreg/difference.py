@@ -44,6 +44,9 @@ _MIN_SHARE = 0.05
 """Of the common pixels: a smaller part of the field is the overlap of two modules, and no half."""
 
 _MIN_SIGMA = 3.0
+_MIN_ARRAY_SOURCES = 10
+"""Fewer sources that two arrays alone saw are no number for them: the corners of dithers."""
+
 _PLANE_COMMENTS = (
     "EPOCH_B minus EPOCH_A. Positive: EPOCH_B reads brighter, EPOCH_A is",
     "under-subtracted; negative: over-subtracted. BEFORE: as the mosaics",
@@ -114,7 +117,8 @@ class DifferenceReport:
     Attributes
     ----------
     rows : list of ResidualRow
-        By band and half; halves first, then the arrays in them where there are several.
+        By band and half; a half first, then the pairs of arrays in it that alone saw ten sources or
+        more, where there are several.
     files : list of str
         Paths that were written.
     warnings : list of str
@@ -323,7 +327,7 @@ def _rows(
         pairs = [(one, other) for one in names[0] for other in names[1]]
         for one, other in pairs if len(pairs) > 1 else ():
             is_seen = residuals.seen_by(1 << place[one], 1 << place[other])
-            if is_seen.any():
+            if np.count_nonzero(is_seen) >= _MIN_ARRAY_SOURCES:
                 rows.append(_row(plan, half, (one, other), is_seen, residuals))
     return rows
 
