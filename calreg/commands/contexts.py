@@ -74,7 +74,7 @@ _DIFF_COLUMNS = [
     Column("subarray", "subarray"),
     Column("status", "status"),
     Column("change_mag", "change [mag]", "+.4f"),
-    Column("change_err_mag", "error", ".4f"),
+    Column("change_err_mag", "error", ".5f"),
     Column("photmjsr_1", "PHOTMJSR 1", ".5g"),
     Column("photmjsr_2", "PHOTMJSR 2", ".5g"),
     Column("photmjsr_change_percent", "[%]", "+.2f"),

@@ -34,6 +34,13 @@ def demo(
             "difference: ten minutes, 10 GB of disk, 4 GB of memory (extra pixels).",
         ),
     ] = False,
+    contexts: Annotated[
+        bool,
+        typer.Option(
+            "--contexts",
+            help="Instead, carry the published offsets to today's contexts: real numbers, seconds.",
+        ),
+    ] = False,
     keep_exposures: Annotated[
         bool,
         typer.Option(
@@ -57,7 +64,8 @@ def demo(
 
     It ends with the injected truth beside what came back.
 
-    Takes about a minute; every number that it prints comes from simulated data.
+    Takes about a minute; every number that it prints comes from simulated data, but with
+    --contexts from publications.
 
     Example: calreg demo jwidf-demo
     """
@@ -66,6 +74,12 @@ def demo(
     given = options_of(context, db, None).db
     url = given or str(directory / "calreg.sqlite")
     session = Session(context, url)
+    if contexts:
+        from calreg.commands.democontexts import run_contexts
+
+        run_contexts(session, url, directory)
+        log(f"ask it more: calreg --db {shlex.quote(url)} --help")
+        return
     if pixels:
         from calreg.commands.demopixels import SIZES, run_from_pixels
 

@@ -95,8 +95,8 @@ def test_diff_keys_and_words(calreg: Run, url: str) -> None:
     result = calreg(*words)
     shown = [line.split()[:6] for line in result.out.splitlines()[2:]]
     assert shown == [
-        ["nrca2", "F200W", "FULL", "changed", "+0.0389", "0.0002"],
-        ["nrcb2", "F200W", "FULL", "changed", "-0.0099", "0.0002"],
+        ["nrca2", "F200W", "FULL", "changed", "+0.0389", "0.00021"],
+        ["nrcb2", "F200W", "FULL", "changed", "-0.0099", "0.00022"],
     ]
     assert result.err.splitlines()[-2:] == [
         "2 changed, 0 equal, 6 unknown (6 of which nothing is recorded: --all)",
