@@ -347,25 +347,27 @@ def _tell_refit(report: RefitReport, output_format: OutputFormat) -> None:
         log(f"waiting: {_key_text(outcome)}: {outcome.reason}")
     if report.unchanged:
         log(f"left alone: {len(report.unchanged)} keys, {report.unchanged[0].reason}")
-    for residual in report.residuals:
-        _tell_residual(residual)
+    _tell_residuals(report.residuals)
     log(
         f"fitted {len(report.fitted)}, left alone {len(report.unchanged)}, "
         f"not fitted {len(report.refused)}, waiting {len(report.waiting)}"
     )
 
 
-def _tell_residual(row: ResidualRow) -> None:
-    """Say whether a new set agrees with what another context predicts."""
-    log(
-        f"predicted: {row.field} {row.pmap} {row.band} array {row.array_id} from {row.from_pmap}: "
-        f"{row.predicted_offset_ab_mag:+.5f}, measured {row.offset_ab_mag:+.5f} mag "
-        f"({row.residual_sigma:+.1f} sigma)"
-    )
-    if row.is_significant:
+def _tell_residuals(rows: list[ResidualRow]) -> None:
+    """Say whether new sets agree with what other contexts predict; name those that do not."""
+    beyond = [row for row in rows if row.is_significant]
+    if rows:
         log(
-            "warning: something other than photom changed between these contexts: "
-            f"{'; '.join(row.candidates)}"
+            f"predictions from other contexts: {len(rows) - len(beyond)} of {len(rows)} new sets "
+            "agree within 3 sigma"
+        )
+    for row in beyond:
+        log(
+            f"warning: {row.field} {row.pmap} {row.band} array {row.array_id}: measured "
+            f"{row.offset_ab_mag:+.5f}, predicted from {row.from_pmap} "
+            f"{row.predicted_offset_ab_mag:+.5f} mag ({row.residual_sigma:+.1f} sigma): something "
+            f"other than photom changed: {'; '.join(row.candidates)}"
         )
 
 

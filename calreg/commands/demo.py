@@ -15,6 +15,15 @@ from calreg.commands.demosession import Session, print_truth, require_new_folder
 _PMAP = "jwst_1130.pmap"
 
 
+_Contexts = Annotated[
+    bool,
+    typer.Option(
+        "--contexts",
+        help="Instead, carry the published offsets to today's contexts: real numbers, seconds.",
+    ),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command of this module."""
     app.command()(demo)
@@ -34,13 +43,7 @@ def demo(
             "difference: ten minutes, 10 GB of disk, 4 GB of memory (extra pixels).",
         ),
     ] = False,
-    contexts: Annotated[
-        bool,
-        typer.Option(
-            "--contexts",
-            help="Instead, carry the published offsets to today's contexts: real numbers, seconds.",
-        ),
-    ] = False,
+    contexts: _Contexts = False,
     keep_exposures: Annotated[
         bool,
         typer.Option(

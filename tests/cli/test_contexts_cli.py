@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from calreg.commands.data import _tell_residuals
 from calreg.db.engine import open_database
+from calreg.residuals import ResidualRow
 from contextrows import ContextRows
 
 if TYPE_CHECKING:
@@ -140,4 +142,34 @@ def test_history_draws(calreg: Run, url: str, tmp_path: Path) -> None:
     assert [row["predicted_offset_ab_mag"] is None for row in rows] == [True, False, False]
     assert rows[0]["external"] == [
         {"source": "Ma et al.", "offset_ab_mag": -0.0527, "offset_ab_err_mag": 0.0012}
+    ]
+
+
+def test_refit_counts_what_agrees_and_names_what_does_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def row(sigma: float, *candidates: str) -> ResidualRow:
+        return ResidualRow(
+            pmap="jwst_1130.pmap",
+            band="F444W",
+            array_id="long",
+            field="JWIDF",
+            set_id="a",
+            from_pmap="jwst_1039.pmap",
+            offset_ab_mag=0.01 + 0.001 * sigma,
+            predicted_offset_ab_mag=0.01,
+            residual_mag=0.001 * sigma,
+            residual_err_mag=0.001,
+            residual_sigma=sigma,
+            is_significant=abs(sigma) > 3.0,
+            candidates=candidates,
+            basis="set a",
+        )
+
+    _tell_residuals([row(0.5), row(-4.0, "flat of nrcalong changed: a -> b")])
+    assert capsys.readouterr().err.splitlines() == [
+        "predictions from other contexts: 1 of 2 new sets agree within 3 sigma",
+        "warning: JWIDF jwst_1130.pmap F444W array long: measured +0.00600, predicted from "
+        "jwst_1039.pmap +0.01000 mag (-4.0 sigma): something other than photom changed: "
+        "flat of nrcalong changed: a -> b",
     ]
