@@ -69,7 +69,7 @@ def multiply_photometry(raw: RawFits, factor: float, path: Path) -> None:
 
 def _multiply_tree(hdu: RawHdu, values: dict[str, float], factor: float, path: Path) -> None:
     """Give the tree the numbers of the header; where that has none, multiply the tree's."""
-    tree = AsdfTree(bytes(hdu.data[: hdu.n_data_bytes]), path)
+    tree = AsdfTree(bytes(hdu.whole()[: hdu.n_data_bytes]), path)
     new = {}
     for number, (keyword, key) in enumerate(_TREE_KEYS.items(), 1):
         text = tree.get(key)
@@ -176,7 +176,7 @@ def restore_cards(raw: RawFits, path: Path) -> None:
         hdu.cards.remove(lambda image: image.startswith(_OURS))
         old = {key: text for key, text in numbers.items() if text}
         if old and hdu.name == ASDF:
-            tree = AsdfTree(bytes(hdu.data[: hdu.n_data_bytes]), path)
+            tree = AsdfTree(bytes(hdu.whole()[: hdu.n_data_bytes]), path)
             _put_tree(hdu, tree.replaced(old))
         for image in kept:
             if hdu.cards.get(_keyword(image)) is not None:

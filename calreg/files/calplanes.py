@@ -11,6 +11,8 @@ from calreg.errors import UnsupportedDataError
 from calreg.files.headers import BLOCK_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from calreg.units import FloatArray
@@ -47,10 +49,11 @@ class PixelFactor:
         return PixelFactor(self.along_y**2, self.along_x**2)
 
 
-def multiplied(data: memoryview, n_bytes: int, dtype: str, factor: PixelFactor) -> memoryview:
-    """Return an image extension's data times a factor.
+@dataclass(frozen=True)
+class MultipliedPlanes:
+    """The data of an image extension times a factor, worked out as they are asked for.
 
-    Parameters
+    Attributes
     ----------
     data : memoryview
         Data blocks: one image (ny, nx), or several of the same size behind each other.
@@ -59,43 +62,59 @@ def multiplied(data: memoryview, n_bytes: int, dtype: str, factor: PixelFactor) 
     dtype : str
         ``>f4`` or ``>f8``.
     factor : PixelFactor
-
-    Returns
-    -------
-    memoryview
-        Data blocks of the same type. Products are rounded once, from double precision; NaN and
-        infinity stay.
-
-    Raises
-    ------
-    UnsupportedDataError
-        If a product is too large for the type.
     """
-    ny, nx = factor.along_y.size, factor.along_x.size
-    rows = np.frombuffer(data[:n_bytes], dtype=dtype).reshape(-1, nx)
-    padded = -(-n_bytes // BLOCK_BYTES) * BLOCK_BYTES
-    blocks = np.empty(padded, dtype=np.uint8)
-    blocks[n_bytes:] = 0
-    out = blocks[:n_bytes].view(dtype).reshape(-1, nx)
-    try:
-        with np.errstate(over="raise", under="ignore", invalid="ignore"):
-            for first in range(0, rows.shape[0], ny):
-                _multiply_image(rows[first : first + ny], out[first : first + ny], factor)
-    except FloatingPointError as error:
-        msg = f"a pixel becomes too large for its {dtype[-1]}-byte type"
-        raise UnsupportedDataError(msg) from error
-    return blocks.data
 
+    data: memoryview
+    n_bytes: int
+    dtype: str
+    factor: PixelFactor
 
-def _multiply_image(
-    image: NDArray[np.floating], out: NDArray[np.floating], factor: PixelFactor
-) -> None:
-    """Multiply one image, some rows at a time."""
-    n_rows = max(1, _CHUNK_PIXELS // factor.along_x.size)
-    product = np.empty((n_rows, factor.along_x.size))
-    for first in range(0, image.shape[0], n_rows):
-        rows = slice(first, first + n_rows)
-        chunk = product[: len(image[rows])]
-        np.multiply(image[rows], factor.along_x, out=chunk)
-        chunk *= factor.along_y[rows, np.newaxis]
-        out[rows] = chunk
+    def chunks(self) -> Iterator[memoryview]:
+        """Yield the data blocks, in pieces that are good until the next one is asked for.
+
+        Yields
+        ------
+        memoryview
+            Of the same type. Products are rounded once, from double precision; NaN and infinity
+            stay.
+
+        Raises
+        ------
+        UnsupportedDataError
+            If a product is too large for the type.
+
+        Notes
+        -----
+        Fresh memory for whole planes would take longer than the multiplication.
+        """
+        ny, nx = self.factor.along_y.size, self.factor.along_x.size
+        rows = np.frombuffer(self.data[: self.n_bytes], dtype=self.dtype).reshape(-1, nx)
+        n_rows = min(ny, max(1, _CHUNK_PIXELS // nx))
+        native = np.empty((n_rows, nx), dtype=self.dtype[1:])
+        product = np.empty((n_rows, nx))
+        out = np.empty((n_rows, nx), dtype=self.dtype)
+        for first in range(0, rows.shape[0], ny):
+            for start in range(0, ny, n_rows):
+                n = min(n_rows, ny - start)
+                # Step by step: with mixed types NumPy converts through a small buffer.
+                native[:n] = rows[first + start : first + start + n]
+                product[:n] = native[:n]
+                product[:n] *= self.factor.along_x
+                product[:n] *= self.factor.along_y[start : start + n, np.newaxis]
+                self._round(product[:n], native[:n])
+                out[:n] = native[:n]
+                yield out[:n].data.cast("B")
+        yield memoryview(bytes(-self.n_bytes % BLOCK_BYTES))
+
+    def whole(self) -> memoryview:
+        """Return the data blocks in one piece."""
+        return memoryview(b"".join(self.chunks()))
+
+    def _round(self, product: FloatArray, out: NDArray[np.floating]) -> None:
+        """Round to the type of the plane."""
+        try:
+            with np.errstate(over="raise", under="ignore", invalid="ignore"):
+                out[...] = product
+        except FloatingPointError as error:
+            msg = f"a pixel becomes too large for its {self.dtype[-1]}-byte type"
+            raise UnsupportedDataError(msg) from error

@@ -19,6 +19,11 @@ _MASK = 0xFFFFFFFF
 _PUNCTUATION = frozenset([*range(0x3A, 0x41), *range(0x5B, 0x61)])
 
 
+def has_checksums(cards: Cards) -> bool:
+    """Return whether a header has one of the two cards."""
+    return any(cards.find(card) is not None for card in CHECKSUM_CARDS)
+
+
 def with_new_checksums(cards: Cards, data: bytes | memoryview) -> bytes:
     """Return header blocks whose DATASUM and CHECKSUM, where there are any, fit.
 
@@ -34,13 +39,10 @@ def with_new_checksums(cards: Cards, data: bytes | memoryview) -> bytes:
     bytes
     """
     sum_card, check_card = CHECKSUM_CARDS
-    has_sum, has_check = (cards.find(card) is not None for card in CHECKSUM_CARDS)
-    if not has_sum and not has_check:
-        return cards.block()
     data_sum = ones_complement_sum(data)
-    if has_sum:
+    if cards.find(sum_card) is not None:
         _put(cards, sum_card, str(data_sum).encode("ascii"))
-    if has_check:
+    if cards.find(check_card) is not None:
         _put(cards, check_card, _BEFORE)
         total = ones_complement_sum(cards.block(), data_sum)
         _put(cards, check_card, encoded(_MASK - total))

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 CARD_PREFIX = "CALREG"
 """All cards that calreg adds begin so, but for HISTORY."""
 
+DIGEST_CARD = "CALREGBF"
+"""SHA-256 of the file before."""
+
 IDENTITY_SET = "identity"
 """CALREGID of a file that no set was found for, and that was let through by request."""
 
@@ -97,7 +100,7 @@ class CorrectionRecord:
             ("CALREGNP", self.n_pixels, "[pixel] side of the full array"),
             ("CALREGAP", self.application_id, "this correction"),
             ("CALREGUT", self.created_utc, "UTC of the correction"),
-            ("CALREGBF", self.sha256_before, "SHA-256 before"),
+            (DIGEST_CARD, self.sha256_before, ""),
         ]
         return [format_card(keyword, value, comment) for keyword, value, comment in table]
 
@@ -151,7 +154,7 @@ def read_record(headers: FitsHeaders) -> CorrectionRecord | None:
         photom_factor=cards.positive("CALREGPF"),
         gradient=PixelPlane(0.0, per_x, per_y) if has_gradient else None,
         n_pixels=int(cards.positive("CALREGNP")),
-        sha256_before=cards.text("CALREGBF"),
+        sha256_before=cards.text(DIGEST_CARD),
         created_utc=cards.text("CALREGUT"),
     )
 

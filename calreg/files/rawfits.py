@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from calreg.errors import FileFormatError
-from calreg.files.checksum import with_new_checksums
+from calreg.files.checksum import has_checksums, with_new_checksums
 from calreg.files.fitscards import header_block
 from calreg.files.headers import CARD_BYTES, KEYWORD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from calreg.files.calplanes import MultipliedPlanes
     from calreg.files.headers import FitsHeaders, HeaderUnit
 
 _CONTINUE = b"CONTINUE"
@@ -87,25 +88,33 @@ class RawHdu:
     ----------
     name : str
         EXTNAME in upper case.
-    shape : tuple of int
-        NAXIS1, NAXIS2, ...
     cards : Cards
-    data : memoryview
+    data : memoryview or MultipliedPlanes
     n_data_bytes : int
         Without padding.
     """
 
     def __init__(self, unit: HeaderUnit, data: memoryview) -> None:
         self.name = unit.name
-        self.shape = unit.shape
         self.cards = Cards(unit.raw)
-        self.data = data
+        self.data: memoryview | MultipliedPlanes = data
         self.n_data_bytes = unit.data_end - unit.data_start
         self._given = (unit.raw, data)
 
-    def put(self, data: memoryview, n_data_bytes: int) -> None:
+    def put(self, data: memoryview | MultipliedPlanes, n_data_bytes: int) -> None:
         """Give it other data."""
         self.data, self.n_data_bytes = data, n_data_bytes
+
+    def whole(self) -> memoryview:
+        """Return the data blocks in one piece."""
+        return self.data if isinstance(self.data, memoryview) else self.data.whole()
+
+    def chunks(self) -> Iterator[memoryview]:
+        """Yield the data blocks, in pieces that are good until the next one is asked for."""
+        if isinstance(self.data, memoryview):
+            yield self.data
+        else:
+            yield from self.data.chunks()
 
     @property
     def is_changed(self) -> bool:
@@ -115,9 +124,11 @@ class RawHdu:
 
     def header(self) -> bytes:
         """Return the header blocks, with checksums that fit if anything was changed."""
-        if self.is_changed:
-            return with_new_checksums(self.cards, self.data)
-        return self._given[0]
+        if not self.is_changed:
+            return self._given[0]
+        if not has_checksums(self.cards):
+            return self.cards.block()
+        return with_new_checksums(self.cards, self.whole())
 
 
 class RawFits:
@@ -149,7 +160,7 @@ class RawFits:
         return next((hdu for hdu in self.hdus if hdu.name == name), None)
 
     def segments(self) -> Iterator[bytes | memoryview]:
-        """Yield header and data blocks in the order of the file."""
+        """Yield header and data blocks, in pieces that are good until the next is asked for."""
         for hdu in self.hdus:
             yield hdu.header()
-            yield hdu.data
+            yield from hdu.chunks()
