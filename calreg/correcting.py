@@ -17,7 +17,7 @@ from calreg.files.correctionrecord import CorrectionRecord, read_record
 from calreg.files.headers import read_headers
 from calreg.reductionfiles import (
     Action,
-    FileOutcome,
+    CorrectedFile,
     LookedAt,
     application_row,
     file_outcome,
@@ -102,7 +102,7 @@ def apply_files(
     instrument: Instrument,
     *,
     progress: Progress = no_progress,
-) -> list[FileOutcome]:
+) -> list[CorrectedFile]:
     """Correct exposures with the current sets of their contexts.
 
     Parameters
@@ -117,7 +117,7 @@ def apply_files(
 
     Returns
     -------
-    list of FileOutcome
+    list of CorrectedFile
         In the order of `paths`.
 
     Raises
@@ -129,7 +129,7 @@ def apply_files(
     """
     looked_at = LookedAt.of(paths, options.out, instrument, progress)
     steps = _plan(database, looked_at, options)
-    outcomes: list[FileOutcome] = []
+    outcomes: list[CorrectedFile] = []
     with recording(database) as rows:
         for n_done, step in enumerate(steps, 1):
             outcomes.append(_apply(step, rows))
@@ -198,7 +198,7 @@ def _settled(step: _Step, new: CorrectionRecord | None, options: ApplyOptions) -
     return step
 
 
-def _apply(step: _Step, rows: list[Application]) -> FileOutcome:
+def _apply(step: _Step, rows: list[Application]) -> CorrectedFile:
     """Correct one file, and add its rows."""
     cal, target = step.cal, step.target
     if step.written is not None:

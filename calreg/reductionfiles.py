@@ -46,7 +46,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True)
-class FileOutcome:
+class CorrectedFile:
     """What was done to one file.
 
     Attributes
@@ -220,9 +220,9 @@ def place_of(path: Path) -> tuple[str, str]:
     return str(real.parent), real.name
 
 
-def file_outcome(cal: CalFile, action: Action, row: Application, note: str = "") -> FileOutcome:
+def file_outcome(cal: CalFile, action: Action, row: Application, note: str = "") -> CorrectedFile:
     """Say what was done to a file."""
-    return FileOutcome(
+    return CorrectedFile(
         path=cal.path,
         target=Path(row.directory) / row.file_name,
         action=action,

@@ -14,7 +14,7 @@ from calreg.files.atomic import sha256_of
 from calreg.files.calfits import require_restorable, write_restored
 from calreg.reductionfiles import (
     Action,
-    FileOutcome,
+    CorrectedFile,
     LookedAt,
     application_row,
     file_outcome,
@@ -39,7 +39,7 @@ def undo_files(
     *,
     out: Path | None = None,
     progress: Progress = no_progress,
-) -> list[FileOutcome]:
+) -> list[CorrectedFile]:
     """Restore exposures as they were before they were corrected.
 
     Parameters
@@ -56,7 +56,7 @@ def undo_files(
 
     Returns
     -------
-    list of FileOutcome
+    list of CorrectedFile
         In the order of `paths`.
 
     Raises
@@ -80,7 +80,7 @@ def undo_files(
                 raise OutputError(msg)
             steps.append((cal, target, application))
     looked_at.require_none_refused()
-    outcomes: list[FileOutcome] = []
+    outcomes: list[CorrectedFile] = []
     with recording(database) as rows:
         for n_done, (cal, target, application) in enumerate(steps, 1):
             if application is None:
@@ -91,7 +91,7 @@ def undo_files(
     return outcomes
 
 
-def _undo(cal: CalFile, target: Path, rows: list[Application]) -> FileOutcome:
+def _undo(cal: CalFile, target: Path, rows: list[Application]) -> CorrectedFile:
     """Restore one file, and add its row."""
     make_folder(target.parent)
     written = write_restored(cal, target)
@@ -100,7 +100,7 @@ def _undo(cal: CalFile, target: Path, rows: list[Application]) -> FileOutcome:
     return file_outcome(cal, Action.RESTORED, rows[-1])
 
 
-def _found_undone(cal: CalFile, application: Application, rows: list[Application]) -> FileOutcome:
+def _found_undone(cal: CalFile, application: Application, rows: list[Application]) -> CorrectedFile:
     """Record a file that does not carry its correction any more."""
     now = replace(
         application,

@@ -30,7 +30,7 @@ from calreg.commands.output import Column, plain, print_json, print_rows
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from calreg.reductionfiles import FileOutcome
+    from calreg.reductionfiles import CorrectedFile
     from calreg.registry import Registry
 
 _Files = Annotated[
@@ -229,7 +229,7 @@ def undo(
     _tell(outcomes, options)
 
 
-def _tell(outcomes: list[FileOutcome], options: GlobalOptions) -> None:
+def _tell(outcomes: list[CorrectedFile], options: GlobalOptions) -> None:
     """Say what was done."""
     print_rows(outcomes, _OUTCOME_COLUMNS, options.output_format)
     for note, n_files in Counter(one.note for one in outcomes if one.note).items():

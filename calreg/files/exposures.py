@@ -11,6 +11,7 @@ from calreg.errors import (
     InvalidValueError,
     MissingKeywordError,
 )
+from calreg.files.correctionrecord import read_record
 from calreg.files.headers import FitsHeaders, file_sha256, read_headers
 from calreg.files.imagecards import ImageCards, parse_s_region
 from calreg.files.imagekey import (
@@ -59,7 +60,8 @@ def read_exposure(
         If the file is not FITS, or is truncated.
     UnsupportedDataError
         If it is no calibrated image of one array: uncal, rate, grism, coronagraph, a reference
-        file, another instrument, a mosaic of several arrays or of inputs with different contexts.
+        file, another instrument, a mosaic of several arrays or of inputs with different contexts,
+        an exposure that calreg corrected.
     MissingKeywordError
         If a card that calreg needs is missing or empty.
     HeaderValueError
@@ -77,6 +79,7 @@ def read_exposure(
     cards = ImageCards.of(headers, instrument)
     require_calibrated(cards, headers, instrument)
     key = read_image_key(cards, headers, instrument)
+    _require_uncorrected(cards, headers)
     start, mid, end = _times(cards)
     identity = _identity(cards, key.kind)
     return Exposure(
@@ -124,6 +127,17 @@ def read_exposure(
         header_sha256=headers.sha256,
         file_sha256=file_sha256(path) if full_hash else None,
     )
+
+
+def _require_uncorrected(cards: ImageCards, headers: FitsHeaders) -> None:
+    """Refuse an exposure that calreg corrected: its offset would count as the context's."""
+    record = read_record(headers)
+    if record is not None:
+        cards.reject(
+            f"was corrected by calreg with set {record.set_id} (card CALREGID): expected an "
+            "exposure as the jwst pipeline made it, because offsets are those of a context; "
+            "restore it with calreg undo, or take the file as it was"
+        )
 
 
 def _times(cards: ImageCards) -> tuple[float, float, float]:

@@ -49,7 +49,7 @@ class FileMethods(RegistryBase):
         options: correcting.ApplyOptions,
         *,
         progress: Progress = no_progress,
-    ) -> list[reductionfiles.FileOutcome]:
+    ) -> list[reductionfiles.CorrectedFile]:
         """Correct finished exposures with the current sets of their contexts.
 
         Parameters
@@ -63,7 +63,7 @@ class FileMethods(RegistryBase):
 
         Returns
         -------
-        list of FileOutcome
+        list of CorrectedFile
 
         Raises
         ------
@@ -84,7 +84,7 @@ class FileMethods(RegistryBase):
         *,
         out: PathLike | None = None,
         progress: Progress = no_progress,
-    ) -> list[reductionfiles.FileOutcome]:
+    ) -> list[reductionfiles.CorrectedFile]:
         """Restore exposures as they were before they were corrected.
 
         Parameters
@@ -98,7 +98,7 @@ class FileMethods(RegistryBase):
 
         Returns
         -------
-        list of FileOutcome
+        list of CorrectedFile
 
         Raises
         ------

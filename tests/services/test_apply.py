@@ -21,7 +21,7 @@ from calreg.files.correctionrecord import read_record
 from calreg.files.headers import read_headers
 from calreg.inspection import CorrectionState, ProblemKind
 from calreg.instruments import load_instrument
-from calreg.reductionfiles import Action, FileOutcome
+from calreg.reductionfiles import Action, CorrectedFile
 from calreg.science.detectorgradient import GradientDatum
 from contextrows import ContextRows
 from correctedfiles import (
@@ -78,12 +78,12 @@ def rows(url: str) -> list[sa.Row[tuple[object, ...]]]:
         return list(connection.execute(sa.select(table).order_by(table.c.id)))
 
 
-def apply(url: str, *paths: Path, options: ApplyOptions = IN_PLACE) -> list[FileOutcome]:
+def apply(url: str, *paths: Path, options: ApplyOptions = IN_PLACE) -> list[CorrectedFile]:
     with Registry(url) as registry:
         return registry.apply(paths, options)
 
 
-def undo(url: str, *paths: Path) -> list[FileOutcome]:
+def undo(url: str, *paths: Path) -> list[CorrectedFile]:
     with Registry(url) as registry:
         return registry.undo(paths)
 
@@ -466,3 +466,15 @@ def test_check_sees_corrections(small_url: str, tmp_path: Path) -> None:
         report = registry.check_files(paths[1])
     assert [problem.kind for problem in report.problems] == [ProblemKind.OUTDATED]
     assert "--replace" in report.problems[0].message
+
+
+def test_corrected_exposures_are_not_measured(small_url: str, db_url: str, tmp_path: Path) -> None:
+    """Their offsets, and their PHOTMJSR, are not the context's."""
+    path = short_exposure(tmp_path / "a_cal.fits")
+    apply(small_url, path)
+    with Registry(db_url) as registry:
+        report = registry.ingest(path)
+        assert [refused.path for refused in report.refused] == [path]
+        assert "was corrected by calreg with set" in str(report.refused[0])
+        registry.undo(path)
+        assert len(registry.ingest(path).loaded) == 1
