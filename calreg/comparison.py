@@ -399,7 +399,9 @@ def _note(row: CompareRow) -> str:
     if row.against_pmap != row.pmap:
         change = row.photom_change_ab_mag
         how = "unknown" if change is None else f"{change:+.4f} mag"
-        told.append(f"contexts differ, change of PHOTMJSR A - B {how}, not taken out")
+        told.append(
+            f"against {row.against_pmap}: change of PHOTMJSR A - B since {how}, not taken out"
+        )
     if row.method != row.against_method:
         pixar = row.pixar_ab_mag
         how = "unknown" if pixar is None else f"{pixar:+.4f} mag"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from calreg.db.health import Problem, ProblemKind
 from calreg.db.queries.digests import load_delivered_files, load_ingested_files
 from calreg.db.queries.sets import SetFilter, load_covariance, load_sets
+from calreg.db.queries.standing import find_foreign_acceptances
 from calreg.errors import CalregError
 from calreg.files.atomic import sha256_of
 from calreg.files.headers import read_headers
@@ -31,11 +32,14 @@ def make_set_id(input_digest: str, version: int) -> str:
 
 
 def check_sets(connection: Connection) -> list[Problem]:
-    """Hold every set against its id and its covariance."""
+    """Hold every set against its id and its covariance, and acceptances against their sets."""
     return [
         Problem(ProblemKind.DIGEST, "coefficient_sets", message)
         for stored in load_sets(connection, SetFilter(all_versions=True))
         for message in _set_problems(stored, load_covariance(connection, stored.pk))
+    ] + [
+        Problem(ProblemKind.DIGEST, "acceptances", message)
+        for message in find_foreign_acceptances(connection)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -239,6 +240,10 @@ _COMPARE_COLUMNS = [
     Column("note", "note", is_optional=True),
 ]
 
+_AGAINST_COLUMNS = [
+    replace(column, header=column.header.replace("ours", "against")) for column in _COMPARE_COLUMNS
+]
+
 _SUMMARY_COLUMNS = [
     Column("source", "source"),
     Column("against", "against"),
@@ -315,18 +320,22 @@ def compare(
             summaries, _SUMMARY_COLUMNS, options.output_format, empty="nothing to compare with"
         )
     else:
-        _print_comparisons(rows, summaries, options)
+        _print_comparisons(rows, summaries, options, is_ours=against is None)
     if not (summaries if summary else rows):
         raise typer.Exit(1)
 
 
 def _print_comparisons(
-    rows: list[CompareRow], summaries: list[CompareSummary], options: GlobalOptions
+    rows: list[CompareRow],
+    summaries: list[CompareSummary],
+    options: GlobalOptions,
+    *,
+    is_ours: bool,
 ) -> None:
     """Print rows; below a table, how well each source agrees."""
     print_rows(
         rows,
-        _COMPARE_COLUMNS,
+        _COMPARE_COLUMNS if is_ours else _AGAINST_COLUMNS,
         options.output_format,
         empty="no external solution answers to that: calreg import brings one in; those of "
         "other contexts are compared with --across",

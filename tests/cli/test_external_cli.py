@@ -97,6 +97,7 @@ def test_compare_shows_sigma_with_floor_and_a_summary(
     assert "--across" in apart.err
     across = calreg(*words, "--across")
     assert across.status == 0
-    assert "contexts differ" in across.out
+    assert "against [mag]" in across.out
+    assert "against jwst_1130.pmap: change of PHOTMJSR A - B since unknown" in across.out
     before = calreg("--db", db_url, "compare", "--as-of", "2024-01-01")
     assert (before.status, before.out) == (1, "")

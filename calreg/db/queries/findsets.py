@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from calreg.db.queries.sets import SetFilter, load_sets
-from calreg.db.schema import CoefficientSetRow, DeliverySetRow
+from calreg.db.schema import CoefficientSetRow, DeliverySetRow, PmapRow
+from calreg.domain import Pmap
 from calreg.errors import InvalidValueError, UnknownKeyError
 
 if TYPE_CHECKING:
@@ -49,8 +50,10 @@ def find_set(connection: sa.Connection, text: str, as_of_utc: datetime | None = 
             f"or at least its first {_MIN_PREFIX} characters"
         )
         raise InvalidValueError(msg)
-    statement = sa.select(_SET.set_id, _SET.band, _SET.array_id).where(
-        _SET.set_id.startswith(start)
+    statement = (
+        sa.select(_SET.set_id, _SET.band, _SET.array_id, PmapRow.number)
+        .join(PmapRow, PmapRow.id == _SET.pmap_id)
+        .where(_SET.set_id.startswith(start))
     )
     found = connection.execute(statement.order_by(_SET.set_id).limit(3)).all()
     if not found:
@@ -62,7 +65,11 @@ def find_set(connection: sa.Connection, text: str, as_of_utc: datetime | None = 
         )
         raise InvalidValueError(msg)
     wanted = SetFilter(
-        band=found[0].band, array_id=found[0].array_id, as_of_utc=as_of_utc, all_versions=True
+        pmap=Pmap(found[0].number),
+        band=found[0].band,
+        array_id=found[0].array_id,
+        as_of_utc=as_of_utc,
+        all_versions=True,
     )
     by_id = {stored.set_id: stored for stored in load_sets(connection, wanted)}
     if found[0].set_id not in by_id:

@@ -250,6 +250,22 @@ def series_of(row: sa.Row[*tuple[Any, ...]]) -> Series:
     )
 
 
+def find_foreign_acceptances(connection: sa.Connection) -> list[str]:
+    """Describe acceptances of another key than that of the set that they accept."""
+    row = AcceptanceRow
+    statement = (
+        sa.select(row.id, row.band, row.array_id, _SET.set_id, _SET.band, _SET.array_id)
+        .join(_SET, _SET.id == row.set_pk)
+        .where(sa.or_(row.band != _SET.band, row.array_id != _SET.array_id))
+        .order_by(row.id)
+    )
+    return [
+        f"acceptance {found[0]} says {found[1]} array {found[2]}, its set {found[3]} is of "
+        f"{found[4]} array {found[5]}"
+        for found in connection.execute(statement)
+    ]
+
+
 # --- writing --------------------------------------------------------------------------------------
 
 
