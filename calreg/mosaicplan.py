@@ -45,6 +45,9 @@ ALGORITHM = 1
 
 GRID_MARGIN_PX = 8
 _SCALE_LIMITS_ARCSEC = (0.001, 10.0)
+_LONGEST_WORD = 60
+"""Characters that a field or an epoch gives to a file's name, which holds 255 at most."""
+
 _UNSAFE = re.compile(r"[^a-z0-9.+]+")
 
 
@@ -370,7 +373,7 @@ def _file_name(epoch: StoredEpoch, first: Exposure, pmap: Pmap) -> str:
     """Return the name of a mosaic's file: field, epoch, array, band, context."""
     subarray = [] if first.subarray == FULL_SUBARRAY else [first.subarray]
     words = [epoch.field_name, epoch.name, first.array, first.band, *subarray]
-    safe = [_UNSAFE.sub("-", word.lower()).strip("-.") or "x" for word in words]
+    safe = [_UNSAFE.sub("-", word.lower())[:_LONGEST_WORD].strip("-.") or "x" for word in words]
     return f"{'_'.join([*safe, pmap.name.removesuffix('.pmap')])}_i2d.fits"
 
 
