@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calreg.errors import DegenerateImageError, UnsupportedDataError, WorkerError
+from calreg.errors import DegenerateImageError, UnsupportedDataError
 from calreg.files.images import open_image, read_planes
 from calreg.science.alignment import move_planes
 from calreg.science.detection import detect_sources, stack_planes
@@ -20,6 +17,7 @@ from calreg.science.isophotal import measure_sources
 from calreg.science.patchsources import PatchSources
 from calreg.science.reprojection import reproject_planes
 from calreg.science.sky import unusable_pixels
+from calreg.workers import run_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -126,7 +124,7 @@ def run_patches(
     jobs : sequence of PatchJob
     n_processes : int
     progress : Progress
-        Called after every image, or after every patch with several processes.
+        Called as images are done.
 
     Returns
     -------
@@ -136,45 +134,25 @@ def run_patches(
     Raises
     ------
     CalregError
-        If an image cannot be used, or a process was killed.
+        If an image cannot be used.
+    WorkerError
+        If a process was ended from outside.
     """
     n_images = sum(len(job.measured) for job in jobs)
-    n_done = 0
-
-    def advance(n_more: int) -> None:
-        nonlocal n_done
-        n_done += n_more
-        progress(_TASK, n_done, n_images)
-
-    advance(0)
-    if min(n_processes, len(jobs)) <= 1:
-        return [measure_patch(job, advance) for job in jobs]
-    # Not forked: a process that has threads, as the database's driver may start, must not be.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(n_processes, len(jobs)), mp_context=context) as pool:
-        futures = [pool.submit(measure_patch, job) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                advance(len(future.result().job.measured))
-        except BrokenProcessPool as error:
-            msg = (
-                "a process that measured was killed, perhaps for want of memory: use fewer with "
-                "--jobs"
-            )
-            raise WorkerError(msg) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-        return [future.result() for future in futures]
+    progress(_TASK, 0, n_images)
+    return run_all(
+        measure_patch, jobs, n_processes, lambda n_done: progress(_TASK, n_done, n_images)
+    )
 
 
-def measure_patch(job: PatchJob, advance: Callable[[int], None] | None = None) -> PatchResult:
+def measure_patch(job: PatchJob, advance: Callable[[], None] = lambda: None) -> PatchResult:
     """Detect on one image, and measure others inside its isophotes.
 
     Parameters
     ----------
     job : PatchJob
-    advance : callable or None
-        Called with 1 after every image.
+    advance : callable
+        Called after every image.
 
     Returns
     -------
@@ -185,7 +163,6 @@ def measure_patch(job: PatchJob, advance: Callable[[int], None] | None = None) -
     CalregError
         If an image cannot be read, or nothing can be detected or measured on it.
     """
-    advance = advance or (lambda _: None)
     found: dict[Path, PatchImage] = {}
     name = ", ".join(str(path) for path in job.detection)
     with _naming(f"{name} (detection image)"):
@@ -199,13 +176,13 @@ def measure_patch(job: PatchJob, advance: Callable[[int], None] | None = None) -
         reference = image.sources if job.wants_reference else None
         if own is not None and own in job.measured:
             found[own] = image
-            advance(1)
+            advance()
     del planes
     for path in job.measured:
         if path not in found:
             with _naming(str(path)):
                 found[path] = _measure_file(job, path, detected, is_seen)
-            advance(1)
+            advance()
     return PatchResult(job, tuple(found[path] for path in job.measured), reference)
 
 
