@@ -103,7 +103,7 @@ def meta_of(
 
 def one_reference_name(
     cache: CrdsCache,
-    pmap: Pmap,
+    context: Pmap | str,
     reftype: str,
     keys: dict[str, str],
     corrections: Sequence[SetCorrection],
@@ -114,7 +114,8 @@ def one_reference_name(
     Parameters
     ----------
     cache : CrdsCache
-    pmap : Pmap
+    context : Pmap or str
+        A private name as it is.
     reftype : str
     keys : dict of str to str
         Matching parameters.
@@ -136,10 +137,10 @@ def one_reference_name(
         utc_of_mjd(min(correction.first_mjd_utc for correction in corrections)),
         utc_of_mjd(max(correction.last_mjd_utc for correction in corrections)),
     )
-    names = [cache.reference_name(pmap, reftype, keys, at, instrument) for at in moments]
+    names = [cache.reference_name(context, reftype, keys, at, instrument) for at in moments]
     if names[0] != names[1]:
         msg = (
-            f"{' '.join(keys.values())}: {pmap.name} has {names[0]} at the begin of the data and "
+            f"{' '.join(keys.values())}: {context} has {names[0]} at the begin of the data and "
             f"{names[1]} at their end; one offset cannot correct both: name one with --parent"
         )
         raise InvalidValueError(msg)
@@ -275,8 +276,18 @@ def read_parents(
 
 
 @dataclass(frozen=True)
-class _Staged:
-    """A file that does not have its name yet."""
+class StagedFile:
+    """A file that is to be delivered.
+
+    Attributes
+    ----------
+    path : Path
+        The name that it will have.
+    content : Path
+        Where it is as long as it does not.
+    kind : str
+    set_pks : tuple of int
+    """
 
     path: Path
     content: Path
@@ -304,7 +315,7 @@ class Staging:
         self._folder = folder
         self._overwrite = overwrite
         self._stack = ExitStack()
-        self._staged: list[_Staged] = []
+        self._staged: list[StagedFile] = []
         self._models: dict[str, str] = {}
         self._is_new_folder = not folder.exists()
         try:
@@ -357,9 +368,30 @@ class Staging:
         target = self._folder / name
         temporary = self._stack.enter_context(replace_file(target, overwrite=self._overwrite))
         temporary.write_bytes(content)
-        self._staged.append(_Staged(target, temporary, kind, tuple(set_pks)))
+        self._staged.append(StagedFile(target, temporary, kind, tuple(set_pks)))
         self._models[name] = model
         return temporary
+
+    def check(self) -> list[str]:
+        """Have the packages that are installed check all files.
+
+        Returns
+        -------
+        list of str
+            These packages, with versions.
+
+        Raises
+        ------
+        OutputError
+            If one objects to a file.
+        """
+        contents = {staged.path.name: staged.content for staged in self._staged}
+        return check_with_packages(contents, self._models)
+
+    def release(self) -> list[StagedFile]:
+        """Give all files their names, and return them."""
+        self._stack.close()
+        return list(self._staged)
 
     def deliver(
         self, database: Database, created_utc: datetime
@@ -381,9 +413,7 @@ class Staging:
         OutputError
             If a package objects to a file; then none is left.
         """
-        checkers = check_with_packages(
-            {staged.path.name: staged.content for staged in self._staged}, self._models
-        )
+        checkers = self.check()
         with database.write() as connection:
             deliveries = [
                 record_delivery(
@@ -396,5 +426,5 @@ class Staging:
                 )
                 for staged in self._staged
             ]
-            self._stack.close()
+            self.release()
         return deliveries, checkers

@@ -168,6 +168,18 @@ _PARKEYS = {
     "PHOTOM": ("META.INSTRUMENT.DETECTOR", "META.EXPOSURE.TYPE"),
     "FLAT": ("META.INSTRUMENT.DETECTOR", "META.INSTRUMENT.FILTER", "META.INSTRUMENT.PUPIL"),
 }
+NOT_APPLICABLE = (
+    "AREA",
+    "DFLAT",
+    "FFLAT",
+    "SFLAT",
+    "DISTORTION",
+    "FILTEROFFSET",
+    "BKG",
+    "WAVELENGTHRANGE",
+)
+"""Types that the context has no files of, and says so."""
+
 GROUND = "jwst_nircam_{}_0001.fits"
 """Files from before flight that stand first in time; the cache does not have them."""
 
@@ -221,7 +233,12 @@ class CacheMaker:
         for folder in (self.mappings, self.references, self.config):
             folder.mkdir(parents=True)
         self.entries: dict[str, dict[tuple[str, ...], dict[str, str]]] = {"PHOTOM": {}, "FLAT": {}}
-        settings = {"observatory": "jwst", "operational_context": pmap, "last_synced": ""}
+        settings = {
+            "observatory": "jwst",
+            "operational_context": pmap,
+            "last_synced": "",
+            "bad_files_list": [],
+        }
         (self.config / "server_config").write_text(repr(settings), encoding="ascii")
 
     def add_photom(
@@ -275,7 +292,7 @@ class CacheMaker:
                 "name": IMAP,
                 "parkey": ("REFTYPE",),
             },
-            _dictionary(RMAPS.items()),
+            _dictionary([*RMAPS.items(), *((name, "N/A") for name in NOT_APPLICABLE)]),
         )
         for reftype, name in RMAPS.items():
             header = {

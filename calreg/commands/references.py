@@ -1,8 +1,9 @@
-"""``calreg export photom`` and ``flat``: reference files for the JWST pipeline."""
+"""``calreg export photom``, ``flat`` and ``context``: reference files for the JWST pipeline."""
 
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,6 +38,14 @@ def _check_datum(value: str) -> str:
         return str(parse_gradient_datum(value))
 
 
+def _check_name(value: str) -> str:
+    """Refuse what looks like an official context."""
+    from calreg.files.crdsoverlay import check_overlay_name
+
+    with usage_errors():
+        return check_overlay_name(value)
+
+
 OutOption = Annotated[
     Path, typer.Option("--out", metavar="DIR", help="Folder to write to; made where needed.")
 ]
@@ -55,6 +64,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(photom)
     app.command()(flat)
+    app.command()(context)
 
 
 def photom(
@@ -153,6 +163,85 @@ def flat(
             overwrite=overwrite,
         )
     _tell(report, options.output_format)
+
+
+def context(
+    ctx: typer.Context,
+    *,
+    pmap: RequiredPmap,
+    name: Annotated[
+        str,
+        typer.Option(
+            "--name",
+            metavar="WORD",
+            help="Private word in the names of context and files, such as idfcal1.",
+            callback=_check_name,
+        ),
+    ],
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            "--cache",
+            metavar="PARENT",
+            help="Synced CRDS cache to lay it over; it stays as it is [default: $CRDS_PATH].",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="New folder [default: crds_WORD].",
+            show_default=False,
+        ),
+    ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Ask CRDS for every array and band which files it takes."),
+    ] = False,
+    gradient_datum: DatumOption = "symmetric",
+    field: FieldOption = None,
+    flux: FluxOption = None,
+    as_of: AsOfOption = None,
+    db: Db = None,
+    output_format: Format = None,
+) -> None:
+    """Make a CRDS cache and context with which the stock pipeline corrects by itself.
+
+    Prints the two lines to set it up. Needs the extra validate.
+
+    Example: calreg export context --pmap 1130 --cache crds_cache/ --name idfcal1 --verify
+    """
+    options = options_of(ctx, db, output_format)
+    as_of_utc = parse_time(as_of)
+    parent = str(cache) if cache is not None else os.environ.get("CRDS_PATH")
+    if not parent:
+        msg = "expected a synced CRDS cache: give --cache, or set CRDS_PATH"
+        raise typer.BadParameter(msg, param_hint="--cache")
+    with open_registry(options) as registry:
+        report = registry.export_context(
+            out or Path(f"crds_{name}"),
+            pmap=pmap,
+            cache=parent,
+            name=name,
+            verify=verify,
+            gradient_datum=gradient_datum,
+            field=field,
+            flux_kind=flux,
+            as_of_utc=as_of_utc,
+        )
+    if options.output_format is OutputFormat.JSON:
+        print_json(plain(report))
+        return
+    tell(report.deliveries, options.output_format)
+    log(f"checked by {', '.join(['calreg', *report.checkers])}")
+    if verify:
+        log(f"verified: {report.n_verified} answers of CRDS are as they should be")
+    for note in report.notes:
+        log(f"note: {note}")
+    typer.echo(f"export CRDS_PATH={shlex.quote(str(report.crds_path))}")
+    typer.echo(f"export CRDS_CONTEXT={report.crds_context}")
 
 
 def _tell(report: ReferenceReport, output_format: OutputFormat) -> None:

@@ -85,12 +85,17 @@ class CrdsCache:
         """Tell whether the cache has a context."""
         return (self.mappings / pmap.name).is_file()
 
-    def rmap_name(self, pmap: Pmap, reftype: str, instrument: Instrument) -> str:
+    def imap_name(self, context: Pmap | str, instrument: Instrument) -> str:
+        """Return the mapping of a context for an instrument; raises as `rmap_name` does."""
+        return self._follow(context, (instrument.name,))
+
+    def rmap_name(self, context: Pmap | str, reftype: str, instrument: Instrument) -> str:
         """Return the rmap of a context for a type of reference file.
 
         Parameters
         ----------
-        pmap : Pmap
+        context : Pmap or str
+            A private name as it is.
         reftype : str
             ``PHOTOM``.
         instrument : Instrument
@@ -106,8 +111,12 @@ class CrdsCache:
         FileFormatError
             If a mapping is missing or cannot be read.
         """
-        name = pmap.name
-        for key in (instrument.name, reftype):
+        return self._follow(context, (instrument.name, reftype))
+
+    def _follow(self, context: Pmap | str, keys: Sequence[str]) -> str:
+        """Return the name of the mapping that a context leads to."""
+        name = context if isinstance(context, str) else context.name
+        for key in keys:
             opened = _read_map(self.mappings / name)
             name = _entry(opened, key)
             if not name:
@@ -117,7 +126,7 @@ class CrdsCache:
 
     def reference_name(
         self,
-        pmap: Pmap,
+        context: Pmap | str,
         reftype: str,
         keys: Mapping[str, str],
         moment: datetime,
@@ -127,7 +136,8 @@ class CrdsCache:
 
         Parameters
         ----------
-        pmap : Pmap
+        context : Pmap or str
+            A private name as it is.
         reftype : str
             ``PHOTOM`` or ``FLAT``.
         keys : mapping of str to str
@@ -148,7 +158,7 @@ class CrdsCache:
         FileFormatError
             If a mapping is missing, or is of a kind that is not known here.
         """
-        rmap = _read_map(self.mappings / self.rmap_name(pmap, reftype, instrument))
+        rmap = _read_map(self.mappings / self.rmap_name(context, reftype, instrument))
         use_after = _matched(rmap, keys)
         stamp = f"{moment:%Y-%m-%d %H:%M:%S}"
         names = {str(start): name for start, name in use_after.choices.items()}

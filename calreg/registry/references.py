@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from calreg.contextexport import ContextReport
     from calreg.corrections import CorrectionQuery
     from calreg.domain import Pmap
     from calreg.referencefiles import ReferenceReport
@@ -135,6 +136,65 @@ class ReferenceMethods(RegistryBase):
             parents=[Path(path) for path in parents],
             like=None if like is None else Path(like),
             overwrite=overwrite,
+        )
+
+    def export_context(
+        self,
+        directory: PathLike,
+        *,
+        pmap: str | Pmap,
+        cache: PathLike,
+        name: str,
+        verify: bool = False,
+        gradient_datum: str = "symmetric",
+        field: str | None = None,
+        flux_kind: str | None = None,
+        as_of_utc: datetime | None = None,
+    ) -> ContextReport:
+        """Lay a CRDS cache over another, with our files in a context of its own.
+
+        Parameters
+        ----------
+        directory : path
+            New folder.
+        pmap : str or Pmap
+            Context whose data are corrected.
+        cache : path
+            Synced CRDS cache, which stays as it is.
+        name : str
+            Private word in the names of context and files, such as ``idfcal1``.
+        verify : bool
+            Ask CRDS for every array and band which files it takes.
+        gradient_datum : str
+            How gradients are shared between modules: ``symmetric`` or ``B``.
+        field, flux_kind : str, optional
+            Which sets, where a key has several.
+        as_of_utc : datetime, optional
+            The sets that were current at this time (aware).
+
+        Returns
+        -------
+        ContextReport
+
+        Raises
+        ------
+        MissingExtraError
+            If crds is not installed (extra ``validate``).
+        CalregError
+            If the name or the cache cannot be used, there is no correction, a parent is missing, a
+            file failed its check, or CRDS does not choose it; then nothing is left behind.
+        """
+        from calreg.contextexport import export_context
+        from calreg.files.crdscache import CrdsCache
+
+        return export_context(
+            self._database,
+            Path(directory),
+            _query(pmap, gradient_datum, field, flux_kind, as_of_utc),
+            name,
+            cache=CrdsCache(Path(cache)),
+            instrument=self._instrument,
+            verify=verify,
         )
 
 

@@ -1,9 +1,11 @@
-"""``calreg export photom`` and ``flat`` on the command line."""
+"""``calreg export photom``, ``flat`` and ``context`` on the command line."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +17,6 @@ from referencesets import write_cache, write_parents
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from commandline import Result
 
@@ -33,6 +34,12 @@ def has_checkers() -> bool:
 @pytest.fixture(autouse=True)
 def _no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CRDS_PATH", raising=False)
+
+
+@pytest.fixture
+def small_file(sqlite_template: Path, tmp_path: Path) -> Path:
+    """Return an empty registry."""
+    return Path(shutil.copy(sqlite_template, tmp_path / "empty.sqlite"))
 
 
 def test_photom_and_flat(calreg: Run, small_url: str, tmp_path: Path) -> None:
@@ -77,6 +84,36 @@ def test_the_cache_is_the_environments(
     done = calreg("--db", small_url, "export", "photom", "--pmap", PMAP, "--out", tmp_path / "out")
     assert done.status == 0
     assert f"note: parents from {maker.path}" in done.err
+
+
+@pytest.mark.parametrize(
+    "name", ["1131", "jwst1131", "latest", "edit", "build12", "IDF", "my_cal", "x", "idf-cal", ""]
+)
+def test_names_that_look_like_official_contexts(
+    name: str, calreg: Run, small_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "overlay"
+    done = calreg(
+        "--db", small_file, "export", "context", "--pmap", PMAP, "--cache", tmp_path,
+        "--name", name, "--out", out,
+    )  # fmt: skip
+    assert (done.status, done.out) == (2, "")
+    assert "idfcal1" in done.err
+    assert not out.exists()
+
+
+def test_a_context_needs_a_cache_and_crds(calreg: Run, small_file: Path, tmp_path: Path) -> None:
+    words = ("--db", small_file, "export", "context", "--pmap", PMAP, "--name", "idfcal1")
+    done = calreg(*words)
+    assert done.status == 2
+    assert "give --cache, or set CRDS_PATH" in done.err
+    done = calreg(*words, "--cache", tmp_path, "--out", tmp_path / "overlay")
+    assert (done.status, done.out) == (1, "")
+    expected = (
+        "no config/jwst/server_config" if has_checkers() else "pip install 'calreg[validate]'"
+    )
+    assert expected in done.err
+    assert not (tmp_path / "overlay").exists()
 
 
 def test_failures_are_one_line_and_leave_nothing(

@@ -7,24 +7,30 @@ folder is skipped by name: tests import jwst, stdatamodels and crds in functions
 from __future__ import annotations
 
 import importlib.metadata
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from calreg.instruments import load_instrument
+from calreg import Registry
+from crdsfiles import NIRCAM
+from programmes import PMAP, small_programme, write_files
+from referencesets import used_references, write_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from calreg.history import CoefficientsRow
     from calreg.instruments import Instrument
+    from calreg.referencefiles import ReferenceReport
+    from crdsfiles import CacheMaker
 
     RateMaker = Callable[..., Any]
 
 HERE = Path(__file__).resolve().parent
 REASON = "the JWST pipeline is not installed: run make test-pipeline (extra pipeline)"
-CONTEXT = "jwst_1130.pmap"
 
 
 def _has_pipeline() -> bool:
@@ -52,7 +58,7 @@ def crds_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = tmp_path_factory.mktemp("crds")
     config = cache / "config" / "jwst"
     config.mkdir(parents=True)
-    settings = {"observatory": "jwst", "operational_context": CONTEXT, "last_synced": ""}
+    settings = {"observatory": "jwst", "operational_context": PMAP, "last_synced": ""}
     (config / "server_config").write_text(repr(settings), encoding="ascii")
     return cache
 
@@ -68,10 +74,79 @@ def crds_environment(crds_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STPIPE_DISABLE_CRDS_STEPPARS", "true")
 
 
+@dataclass(frozen=True)
+class Exported:
+    """A registry of JWIDF in two bands, parents for its sets, and what was exported from it.
+
+    `photom` and `flat` (products) are by array, or array and band; `parents` and `flat_parents`
+    are what they were made from; `delta` are delta flats.
+    """
+
+    url: str
+    folder: Path
+    cache: CacheMaker
+    parents: dict[str, Path]
+    flat_parents: dict[str, Path]
+    photom: dict[str, Path]
+    flat: dict[str, Path]
+    delta: dict[str, Path]
+    rows: dict[tuple[str, str], CoefficientsRow]
+    reports: dict[str, ReferenceReport]
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Fill a registry, write its parents, and export photom files, products and delta flats."""
+    folder = tmp_path_factory.mktemp("exported")
+    url = f"sqlite:///{folder / 'registry.sqlite'}"
+    with Registry.create(url) as registry:
+        registry.ingest(list(write_files(small_programme(), folder / "files").paths))
+        registry.refit()
+        maker = write_cache(url, PMAP, folder / "cache", flats=True)
+        used = used_references(url, PMAP)
+        parents = {name: maker.references / one.r_photom for name, one in used.items()}
+        flat_parents = {
+            name: maker.references / one.r_flat["F444W"]
+            for name, one in used.items()
+            if "F444W" in one.r_flat
+        }
+        reports = {
+            "photom": registry.export_photom(folder / "photom", pmap=PMAP, cache=maker.path),
+            "flat": registry.export_flat(
+                folder / "flat", pmap=PMAP, parents=list(flat_parents.values())
+            ),
+            "delta": registry.export_flat(folder / "delta", pmap=PMAP),
+        }
+        rows = {(row.array_id, row.band): row for row in registry.coefficients(pmap=PMAP)}
+    label = "calreg1130"
+    corrected = [name for name in used if NIRCAM.arrays[name].module == "A"]
+    return Exported(
+        url=url,
+        folder=folder,
+        cache=maker,
+        parents=parents,
+        flat_parents=flat_parents,
+        photom={
+            name: folder / "photom" / f"jwst_nircam_photom_{label}_{name}.fits"
+            for name in corrected
+        },
+        flat={
+            name: folder / "flat" / f"jwst_nircam_flat_{label}_{name}_f444w.fits"
+            for name in flat_parents
+        },
+        delta={
+            name: folder / "delta" / f"jwst_nircam_flat_{label}_{name}_f444w.fits"
+            for name in flat_parents
+        },
+        rows=rows,
+        reports=reports,
+    )
+
+
 @pytest.fixture(scope="session")
 def nircam() -> Instrument:
     """Return the instrument's table."""
-    return load_instrument("nircam")
+    return NIRCAM
 
 
 @pytest.fixture
