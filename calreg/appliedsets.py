@@ -9,13 +9,12 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from calreg import __version__
-from calreg.corrections import CarriedOffset, CorrectionQuery, SetCorrection, correction_of
+from calreg.corrections import CorrectionQuery, SetCorrection, correction_of
 from calreg.currentsets import one_set_per_key
-from calreg.db.queries.sets import SetFilter, load_sets
 from calreg.errors import InvalidValueError, NoCalibrationError
 from calreg.files.atomic import format_utc
 from calreg.files.correctionrecord import IDENTITY_SET, CorrectionOrigin, CorrectionRecord
-from calreg.prediction import PredictionQuery, nearest_prediction, require_ok
+from calreg.predictedcorrections import predicted_correction
 from calreg.science.contexts import Rounded, agree
 from calreg.science.detectorgradient import ArrayCorrection
 from calreg.zeropoints import ZeroPointKey, load_zero_point_book
@@ -231,33 +230,19 @@ class CorrectionChooser:
 
     def _predicted(self, key: ImageKey) -> SetCorrection:
         """Return the correction that is carried over from another context."""
-        query = PredictionQuery(
-            to_pmap=key.pmap,
-            from_pmap=self._options.pmap,
-            band=key.band.name,
-            array_id=key.array.array_id,
+        query = CorrectionQuery(
+            pmap=key.pmap,
             field=self._options.field,
             flux_kind=self._options.flux_kind,
+            gradient_datum=self._options.gradient_datum,
         )
-        prediction = nearest_prediction(self._connection, query, self._instrument)
-        offset = require_ok(prediction)
-        sets = load_sets(
-            self._connection, SetFilter(band=key.band.name, array_id=key.array.array_id)
-        )
-        stored = next((one for one in sets if one.pk == prediction.set_pk), None)
-        if stored is None:
-            msg = (
-                f"{key.band.name} array {key.array.array_id}: {key.pmap} can be predicted from "
-                f"{prediction.basis} only, which says nothing of detectors: a coefficient set is "
-                "needed; run calreg refit after ingesting two epochs"
-            )
-            raise NoCalibrationError(msg)
-        return correction_of(
+        return predicted_correction(
             self._connection,
-            stored,
-            self._options.gradient_datum,
+            query,
+            key.band.name,
+            key.array.array_id,
             self._instrument,
-            carried=CarriedOffset(key.pmap, offset.mag, offset.err_mag),
+            from_pmap=self._options.pmap,
         )
 
     def _photmjsr_note(self, cal: CalFile) -> str:

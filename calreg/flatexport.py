@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from calreg.corrections import CorrectionQuery, SetCorrection, load_corrections
 from calreg.db.queries.references import load_used_references
 from calreg.errors import InvalidValueError, NoCalibrationError
 from calreg.files.flat import (
@@ -20,6 +19,7 @@ from calreg.files.flat import (
     read_window,
 )
 from calreg.files.referencecheck import check_flat
+from calreg.predictedcorrections import choose_corrections
 from calreg.referencefiles import (
     ReferenceReport,
     Staging,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from calreg.corrections import CorrectionQuery, SetCorrection
     from calreg.db.engine import Connection, Database
     from calreg.domain import Pmap
     from calreg.files.reference import Parent, ReferenceMeta
@@ -116,12 +117,16 @@ def flat_jobs(
 
 
 def gradient_notes(jobs: Sequence[FlatJob]) -> list[str]:
-    """Say where a gradient on the detector rests on an assumption."""
-    return [
-        f"{job.name}: detector positions of its sources are not known, so the gradient on the "
-        "detector is taken as that along the field; dithered mosaics make it look shallower"
+    """Say where a gradient on the detector rests on an assumption, once per set."""
+    unknown = {
+        job.set_pk: f"{job.band.name} array {job.array.array_id}"
         for job in jobs
         if job.correction.gradient_scale is None
+    }
+    return [
+        f"{name}: detector positions of its sources are not known, so the gradient on the detector "
+        "is taken as that along the field; dithered mosaics make it look shallower"
+        for name in unknown.values()
     ]
 
 
@@ -185,6 +190,7 @@ def export_flat(
     instrument: Instrument,
     parents: Sequence[Path] = (),
     like: Path | None = None,
+    predict: bool = False,
     overwrite: bool = False,
 ) -> ReferenceReport:
     """Write one flat per array and band with a gradient.
@@ -200,6 +206,8 @@ def export_flat(
         Flats, or folders of them, to multiply; without them delta flats are written.
     like : Path, optional
         Exposure whose subarray the delta flats shall have; the whole array otherwise.
+    predict : bool
+        Whether corrections that were not measured under the context are carried over from others.
     overwrite : bool
         Whether existing files are replaced.
 
@@ -225,7 +233,7 @@ def export_flat(
         raise InvalidValueError(msg)
     created_utc = datetime.now(UTC)
     with database.read() as connection:
-        corrections = load_corrections(connection, query, instrument)
+        corrections, predicted = choose_corrections(connection, query, instrument, predict=predict)
         jobs = flat_jobs(connection, query.pmap, corrections, created_utc)
     if not jobs:
         msg = (
@@ -234,13 +242,13 @@ def export_flat(
         )
         raise NoCalibrationError(msg)
     chosen = _parents_of(jobs, parents, instrument)
-    notes = gradient_notes(jobs)
+    notes = predicted + gradient_notes(jobs)
     if not parents:
         notes.append(
             "delta flats: divide finished files by them; as override_flat they would replace the "
             "pipeline's own flat, for that name the parents (--parent)"
         )
-    label = file_label(query.pmap)
+    label = file_label(query.pmap, corrections)
     with Staging(out, overwrite=overwrite) as staging:
         for job in jobs:
             stage_flat(staging, job, chosen.get(job.name), label, instrument, like=like)

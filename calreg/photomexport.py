@@ -6,7 +6,6 @@ import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from calreg.corrections import load_corrections
 from calreg.errors import InvalidValueError, NoCalibrationError
 from calreg.files.photom import (
     DATA_MODEL,
@@ -24,6 +23,7 @@ from calreg.photomjobs import (
     photom_parents,
     require_same_zero_points,
 )
+from calreg.predictedcorrections import choose_corrections
 from calreg.referencefiles import (
     ReferenceReport,
     Staging,
@@ -171,6 +171,7 @@ def export_photom(
     parents: Sequence[Path] = (),
     cache: CrdsCache | None = None,
     all_arrays: bool = False,
+    predict: bool = False,
     overwrite: bool = False,
 ) -> ReferenceReport:
     """Write one photom file per corrected array.
@@ -188,6 +189,8 @@ def export_photom(
         Where parents are looked for if none are named.
     all_arrays : bool
         Whether the arrays that are the datum get an identical copy.
+    predict : bool
+        Whether offsets that were not measured under the context are carried over from others.
     overwrite : bool
         Whether existing files are replaced.
 
@@ -203,12 +206,12 @@ def export_photom(
     """
     created_utc = datetime.now(UTC)
     with database.read() as connection:
-        corrections = load_corrections(connection, query, instrument)
+        corrections, predicted = choose_corrections(connection, query, instrument, predict=predict)
         jobs = photom_jobs(connection, query.pmap, corrections, created_utc, all_arrays=all_arrays)
     chosen, notes = photom_parents(jobs, query.pmap, parents, cache, instrument)
-    label = file_label(query.pmap)
+    label = file_label(query.pmap, corrections)
     with Staging(out, overwrite=overwrite) as staging:
         for job in jobs:
             stage_photom(staging, job, chosen.get(job.array.name), label, query.pmap, instrument)
         deliveries, checkers = staging.deliver(database, created_utc)
-    return ReferenceReport(deliveries, checkers, notes)
+    return ReferenceReport(deliveries, checkers, predicted + notes)

@@ -56,9 +56,10 @@ def utc_of_mjd(mjd_utc: float) -> datetime:
     return _MJD_EPOCH + timedelta(days=mjd_utc)
 
 
-def file_label(pmap: Pmap) -> str:
-    """Return what tells our files from official ones, ``calreg1130``."""
-    return f"calreg{pmap.number:04d}"
+def file_label(pmap: Pmap, corrections: Sequence[SetCorrection]) -> str:
+    """Return what tells our files from official ones: ``calreg1130``, ``calreg1200predicted``."""
+    is_predicted = any(correction.carried is not None for correction in corrections)
+    return f"calreg{pmap.number:04d}{'predicted' if is_predicted else ''}"
 
 
 def meta_of(

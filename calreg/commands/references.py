@@ -49,6 +49,13 @@ def _check_name(value: str) -> str:
 OutOption = Annotated[
     Path, typer.Option("--out", metavar="DIR", help="Folder to write to; made where needed.")
 ]
+PredictOption = Annotated[
+    bool,
+    typer.Option(
+        "--predict",
+        help="Carry what was not measured under this context over from the nearest, by PHOTMJSR.",
+    ),
+]
 DatumOption = Annotated[
     str,
     typer.Option(
@@ -84,6 +91,7 @@ def photom(
     all_arrays: Annotated[
         bool, typer.Option("--all-arrays", help="Also copies for arrays that are the datum.")
     ] = False,
+    predict: PredictOption = False,
     gradient_datum: DatumOption = "symmetric",
     field: FieldOption = None,
     flux: FluxOption = None,
@@ -105,6 +113,7 @@ def photom(
             parents=parent or (),
             cache=os.environ.get("CRDS_PATH") or None,
             all_arrays=all_arrays,
+            predict=predict,
             gradient_datum=gradient_datum,
             field=field,
             flux_kind=flux,
@@ -136,6 +145,7 @@ def flat(
             show_default=False,
         ),
     ] = None,
+    predict: PredictOption = False,
     gradient_datum: DatumOption = "symmetric",
     field: FieldOption = None,
     flux: FluxOption = None,
@@ -156,6 +166,7 @@ def flat(
             pmap=pmap,
             parents=parent or (),
             like=like,
+            predict=predict,
             gradient_datum=gradient_datum,
             field=field,
             flux_kind=flux,

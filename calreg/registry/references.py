@@ -28,6 +28,7 @@ class ReferenceMethods(RegistryBase):
         parents: Sequence[PathLike] = (),
         cache: PathLike | None = None,
         all_arrays: bool = False,
+        predict: bool = False,
         gradient_datum: str = "symmetric",
         field: str | None = None,
         flux_kind: str | None = None,
@@ -49,6 +50,9 @@ class ReferenceMethods(RegistryBase):
             made from PHOTMJSR of the exposures.
         all_arrays : bool
             Write identical copies for the arrays that are the datum too.
+        predict : bool
+            Carry offsets that were not measured under the context over from others by PHOTMJSR;
+            files and report say so.
         gradient_datum : str
             How gradients are shared between modules: ``symmetric`` or ``B``.
         field, flux_kind : str, optional
@@ -79,6 +83,7 @@ class ReferenceMethods(RegistryBase):
             parents=[Path(path) for path in parents],
             cache=None if cache is None else CrdsCache(Path(cache)),
             all_arrays=all_arrays,
+            predict=predict,
             overwrite=overwrite,
         )
 
@@ -89,6 +94,7 @@ class ReferenceMethods(RegistryBase):
         pmap: str | Pmap,
         parents: Sequence[PathLike] = (),
         like: PathLike | None = None,
+        predict: bool = False,
         gradient_datum: str = "symmetric",
         field: str | None = None,
         flux_kind: str | None = None,
@@ -107,6 +113,9 @@ class ReferenceMethods(RegistryBase):
             Flats to multiply, or folders of them; without them delta flats are written.
         like : path, optional
             Exposure whose subarray the delta flats shall have; the whole array otherwise.
+        predict : bool
+            Take gradients that were not measured under the context from others; files and report
+            say so.
         gradient_datum : str
             How gradients are shared between modules: ``symmetric`` or ``B``.
         field, flux_kind : str, optional
@@ -135,6 +144,7 @@ class ReferenceMethods(RegistryBase):
             instrument=self._instrument,
             parents=[Path(path) for path in parents],
             like=None if like is None else Path(like),
+            predict=predict,
             overwrite=overwrite,
         )
 

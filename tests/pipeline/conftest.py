@@ -169,6 +169,7 @@ def make_rate(nircam: Instrument) -> RateMaker:
         model = datamodels.ImageModel(shape)
         model.data = rng.uniform(0.5, 5.0, shape).astype(np.float32)
         model.err = np.full(shape, 0.05, dtype=np.float32)
+        model.dq = np.zeros(shape, dtype=np.uint32)
         model.var_poisson = np.full(shape, 1.5e-3, dtype=np.float32)
         model.var_rnoise = np.full(shape, 1.0e-3, dtype=np.float32)
         model.meta.telescope = "JWST"

@@ -24,6 +24,7 @@ from calreg.errors import (
 from calreg.files.photom import corrected_copy
 from calreg.files.simulated import write_programme
 from crdsfiles import NIRCAM, SUBARRAYS, write_photom_parent
+from fitsimages import write_image
 from programmes import PMAP, small_programme
 from referencesets import EXTRA_ROWS, used_references, write_cache, write_parents
 from registryrows import deliveries
@@ -468,3 +469,73 @@ def test_no_set_is_an_error(small_url: str, tmp_path: Path) -> None:
     ):
         registry.export_photom(tmp_path / "out", pmap="1200")
     assert not (tmp_path / "out").exists()
+
+
+# --- predicted ------------------------------------------------------------------------------------
+
+NEW_PMAP = "jwst_1200.pmap"
+NEW_VALUES = {"nrca1": 2.05, "nrcb1": 2.01}
+
+
+@pytest.fixture
+def with_new_context(small_url: str, tmp_path: Path) -> str:
+    """Return a registry that knows PHOTMJSR of two arrays under a context without sets."""
+    paths = [
+        write_image(
+            tmp_path / f"jw01176301001_02101_00001_{name}_cal.fits",
+            primary={
+                "DETECTOR": NIRCAM.arrays[name].detector,
+                "FILTER": "F200W",
+                "CRDS_CTX": NEW_PMAP,
+                "OBSERVTN": "301",
+            },
+            science={"PHOTMJSR": value},
+        )
+        for name, value in NEW_VALUES.items()
+    ]
+    with Registry(small_url) as registry:
+        assert registry.ingest(paths).refused == []
+    return small_url
+
+
+def test_a_prediction_is_carried_by_photmjsr_and_says_so(
+    with_new_context: str, tmp_path: Path
+) -> None:
+    used = used_references(with_new_context, PMAP)
+    (old_a,), (old_b,) = (used[name].values.values() for name in ("nrca1", "nrcb1"))
+    with Registry(with_new_context) as registry:
+        with pytest.raises(NoCalibrationError, match=r"no coefficient set for jwst_1200"):
+            registry.export_photom(tmp_path / "out", pmap=NEW_PMAP)
+        report = registry.export_photom(tmp_path / "out", pmap=NEW_PMAP, predict=True)
+        offset_mag = offsets(registry)["1", "F200W"]
+        (row,) = registry.coefficients(pmap=PMAP, band="F200W", array_id="1")
+    (delivery,) = report.deliveries
+    assert delivery.path.name == "jwst_nircam_photom_calreg1200predicted_nrca1.fits"
+    change = -2.5 * np.log10((NEW_VALUES["nrca1"] / old_a) / (NEW_VALUES["nrcb1"] / old_b))
+    factor = 10.0 ** (0.4 * (offset_mag + change))
+    with fits.open(delivery.path) as opened:
+        header, table = opened[0].header, opened["PHOTOM"].data
+    # PHOTMJSR times the factor is what makes A agree with B: the change cancels.
+    assert table["photmjsr"][0] == pytest.approx(factor * NEW_VALUES["nrca1"], rel=1e-6)
+    assert "PREDICTED by PHOTMJSR, not measured" in header["DESCRIP"]
+    history = " ".join(" ".join(header["HISTORY"]).split())
+    assert f"PREDICTED for {NEW_PMAP} by PHOTMJSR from the {offset_mag:+.5f} mag" in history
+    assert f"set {row.set_id}" in history
+    notes = " / ".join(report.notes)
+    assert "PREDICTED, not measured: F200W array 1, m_A - m_B" in notes
+    assert notes.count("left as it is: ") == 4
+
+
+def test_what_was_measured_is_not_predicted(
+    small_url: str, parents: dict[str, Path], tmp_path: Path
+) -> None:
+    del parents
+    options = {"pmap": PMAP, "parents": [tmp_path / "parents"]}
+    with Registry(small_url) as registry:
+        plain = registry.export_photom(tmp_path / "plain", **options)  # type: ignore[arg-type]
+        asked = registry.export_photom(tmp_path / "asked", predict=True, **options)  # type: ignore[arg-type]
+    assert asked.notes == []
+    for one, other in zip(plain.deliveries, asked.deliveries, strict=True):
+        assert one.path.name == other.path.name
+        tables = [fits.getdata(found.path, "PHOTOM").tobytes() for found in (one, other)]
+        assert tables[0] == tables[1]
