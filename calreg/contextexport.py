@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from calreg.corrections import CorrectionQuery, SetCorrection, load_corrections
 from calreg.deliveries import Delivery, record_delivery
 from calreg.errors import InvalidValueError, OutputError
 from calreg.files import flat as flatfile
@@ -29,12 +28,14 @@ from calreg.files.crdsoverlay import (
 from calreg.flatexport import FlatJob, flat_jobs, gradient_notes, stage_flat
 from calreg.photomexport import stage_photom
 from calreg.photomjobs import PhotomJob, photom_jobs, photom_parents
+from calreg.predictedcorrections import choose_corrections
 from calreg.referencefiles import StagedFile, Staging, one_reference_name, utc_of_mjd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from calreg.corrections import CorrectionQuery, SetCorrection
     from calreg.db.engine import Database
     from calreg.domain import Pmap
     from calreg.files.reference import Parent
@@ -97,6 +98,7 @@ def export_context(
     *,
     cache: CrdsCache,
     instrument: Instrument,
+    predict: bool = False,
     verify: bool = False,
 ) -> ContextReport:
     """Make a CRDS cache that is another's, with our files in a context of its own.
@@ -112,6 +114,8 @@ def export_context(
     cache : CrdsCache
         Synced parent, which stays as it is.
     instrument : Instrument
+    predict : bool
+        Whether corrections that were not measured under the context are carried over from others.
     verify : bool
         Whether to ask CRDS for every array and band which files it takes.
 
@@ -130,7 +134,7 @@ def export_context(
     require_cache(cache, query.pmap)
     created_utc = datetime.now(UTC)
     with database.read() as connection:
-        corrections = load_corrections(connection, query, instrument)
+        corrections, predicted = choose_corrections(connection, query, instrument, predict=predict)
         plan = _Plan(
             pmap=query.pmap,
             name=name,
@@ -175,7 +179,7 @@ def export_context(
         deliveries=deliveries,
         checkers=checkers,
         n_verified=n_verified,
-        notes=gradient_notes(plan.flats),
+        notes=predicted + gradient_notes(plan.flats),
     )
 
 

@@ -155,6 +155,7 @@ class ReferenceMethods(RegistryBase):
         pmap: str | Pmap,
         cache: PathLike,
         name: str,
+        predict: bool = False,
         verify: bool = False,
         gradient_datum: str = "symmetric",
         field: str | None = None,
@@ -173,6 +174,8 @@ class ReferenceMethods(RegistryBase):
             Synced CRDS cache, which stays as it is.
         name : str
             Private word in the names of context and files, such as ``idfcal1``.
+        predict : bool
+            Carry what was not measured under the context over from others; files and report say so.
         verify : bool
             Ask CRDS for every array and band which files it takes.
         gradient_datum : str
@@ -204,6 +207,7 @@ class ReferenceMethods(RegistryBase):
             name,
             cache=CrdsCache(Path(cache)),
             instrument=self._instrument,
+            predict=predict,
             verify=verify,
         )
 

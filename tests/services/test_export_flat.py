@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from astropy.io import fits
 
 from calreg import Registry
+from calreg.db.engine import open_database
+from calreg.db.schema import CatalogRow, DetectionRow, ExposureRow
 from calreg.errors import (
     CalregError,
     FileFormatError,
@@ -20,6 +23,8 @@ from calreg.errors import (
     UnsupportedDataError,
 )
 from calreg.files.flat import product_flat
+from calreg.science.geometry import parse_s_region, sky_position, unit_vectors
+from calreg.science.pointing import sky_to_detector
 from crdsfiles import NIRCAM, write_flat_parent
 from fitsimages import write_image
 from gradientsky import ARRAYS, BAND, PMAP, DetectorTruth, write_epochs
@@ -286,6 +291,81 @@ def test_photom_times_inverse_flat_is_the_correction_at_every_pixel(
     # B is 2 arcsec nearer to the middle than A: 0.03 arcmin of half a gradient at the most.
     difference = np.abs(ratios["symmetric"] - ratios["B"]).max()
     assert difference < 0.03 * abs(row.slope_mag_arcmin)
+
+
+# --- dithered mosaics -----------------------------------------------------------------------------
+
+DILUTION = 0.75
+
+
+def dilute_positions(url: str) -> int:
+    """Store detector positions of the F444W mosaics that move 0.75 pixels per pixel of the sky."""
+    statement = (
+        sa.update(DetectionRow)
+        .where(
+            DetectionRow.catalog_id == sa.bindparam("of_catalog"),
+            DetectionRow.number == sa.bindparam("of_number"),
+        )
+        .values(x_det=sa.bindparam("new_x"), y_det=sa.bindparam("new_y"))
+    )
+    changes = []
+    with open_database(url) as database, database.write() as connection:
+        images = connection.execute(
+            sa.select(
+                CatalogRow.id, ExposureRow.array, ExposureRow.s_region, ExposureRow.roll_ref_deg
+            )
+            .join(ExposureRow, ExposureRow.id == CatalogRow.exposure_id)
+            .where(ExposureRow.band == "F444W")
+        ).all()
+        for catalog_id, name, s_region, roll_deg in images:
+            corners = parse_s_region(s_region)
+            ra0, dec0 = sky_position(unit_vectors(corners[:, 0], corners[:, 1]).mean(axis=0))
+            of_catalog = DetectionRow.catalog_id == catalog_id
+            rows = connection.execute(
+                sa.select(DetectionRow.number, DetectionRow.ra_deg, DetectionRow.dec_deg).where(
+                    of_catalog
+                )
+            ).all()
+            numbers, ra, dec = (np.array(values) for values in zip(*rows, strict=True))
+            assert roll_deg is not None
+            x, y = sky_to_detector(ra, dec, NIRCAM.arrays[name], float(ra0), float(dec0), roll_deg)
+            new_x, new_y = (1023.5 + DILUTION * (pixels - 1023.5) for pixels in (x, y))
+            changes += [
+                {
+                    "of_catalog": catalog_id,
+                    "of_number": int(numbers[i]),
+                    "new_x": float(new_x[i]),
+                    "new_y": float(new_y[i]),
+                }
+                for i in range(numbers.size)
+            ]
+        connection.execute(statement, changes)
+    return len(changes)
+
+
+def test_dithers_make_a_gradient_look_shallower_than_it_is(small_url: str, tmp_path: Path) -> None:
+    """Where detector positions are known, the flat is as steep as the detector's gradient."""
+    with Registry(small_url) as registry:
+        before = registry.export_flat(tmp_path / "before", pmap=PMAP)
+    assert [note for note in before.notes if "detector positions" in note] != []
+    assert dilute_positions(small_url) > 500
+    with Registry(small_url) as registry:
+        after = registry.export_flat(tmp_path / "after", pmap=PMAP)
+    assert [note for note in after.notes if "detector positions" in note] == []
+    for name in ARRAYS:
+        slopes = [
+            np.polyfit(
+                np.arange(2048.0),
+                np.log10(fits.getdata(flat_path(tmp_path / when, name), "SCI").mean(axis=0)),
+                1,
+            )[0]
+            for when in ("before", "after")
+        ]
+        # Sources are not spread evenly, and the outline's middle is not the reference point's.
+        assert slopes[1] / slopes[0] == pytest.approx(1.0 / DILUTION, rel=1e-3)
+        header = fits.getheader(flat_path(tmp_path / "after", name))
+        history = " ".join(" ".join(header["HISTORY"]).split())
+        assert "gradient on the detector over slope on the sky: 1.33" in history
 
 
 def test_a_context_without_sets(url: str, tmp_path: Path) -> None:
