@@ -136,28 +136,18 @@ def export_context(
     with database.read() as connection:
         corrections, predicted = choose_corrections(connection, query, instrument, predict=predict)
         plan = _Plan(
-            pmap=query.pmap,
-            name=name,
-            cache=cache,
-            corrections=corrections,
-            photoms=photom_jobs(connection, query.pmap, corrections, created_utc, all_arrays=False),
-            flats=flat_jobs(connection, query.pmap, corrections, created_utc),
-            instrument=instrument,
+            query.pmap,
+            name,
+            cache,
+            corrections,
+            photom_jobs(connection, query.pmap, corrections, created_utc, all_arrays=False),
+            flat_jobs(connection, query.pmap, corrections, created_utc),
+            instrument,
         )
     reftypes = [photomfile.REFTYPE] + ([flatfile.REFTYPE] if plan.flats else [])
     names = overlay_names(cache, query.pmap, name, reftypes, instrument)
     with _new_folder(out) as overlay:
-        folder = link_cache(cache, overlay, instrument)
-        with Staging(folder) as staging:
-            _stage_all(staging, plan)
-            checkers = staging.check()
-            files = staging.release()
-        by_type = {
-            reftype: [one.path for one in files if one.kind == reftype.lower()]
-            for reftype in reftypes
-        }
-        mappings = write_mappings(overlay, names, by_type)
-        _read_back(overlay, names, plan, files)
+        files, mappings, checkers = _fill(overlay, names, plan)
         n_verified = _verify(overlay, names, plan, files) if verify else 0
         staged = files + [StagedFile(one, one, KIND, tuple(plan.set_pks)) for one in mappings]
         with database.write() as connection:
@@ -181,6 +171,25 @@ def export_context(
         n_verified=n_verified,
         notes=predicted + gradient_notes(plan.flats),
     )
+
+
+def _fill(
+    overlay: Path, names: OverlayNames, plan: _Plan
+) -> tuple[list[StagedFile], list[Path], list[str]]:
+    """Make links, reference files and mappings, and check them; return what passed the files."""
+    folder = link_cache(plan.cache, overlay, plan.instrument)
+    with Staging(folder) as staging:
+        _stage_all(staging, plan)
+        checkers = staging.check()
+        files = staging.release()
+    by_type = {
+        reftype: [one.path for one in files if one.kind == reftype.lower()]
+        for reftype in names.new
+        if reftype not in {"pmap", "imap"}
+    }
+    mappings = write_mappings(overlay, names, by_type)
+    _read_back(overlay, names, plan, files)
+    return files, mappings, checkers
 
 
 @contextmanager

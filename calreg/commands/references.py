@@ -27,6 +27,7 @@ from calreg.commands.exports import FluxOption, tell
 from calreg.commands.output import plain, print_json
 
 if TYPE_CHECKING:
+    from calreg.deliveries import Delivery
     from calreg.referencefiles import ReferenceReport
 
 
@@ -64,6 +65,35 @@ DatumOption = Annotated[
         help="How a gradient is shared between modules: half each, or B has none.",
         callback=_check_datum,
     ),
+]
+
+
+NameOption = Annotated[
+    str,
+    typer.Option(
+        "--name",
+        metavar="WORD",
+        help="Private word in the names of context and files, such as idfcal1.",
+        callback=_check_name,
+    ),
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        metavar="PARENT",
+        help="Synced CRDS cache to lay it over; it stays as it is [default: $CRDS_PATH].",
+        show_default=False,
+    ),
+]
+OverlayOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="DIR", help="New folder [default: crds_WORD].", show_default=False
+    ),
+]
+VerifyOption = Annotated[
+    bool, typer.Option("--verify", help="Ask CRDS for every array and band which files it takes.")
 ]
 
 
@@ -180,37 +210,10 @@ def context(
     ctx: typer.Context,
     *,
     pmap: RequiredPmap,
-    name: Annotated[
-        str,
-        typer.Option(
-            "--name",
-            metavar="WORD",
-            help="Private word in the names of context and files, such as idfcal1.",
-            callback=_check_name,
-        ),
-    ],
-    cache: Annotated[
-        Path | None,
-        typer.Option(
-            "--cache",
-            metavar="PARENT",
-            help="Synced CRDS cache to lay it over; it stays as it is [default: $CRDS_PATH].",
-            show_default=False,
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            help="New folder [default: crds_WORD].",
-            show_default=False,
-        ),
-    ] = None,
-    verify: Annotated[
-        bool,
-        typer.Option("--verify", help="Ask CRDS for every array and band which files it takes."),
-    ] = False,
+    name: NameOption,
+    cache: CacheOption = None,
+    out: OverlayOption = None,
+    verify: VerifyOption = False,
     predict: PredictOption = False,
     gradient_datum: DatumOption = "symmetric",
     field: FieldOption = None,
@@ -247,12 +250,9 @@ def context(
     if options.output_format is OutputFormat.JSON:
         print_json(plain(report))
         return
-    tell(report.deliveries, options.output_format)
-    log(f"checked by {', '.join(['calreg', *report.checkers])}")
+    _tell_checks(report.deliveries, report.checkers, report.notes)
     if verify:
         log(f"verified: {report.n_verified} answers of CRDS are as they should be")
-    for note in report.notes:
-        log(f"note: {note}")
     typer.echo(f"export CRDS_PATH={shlex.quote(str(report.crds_path))}")
     typer.echo(f"export CRDS_CONTEXT={report.crds_context}")
 
@@ -262,9 +262,14 @@ def _tell(report: ReferenceReport, output_format: OutputFormat) -> None:
     if output_format is OutputFormat.JSON:
         print_json(plain(report))
         return
-    tell(report.deliveries, output_format)
-    log(f"checked by {', '.join(['calreg', *report.checkers])}")
-    if not report.checkers:
+    _tell_checks(report.deliveries, report.checkers, report.notes)
+
+
+def _tell_checks(deliveries: list[Delivery], checkers: list[str], notes: list[str]) -> None:
+    """Say it on stderr."""
+    tell(deliveries, OutputFormat.TABLE)
+    log(f"checked by {', '.join(['calreg', *checkers])}")
+    if not checkers:
         log("stdatamodels and crds are not installed (extra validate): they did not check")
-    for note in report.notes:
+    for note in notes:
         log(f"note: {note}")
