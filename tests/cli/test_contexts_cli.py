@@ -167,9 +167,10 @@ def test_refit_counts_what_agrees_and_names_what_does_not(
         )
 
     _tell_residuals([row(0.5), row(-4.0, "flat of nrcalong changed: a -> b")])
-    assert capsys.readouterr().err.splitlines() == [
-        "predictions from other contexts: 1 of 2 new sets agree within 3 sigma",
+    agree, warning = capsys.readouterr().err.splitlines()
+    assert agree == "predictions from other contexts: 1 of 2 new sets agree within 3 sigma"
+    assert warning == (
         "warning: JWIDF jwst_1130.pmap F444W array long: measured +0.00600, predicted from "
         "jwst_1039.pmap +0.01000 mag (-4.0 sigma): something other than photom changed: "
-        "flat of nrcalong changed: a -> b",
-    ]
+        "flat of nrcalong changed: a -> b"
+    )
