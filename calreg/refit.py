@@ -23,6 +23,7 @@ from calreg.db.queries.sets import (
     load_latest_sets,
     load_refusals,
 )
+from calreg.db.queries.standing import load_standing
 from calreg.digests import make_set_id
 from calreg.domain import Progress, RollRelation, no_progress
 from calreg.errors import FitRefusedError
@@ -38,7 +39,7 @@ from calreg.pairing import (
 )
 from calreg.residuals import ResidualRow, store_residuals
 from calreg.science.geometry import field_axis, parse_s_region
-from calreg.science.model import MODEL_VERSION, fit_pair_model
+from calreg.science.model import MODEL_NAME, MODEL_VERSION, fit_pair_model
 from calreg.science.settings import FitSettings
 from calreg.units import MAG_PER_RELATIVE_FLUX
 
@@ -69,6 +70,8 @@ class KeyOutcome:
     offset_ab_mag, offset_ab_err_mag : float or None
     slope_mag_arcmin, slope_err_mag_arcmin : float or None
     n_pairs : int or None
+    status : str or None
+        Of a new set: ``current``, or ``candidate`` where another one is accepted for its context.
     """
 
     field: str
@@ -85,6 +88,7 @@ class KeyOutcome:
     slope_mag_arcmin: float | None = None
     slope_err_mag_arcmin: float | None = None
     n_pairs: int | None = None
+    status: str | None = None
 
 
 @dataclass(frozen=True)
@@ -177,6 +181,7 @@ class _Run:
         self.progress = progress
         self.started_utc = datetime.now(UTC)
         self.epoch_names: dict[int, str] = {}
+        self.standing = load_standing(connection)
         self._fit_run_id: int | None = None
 
     @property
@@ -238,6 +243,7 @@ class _Run:
         """Tell stale keys from the rest; the rest goes into the report."""
         latest_sets = load_latest_sets(self.connection)
         refusals = load_refusals(self.connection)
+        withdrawals = self.standing.withdrawals
         stale = []
         for inputs in self._inputs(by_key, groups):
             latest = latest_sets.get(inputs.key)
@@ -246,6 +252,8 @@ class _Run:
                 report.waiting.append(_outcome(inputs, reason))
             elif latest is not None and latest.input_digest == inputs.digest:
                 reason = "inputs, settings and model unchanged"
+                if latest.pk in withdrawals:
+                    reason += f"; withdrawn: {withdrawals[latest.pk].reason}"
                 report.unchanged.append(_outcome(inputs, reason, version=latest.version))
             elif (inputs.key, inputs.digest) in refusals:
                 reason = f"{refusals[inputs.key, inputs.digest]} (nothing new since)"
@@ -331,7 +339,7 @@ class _Run:
             "fit_run_id": self.fit_run_id,
             "created_utc": datetime.now(UTC),
         }
-        insert_set(
+        set_pk = insert_set(
             self.connection,
             row,
             coefficients=coefficient_rows(fit),
@@ -354,6 +362,9 @@ class _Run:
                 slope_mag_arcmin=fit.slope_mag_arcmin,
                 slope_err_mag_arcmin=fit.slope_err_mag_arcmin,
                 n_pairs=fit.n_pairs,
+                status=self.standing.status(
+                    set_pk, (inputs.key[0], *inputs.key[2:], MODEL_NAME), first.pmap, is_newest=True
+                ),
             )
         )
 

@@ -341,12 +341,19 @@ def _tell_refit(report: RefitReport, output_format: OutputFormat) -> None:
     ]
     if report.fitted:
         print_rows(report.fitted, columns, output_format)
+    n_candidates = sum(outcome.status == "candidate" for outcome in report.fitted)
+    if n_candidates:
+        log(
+            f"{n_candidates} of the new sets are candidates: others are accepted for their "
+            "contexts until calreg promote accepts these"
+        )
     for outcome in report.refused:
         log(f"not fitted: {_key_text(outcome)}: {outcome.reason}")
     for outcome in report.waiting:
         log(f"waiting: {_key_text(outcome)}: {outcome.reason}")
     if report.unchanged:
-        log(f"left alone: {len(report.unchanged)} keys, {report.unchanged[0].reason}")
+        reasons = dict.fromkeys(outcome.reason for outcome in report.unchanged)
+        log(f"left alone: {len(report.unchanged)} keys, {' / '.join(reasons)}")
     _tell_residuals(report.residuals)
     log(
         f"fitted {len(report.fitted)}, left alone {len(report.unchanged)}, "

@@ -110,3 +110,25 @@ def test_what_is_refused(
     assert told in result.err
     if status == 1:
         assert len(result.err.splitlines()) == 1
+
+
+def test_refit_says_what_is_in_use(calreg: Run, small_url: str) -> None:
+    def current() -> dict[str, dict[str, object]]:
+        rows = calreg("--db", small_url, "coefficients", "--format", "json").json
+        return {f"{row['band']} {row['array_id']}": row for row in rows}
+
+    before = current()
+    accepted, bad = before["F200W 1"], before["F200W 2"]
+    said = calreg("--db", small_url, "promote", accepted["set_id"], "--reason", "all epochs")
+    assert said.status == 0
+    assert calreg("--db", small_url, "withdraw", bad["set_id"], "--reason", "ghost").status == 0
+    again = calreg("--db", small_url, "refit")
+    assert "left alone: 5 keys, inputs, settings and model unchanged" in again.err
+    assert "withdrawn: ghost" in again.err
+    # Other settings give new sets: one is a candidate, and the withdrawn one has a successor.
+    other = calreg("--db", small_url, "refit", "--mag-limit", "21.5")
+    assert other.status == 0
+    assert "1 of the new sets are candidates" in other.err
+    after = current()
+    assert after["F200W 1"]["set_id"] == accepted["set_id"]
+    assert (after["F200W 2"]["version"], after["F200W 2"]["status"]) == (2, "current")
