@@ -341,6 +341,7 @@ def _jobs(wanted: Sequence[PlannedMosaic], options: MeasureOptions) -> list[Patc
             measured=tuple(paths),
             settings=options.settings,
             has_weights=options.has_weights,
+            gain=options.gain,
             is_reprojected=options.is_reprojected,
             wants_reference=options.align is not None,
         )

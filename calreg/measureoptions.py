@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,8 @@ class MeasureOptions:
         Fit this transformation from each mosaic to its detection image, and move it.
     has_weights : bool
         Take errors from ERR, VAR or WHT; else from the noise of the background.
+    gain : float or None
+        Electrons per unit of the images, for Poisson noise where pixels have no errors.
     field_name, epoch_label : str or None
         Put new mosaics into this field and epoch instead of finding them.
     out : Path or None
@@ -60,6 +63,7 @@ class MeasureOptions:
     is_reprojected: bool = False
     align: AlignKind | None = None
     has_weights: bool = True
+    gain: float | None = None
     field_name: str | None = None
     epoch_label: str | None = None
     out: Path | None = None
@@ -72,6 +76,9 @@ class MeasureOptions:
         """Refuse what contradicts itself."""
         if self.n_processes < 1:
             msg = f"--jobs {self.n_processes}: expected 1 or more"
+            raise InvalidValueError(msg)
+        if self.gain is not None and not 0.0 < self.gain < math.inf:
+            msg = f"--gain {self.gain:g}: expected a positive number of electrons per MJy/sr"
             raise InvalidValueError(msg)
         if not self.stores and self.out is None:
             msg = "--no-store leaves nothing without --out: name the file to write"
@@ -86,6 +93,7 @@ class MeasureOptions:
             "method": METHOD,
             **self.settings.to_text(),
             "weights": "used" if self.has_weights else "ignored",
+            "gain": "unknown" if self.gain is None else f"{self.gain:.15g}",
             "reproject": "yes" if self.is_reprojected else "no",
             "align": str(self.align or "none"),
         }

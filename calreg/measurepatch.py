@@ -51,6 +51,8 @@ class PatchJob:
     settings : DetectionSettings
     has_weights : bool
         Errors come from ERR, VAR or WHT; else from the noise of each image's background.
+    gain : float or None
+        Electrons per unit of the images, where pixels have no errors.
     is_reprojected : bool
         Images on other pixels are brought to those of the frame.
     alignments : mapping of Path to Alignment
@@ -64,6 +66,7 @@ class PatchJob:
     measured: tuple[Path, ...]
     settings: DetectionSettings
     has_weights: bool = True
+    gain: float | None = None
     is_reprojected: bool = False
     alignments: Mapping[Path, Alignment] = field(default_factory=dict)
     wants_reference: bool = False
@@ -215,6 +218,8 @@ def _read_cut(job: PatchJob, path: Path) -> tuple[ImagePlanes, int]:
     planes = read_planes(image, needs_noise=job.has_weights)
     if not job.has_weights:
         planes = replace(planes, err=None)
+    if planes.err is None:
+        planes = replace(planes, gain=job.gain)
     n_good = planes.is_bad.size - int(np.count_nonzero(planes.is_bad))
     grid = image.grid
     offset = None if grid is None else offset_between(grid, job.frame)

@@ -91,6 +91,13 @@ _NoWeights = Annotated[
         help="Take errors from the noise of each image's background, not from ERR, VAR or WHT.",
     ),
 ]
+_Gain = Annotated[
+    float | None,
+    typer.Option(
+        "--gain",
+        help="Electrons per MJy/sr, for Poisson noise where there is no ERR or VAR (GAIN).",
+    ),
+]
 _Jobs = Annotated[
     int, typer.Option("--jobs", metavar="N", help="Patches that are measured at a time.")
 ]
@@ -160,6 +167,7 @@ def measure(
     no_store: _NoStore = False,
     replace: _Replace = False,
     no_weights: _NoWeights = False,
+    gain: _Gain = None,
     jobs: _Jobs = 1,
     field: _FieldName = None,
     epoch: _EpochName = None,
@@ -191,6 +199,7 @@ def measure(
             is_reprojected=reproject,
             align=_align_kind(align),
             has_weights=not no_weights,
+            gain=gain,
             field_name=field,
             epoch_label=epoch,
             out=out,

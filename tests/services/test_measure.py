@@ -9,15 +9,34 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
+from benchmarks.skyscene import GAIN
 from calreg import Registry
 from calreg.domain import FluxKind
 from calreg.errors import ConflictError, OutputError
+from calreg.flags import DetectionFlag
 from calreg.ingest import IngestOptions
 from calreg.science.detectionsettings import DetectionSettings
 from measuring import catalog_rows, detections, matched, measure, row_counts
-from skymosaics import NX, NY, OFFSETS_MAG, SCALE_ARCSEC, draw_mosaic, write_field, write_mosaic
+from skymosaics import (
+    GRID,
+    NX,
+    NY,
+    OFFSETS_MAG,
+    SCALE_ARCSEC,
+    draw_mosaic,
+    write_field,
+    write_mosaic,
+)
 
 OTHER = DetectionSettings(threshold_sigma=2.5)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """Return an empty registry, where nothing depends on the engine."""
+    made = f"sqlite:///{tmp_path}/calreg.sqlite"
+    Registry.init(made)
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +160,52 @@ def test_errors_know_that_drizzled_pixels_share_noise(
     assert shallower == pytest.approx(2.5 * np.log10(1.5), abs=1e-9)
     (row, *_) = catalog_rows(db_url)
     assert json.loads(str(row.settings))["noise_correlation"] == "1.5"
+
+
+@pytest.mark.parametrize("plane", ["SCI", "WHT", "ERR", "DQ"])
+def test_pixels_without_data_enter_no_sum(
+    url: str, field_paths: list[Path], tmp_path: Path, plane: str
+) -> None:
+    measure(url, field_paths[:1])
+    whole = detections(url, field_paths[0])
+    brightest = int(np.nanargmax(whole["flux_ujy"]))
+    x, y = (round(float(whole[axis][brightest])) for axis in ("x", "y"))
+    mosaic = draw_mosaic(1, "nrcblong")
+    hole = np.s_[y - 1 : y + 2, x - 1 : x + 2]
+    sci, err = mosaic.sci.copy(), mosaic.err.copy()
+    wht = np.ones_like(sci)
+    dq = np.zeros(sci.shape, dtype=np.uint32)
+    # What lies there is absurd, so that any sum would show it.
+    sci[hole] = np.nan if plane == "SCI" else 1e9
+    err[hole] = np.nan if plane == "ERR" else err[hole]
+    wht[hole] = 0.0 if plane == "WHT" else 1.0
+    dq[hole] = 1 if plane == "DQ" else 0
+    planes = {"SCI": sci, "ERR": err, "WHT": wht, "DQ": dq}
+    path = write_mosaic(tmp_path, mosaic, planes=planes)
+    measure(url, [path])
+    found = detections(url, path)
+    offset = np.hypot(found["ra_deg"] - whole["ra_deg"][brightest], 0.0) * 3600.0
+    offset = np.hypot(offset * 0.41, (found["dec_deg"] - whole["dec_deg"][brightest]) * 3600.0)
+    row = int(np.argmin(offset))
+    lost = DetectionFlag.ISOPHOTE_INCOMPLETE | DetectionFlag.APERTURE_INCOMPLETE
+    assert int(found["flags"][row]) & lost == lost
+    assert 0.0 < found["flux_ujy"][row] < whole["flux_ujy"][brightest]
+    for kind in ("iso", "auto", "aper"):
+        assert np.nanmax(detections(url, path, kind)["flux_ujy"]) < 100.0
+        assert np.nanmax(detections(url, path, kind)["flux_err_ujy"]) < 1.0
+
+
+def test_gain_adds_the_noise_of_photons(url: str, field_paths: list[Path]) -> None:
+    measure(url, field_paths[:1], has_weights=False)
+    plain = detections(url, field_paths[0])
+    measure(url, field_paths[:1], has_weights=False, gain=GAIN, replaces=True)
+    with_gain = detections(url, field_paths[0], version=2)
+    np.testing.assert_array_equal(with_gain["flux_ujy"], plain["flux_ujy"])
+    # Microjansky per unit of the sums, GRID's pixels.
+    scale = GRID.pixel_sr * 1e12
+    photons = np.maximum(plain["flux_ujy"], 0.0) * scale / GAIN
+    variance = plain["flux_err_ujy"] ** 2 + photons
+    np.testing.assert_allclose(with_gain["flux_err_ujy"] ** 2, variance, rtol=1e-9)
 
 
 # --- once only -----------------------------------------------------------------------------------
