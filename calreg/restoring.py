@@ -93,10 +93,11 @@ def undo_files(
 
 def _undo(cal: CalFile, target: Path, rows: list[Application]) -> CorrectedFile:
     """Restore one file, and add its row."""
+    record = require_restorable(cal)
     make_folder(target.parent)
     written = write_restored(cal, target)
     digests = (written.sha256_before, written.sha256_after)
-    rows.append(application_row("undo", cal, target, require_restorable(cal), digests))
+    rows.append(application_row("undo", cal, target, record, digests))
     return file_outcome(cal, Action.RESTORED, rows[-1])
 
 

@@ -10,6 +10,7 @@ from astropy.io import fits
 
 from calreg.errors import HeaderValueError
 from calreg.files.asdftree import AsdfTree
+from calreg.files.blocks import MemoryBlocks
 from calreg.files.calfile import ASDF, PHOTMJSR, PHOTUJA2
 from calreg.files.checksum import CHECKSUM_CARDS
 from calreg.files.correctionrecord import CARD_PREFIX
@@ -69,7 +70,7 @@ def multiply_photometry(raw: RawFits, factor: float, path: Path) -> None:
 
 def _multiply_tree(hdu: RawHdu, values: dict[str, float], factor: float, path: Path) -> None:
     """Give the tree the numbers of the header; where that has none, multiply the tree's."""
-    tree = AsdfTree(bytes(hdu.whole()[: hdu.n_data_bytes]), path)
+    tree = AsdfTree(hdu.content(), path)
     new = {}
     for number, (keyword, key) in enumerate(_TREE_KEYS.items(), 1):
         text = tree.get(key)
@@ -93,7 +94,7 @@ def _multiply_tree(hdu: RawHdu, values: dict[str, float], factor: float, path: P
 
 def _put_tree(hdu: RawHdu, content: bytes) -> None:
     """Give an ASDF extension another tree, and the cards with its size."""
-    hdu.put(memoryview(data_block(content)), len(content))
+    hdu.put(MemoryBlocks(memoryview(data_block(content))), len(content))
     for keyword, value in ((_SIZE_CARD, len(content)), (_FORM_CARD, f"{len(content)}B")):
         image = hdu.cards.get(keyword)
         if image is not None:
@@ -176,7 +177,7 @@ def restore_cards(raw: RawFits, path: Path) -> None:
         hdu.cards.remove(lambda image: image.startswith(_OURS))
         old = {key: text for key, text in numbers.items() if text}
         if old and hdu.name == ASDF:
-            tree = AsdfTree(bytes(hdu.whole()[: hdu.n_data_bytes]), path)
+            tree = AsdfTree(hdu.content(), path)
             _put_tree(hdu, tree.replaced(old))
         for image in kept:
             if hdu.cards.get(_keyword(image)) is not None:

@@ -22,12 +22,19 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from mmap import ACCESS_READ, mmap
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from calreg.errors import HeaderValueError, OutputError, UnsupportedDataError
-from calreg.files.atomic import replace_file
+from calreg.errors import (
+    CalregError,
+    FileFormatError,
+    HeaderValueError,
+    OutputError,
+    UnsupportedDataError,
+)
+from calreg.files.atomic import replace_file, sha256_of
 from calreg.files.calcards import (
     add_record,
     keep_checksums,
@@ -43,8 +50,8 @@ from calreg.files.rawfits import RawFits
 from calreg.science.detectorgradient import ArrayCorrection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from io import BufferedReader, RawIOBase
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from io import RawIOBase
     from pathlib import Path
 
     from calreg.files.calfile import CalFile
@@ -53,6 +60,9 @@ if TYPE_CHECKING:
 
 _NO_DIGEST = "0" * 64
 """Stands in the header until the digest of the file before is known."""
+
+_PIECE_BYTES = 1 << 18
+_THE_END = -1
 
 
 @dataclass(frozen=True)
@@ -104,10 +114,7 @@ def write_corrected(
     -----
     The target is written under another name, flushed to disk, and then gets its name.
     """
-    content = _map(cal)
-    raw = RawFits(cal.headers, content)
-    with ThreadPoolExecutor(1) as pool:
-        before = pool.submit(_sha256, [content])
+    with _opened(cal) as raw:
         restored = None
         if cal.record is not None:
             _restore(raw, cal, cal.record)
@@ -118,12 +125,12 @@ def write_corrected(
         add_record(raw, replace(record, sha256_before=_NO_DIGEST).cards(), history)
         keep_checksums(raw)
 
-        def fill_in() -> None:
-            digest = restored or before.result()
-            raw.hdus[0].cards.replace(DIGEST_CARD, format_card(DIGEST_CARD, digest))
+        def fill_in(before: str) -> None:
+            card = format_card(DIGEST_CARD, restored or before)
+            raw.hdus[0].cards.replace(DIGEST_CARD, card)
 
-        after = _write(raw, cal, target, pool, fill_in)
-    return Written(before.result(), restored, after)
+        before, after = _write(raw, cal, target, fill_in)
+    return Written(before, restored, after)
 
 
 def write_restored(cal: CalFile, target: Path) -> Written:
@@ -148,13 +155,10 @@ def write_restored(cal: CalFile, target: Path) -> Written:
         As in `write_corrected`.
     """
     record = require_restorable(cal)
-    content = _map(cal)
-    raw = RawFits(cal.headers, content)
-    with ThreadPoolExecutor(1) as pool:
-        before = pool.submit(_sha256, [content])
+    with _opened(cal) as raw:
         _restore(raw, cal, record)
-        after = _write(raw, cal, target, pool)
-    return Written(before.result(), None, after)
+        before, after = _write(raw, cal, target, lambda _: None)
+    return Written(before, None, after)
 
 
 def require_restorable(cal: CalFile) -> CorrectionRecord:
@@ -179,8 +183,8 @@ def require_restorable(cal: CalFile) -> CorrectionRecord:
         msg = f"{cal.path}: is not corrected (no card CALREGID): there is nothing to undo"
         raise HeaderValueError(msg)
     if record.photom_factor != 1.0:
-        headers_only = RawFits(cal.headers, memoryview(b""))
-        require_own_photmjsr(cal, record, photmjsr_before(headers_only, cal.path))
+        with _opened(cal) as raw:
+            require_own_photmjsr(cal, record, photmjsr_before(raw, cal.path))
     cal.pixel_factor(_array_correction(record))
     return record
 
@@ -201,57 +205,90 @@ def _array_correction(record: CorrectionRecord) -> ArrayCorrection:
 # --- bytes in and out -----------------------------------------------------------------------------
 
 
-def _map(cal: CalFile) -> memoryview:
-    """Return the whole file, mapped as astropy does: to copy it would take half as long again."""
-    with cal.path.open("rb") as stream:
-        content = memoryview(mmap(stream.fileno(), 0, access=ACCESS_READ))
-    if not is_unchanged(cal):
-        raise _changed_meanwhile(cal)
-    return content
+@contextmanager
+def _opened(cal: CalFile) -> Iterator[RawFits]:
+    """Open the file, which must be the one that was looked at."""
+    try:
+        with cal.path.open("rb", buffering=0) as stream:
+            if not is_unchanged(cal):
+                raise _changed_meanwhile(cal)
+            yield RawFits(cal.headers, stream)
+    except OSError as error:
+        if isinstance(error, CalregError):
+            raise
+        msg = f"{cal.path}: cannot be read ({error.strerror or error})"
+        raise FileFormatError(msg) from error
 
 
 def _write(
     raw: RawFits,
     cal: CalFile,
     target: Path,
-    pool: ThreadPoolExecutor,
-    before_header: Callable[[], None] = lambda: None,
-) -> str:
-    """Write a file as a whole; return its digest.
+    fill_in: Callable[[str], None],
+) -> tuple[str, str]:
+    """Write a file as a whole; return the digests of what was read and of what was written.
 
-    The primary header comes last, after `before_header`, which may change cards but not add any.
+    The primary header comes last: `fill_in` puts the digest of the file before into it, and may
+    change cards for that but not add any. Digests take longer than all the rest, so that another
+    thread works them out behind the writer.
     """
-    with replace_file(target, overwrite=target == cal.path) as temporary:
-        with temporary.open("wb", buffering=0) as stream:
-            stream.seek(len(raw.hdus[0].header()))
-            for hdu in raw.hdus:
-                if hdu is not raw.hdus[0]:
-                    _write_all(stream, memoryview(hdu.header()))
-                _write_data(stream, hdu, cal)
-            before_header()
-            stream.seek(0)
+    start = len(raw.hdus[0].header())
+    done: SimpleQueue[int] = SimpleQueue()
+    with (
+        replace_file(target, overwrite=target == cal.path) as temporary,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        digests = pool.submit(_follow, cal, raw, fill_in, temporary, done)
+        try:
+            with temporary.open("wb", buffering=0) as stream:
+                stream.seek(start)
+                for hdu in raw.hdus:
+                    if hdu is not raw.hdus[0]:
+                        _write_all(stream, memoryview(hdu.header()))
+                    _write_data(stream, hdu, cal)
+                    done.put(stream.tell())
+        finally:
+            done.put(_THE_END)
+        before, after = digests.result()
+        with temporary.open("r+b", buffering=0) as stream:
             _write_all(stream, memoryview(raw.hdus[0].header()))
-        written = temporary.open("rb")
-        digest = pool.submit(_sha256_of_open, written)
         if not is_unchanged(cal):
             raise _changed_meanwhile(cal)
-    return digest.result()
+    return before, after
+
+
+def _follow(
+    cal: CalFile,
+    raw: RawFits,
+    fill_in: Callable[[str], None],
+    path: Path,
+    done: SimpleQueue[int],
+) -> tuple[str, str]:
+    """Work out both digests while the file is written; `done` says how far it is."""
+    before = sha256_of(cal.path)
+    fill_in(before)
+    header = raw.hdus[0].header()
+    digest = hashlib.sha256(header)
+    piece = memoryview(bytearray(_PIECE_BYTES))
+    with path.open("rb", buffering=0) as stream:
+        stream.seek(len(header))
+        while (end := done.get()) != _THE_END:
+            while stream.tell() < end:
+                n_read = stream.readinto(piece[: end - stream.tell()])
+                digest.update(piece[:n_read])
+    return before, digest.hexdigest()
 
 
 def _write_data(stream: RawIOBase, hdu: RawHdu, cal: CalFile) -> None:
     """Write the data of an HDU."""
     try:
-        for chunk in hdu.chunks():
+        for chunk in hdu.data.chunks():
             _write_all(stream, chunk)
     except UnsupportedDataError as error:
         msg = f"{cal.path}: extension {hdu.name}: {error}; is the file damaged?"
         raise UnsupportedDataError(msg) from error
-
-
-def _sha256_of_open(stream: BufferedReader) -> str:
-    """Return the SHA-256 of an open file, and close it: by then it may have another name."""
-    with stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileFormatError as error:
+        raise _changed_meanwhile(cal) from error
 
 
 def _write_all(stream: RawIOBase, rest: memoryview) -> None:
@@ -288,5 +325,5 @@ def _scale(raw: RawFits, cal: CalFile, factor: PixelFactor) -> None:
     for index, dtype in cal.dtypes.items():
         hdu = raw.hdus[index]
         power = by_power[power_of(hdu.name)]
-        planes = MultipliedPlanes(hdu.whole(), hdu.n_data_bytes, dtype, power)
+        planes = MultipliedPlanes(hdu.stored(), hdu.n_data_bytes, dtype, power)
         hdu.put(planes, hdu.n_data_bytes)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from calreg.files.blocks import StoredBlocks
     from calreg.units import FloatArray
 
 _CHUNK_PIXELS = 1 << 15
@@ -55,19 +56,29 @@ class MultipliedPlanes:
 
     Attributes
     ----------
-    data : memoryview
+    source : StoredBlocks
         Data blocks: one image (ny, nx), or several of the same size behind each other.
-    n_bytes : int
+    n_pixel_bytes : int
         Without padding.
     dtype : str
         ``>f4`` or ``>f8``.
     factor : PixelFactor
     """
 
-    data: memoryview
-    n_bytes: int
+    source: StoredBlocks
+    n_pixel_bytes: int
     dtype: str
     factor: PixelFactor
+
+    @property
+    def n_bytes(self) -> int:
+        """How many bytes there are, with padding."""
+        return self.n_pixel_bytes + self._n_padding
+
+    @property
+    def _n_padding(self) -> int:
+        """How many bytes fill up the last block."""
+        return -self.n_pixel_bytes % BLOCK_BYTES
 
     def chunks(self) -> Iterator[memoryview]:
         """Yield the data blocks, in pieces that are good until the next one is asked for.
@@ -88,23 +99,24 @@ class MultipliedPlanes:
         Fresh memory for whole planes would take longer than the multiplication.
         """
         ny, nx = self.factor.along_y.size, self.factor.along_x.size
-        rows = np.frombuffer(self.data[: self.n_bytes], dtype=self.dtype).reshape(-1, nx)
-        n_rows = min(ny, max(1, _CHUNK_PIXELS // nx))
-        native = np.empty((n_rows, nx), dtype=self.dtype[1:])
-        product = np.empty((n_rows, nx))
-        out = np.empty((n_rows, nx), dtype=self.dtype)
-        for first in range(0, rows.shape[0], ny):
-            for start in range(0, ny, n_rows):
-                n = min(n_rows, ny - start)
+        stored = np.empty((min(ny, max(1, _CHUNK_PIXELS // nx)), nx), dtype=self.dtype)
+        native = np.empty(stored.shape, dtype=self.dtype[1:])
+        product = np.empty(stored.shape)
+        row_bytes = nx * stored.itemsize
+        for first in range(0, self.n_pixel_bytes // row_bytes, ny):
+            for start in range(0, ny, len(stored)):
+                n = min(len(stored), ny - start)
+                piece = stored[:n].data.cast("B")
+                self.source.fill((first + start) * row_bytes, piece)
                 # Step by step: with mixed types NumPy converts through a small buffer.
-                native[:n] = rows[first + start : first + start + n]
+                native[:n] = stored[:n]
                 product[:n] = native[:n]
                 product[:n] *= self.factor.along_x
                 product[:n] *= self.factor.along_y[start : start + n, np.newaxis]
                 self._round(product[:n], native[:n])
-                out[:n] = native[:n]
-                yield out[:n].data.cast("B")
-        yield memoryview(bytes(-self.n_bytes % BLOCK_BYTES))
+                stored[:n] = native[:n]
+                yield piece
+        yield memoryview(bytes(self._n_padding))
 
     def whole(self) -> memoryview:
         """Return the data blocks in one piece."""

@@ -1,18 +1,20 @@
-"""A FITS file in memory as cards and blocks, so that what is not changed stays to the last byte."""
+"""A FITS file as cards and data blocks, so that what is not changed stays to the last byte."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from calreg.errors import FileFormatError
+from calreg.files.blocks import FileBlocks, MemoryBlocks
 from calreg.files.checksum import has_checksums, with_new_checksums
 from calreg.files.fitscards import header_block
 from calreg.files.headers import CARD_BYTES, KEYWORD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from io import RawIOBase
 
-    from calreg.files.calplanes import MultipliedPlanes
+    from calreg.files.blocks import Blocks, StoredBlocks
     from calreg.files.headers import FitsHeaders, HeaderUnit
 
 _CONTINUE = b"CONTINUE"
@@ -81,7 +83,7 @@ class RawHdu:
     Parameters
     ----------
     unit : HeaderUnit
-    data : memoryview
+    data : StoredBlocks
         Data blocks, with padding.
 
     Attributes
@@ -89,32 +91,17 @@ class RawHdu:
     name : str
         EXTNAME in upper case.
     cards : Cards
-    data : memoryview or MultipliedPlanes
+    data : Blocks
     n_data_bytes : int
         Without padding.
     """
 
-    def __init__(self, unit: HeaderUnit, data: memoryview) -> None:
+    def __init__(self, unit: HeaderUnit, data: StoredBlocks) -> None:
         self.name = unit.name
         self.cards = Cards(unit.raw)
-        self.data: memoryview | MultipliedPlanes = data
+        self.data: Blocks = data
         self.n_data_bytes = unit.data_end - unit.data_start
         self._given = (unit.raw, data)
-
-    def put(self, data: memoryview | MultipliedPlanes, n_data_bytes: int) -> None:
-        """Give it other data."""
-        self.data, self.n_data_bytes = data, n_data_bytes
-
-    def whole(self) -> memoryview:
-        """Return the data blocks in one piece."""
-        return self.data if isinstance(self.data, memoryview) else self.data.whole()
-
-    def chunks(self) -> Iterator[memoryview]:
-        """Yield the data blocks, in pieces that are good until the next one is asked for."""
-        if isinstance(self.data, memoryview):
-            yield self.data
-        else:
-            yield from self.data.chunks()
 
     @property
     def is_changed(self) -> bool:
@@ -122,13 +109,26 @@ class RawHdu:
         raw, data = self._given
         return self.data is not data or self.cards.images != Cards(raw).images
 
+    def put(self, data: Blocks, n_data_bytes: int) -> None:
+        """Give it other data."""
+        self.data, self.n_data_bytes = data, n_data_bytes
+
+    def stored(self) -> StoredBlocks:
+        """Return data that can be read anywhere; what had to be worked out is in memory then."""
+        given = self._given[1]
+        return given if self.data is given else MemoryBlocks(self.data.whole())
+
+    def content(self) -> bytes:
+        """Return the data without padding."""
+        return bytes(self.data.whole()[: self.n_data_bytes])
+
     def header(self) -> bytes:
         """Return the header blocks, with checksums that fit if anything was changed."""
         if not self.is_changed:
             return self._given[0]
         if not has_checksums(self.cards):
             return self.cards.block()
-        return with_new_checksums(self.cards, self.whole())
+        return with_new_checksums(self.cards, self.data.whole())
 
 
 class RawFits:
@@ -137,21 +137,20 @@ class RawFits:
     Parameters
     ----------
     headers : FitsHeaders
-    content : memoryview
-        The whole file.
+    stream : RawIOBase
+        The open file, of which only data are read, when they are needed.
 
     Attributes
     ----------
     hdus : list of RawHdu
     """
 
-    def __init__(self, headers: FitsHeaders, content: memoryview) -> None:
+    def __init__(self, headers: FitsHeaders, stream: RawIOBase) -> None:
         starts = [unit.header_start for unit in headers.units[1:]]
-        last = headers.units[-1]
         # What follows the last HDU ("special records") stays with it.
-        ends = [*starts, max(len(content), last.data_end)]
+        ends = [*starts, headers.size_bytes]
         self.hdus = [
-            RawHdu(unit, content[unit.data_start : end])
+            RawHdu(unit, FileBlocks(stream, unit.data_start, end - unit.data_start))
             for unit, end in zip(headers.units, ends, strict=True)
         ]
 
@@ -163,4 +162,4 @@ class RawFits:
         """Yield header and data blocks, in pieces that are good until the next is asked for."""
         for hdu in self.hdus:
             yield hdu.header()
-            yield from hdu.chunks()
+            yield from hdu.data.chunks()
