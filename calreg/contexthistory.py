@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from calreg.db.queries.external import load_solutions
 from calreg.db.queries.residuals import load_residuals
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
 from calreg.domain import Pmap, ReferenceKind, SetStatus, Status
 from calreg.prediction import Measurement, Predictor, measured_solutions
-from calreg.residuals import by_nearness
+from calreg.residuals import CarryingOrder
 from calreg.zeropoints import ZeroPointKey
 
 if TYPE_CHECKING:
@@ -168,21 +168,25 @@ class _HistoryWriter:
         pmaps = {*book.pmaps(), *sets, *(theirs.pmap for theirs in self.solutions)}
         pmaps |= {pmap for pmap in book.references.pmaps() if self._has_photmjsr(pmap)}
         residuals = load_residuals(self.connection, [stored.pk for stored in sets.values()])
+        measured: list[Measurement] = [*sets.values(), *measured_solutions(self.solutions)]
+        self.predictor.prepare(measured)
+        order = CarryingOrder(measured)
         rows: list[HistoryRow] = []
         previous: StoredSet | None = None
         for pmap in sorted(pmap for pmap in pmaps if self._is_within(pmap)):
-            row = self._with_references(self._row(pmap), rows[-1] if rows else None)
+            values = self._known(pmap)
+            if rows:
+                values |= self._file_changes(values, rows[-1])
             stored = sets.get(pmap)
             if stored is not None:
-                row = _with_measurement(row, stored, previous)
+                values |= _measured(stored, previous)
                 previous = stored
-            others: list[Measurement] = [*sets.values(), *measured_solutions(self.solutions)]
-            found = self._prediction(pmap, [one for one in others if one.pmap != pmap])
+            found = self._prediction(pmap, order)
             if found is not None:
-                row = _with_prediction(row, found)
+                values |= _predicted(found, stored)
             if stored is not None and stored.pk in residuals:
-                row = replace(row, candidates=residuals[stored.pk].candidates)
-            rows.append(row)
+                values["candidates"] = residuals[stored.pk].candidates
+            rows.append(HistoryRow(**values))
         return rows
 
     def _is_within(self, pmap: Pmap) -> bool:
@@ -199,8 +203,8 @@ class _HistoryWriter:
         find = self.predictor.zero_points.find
         return any(find(pmap, self._key(module)).photmjsr for module in self.arrays)
 
-    def _row(self, pmap: Pmap) -> HistoryRow:
-        """Return what is known of a context besides sets."""
+    def _known(self, pmap: Pmap) -> dict[str, Any]:
+        """Return what is known of a context besides sets, by field of the row."""
         known = {
             module: self.predictor.zero_points.find(pmap, self._key(module))
             for module in self.arrays
@@ -216,21 +220,20 @@ class _HistoryWriter:
             for theirs in self.solutions
             if theirs.pmap == pmap
         ]
-        return HistoryRow(
-            pmap=pmap.name,
-            band=self.band.name,
-            array_id=self.array_id,
-            photmjsr_a=values["A"],
-            photmjsr_b=values["B"],
-            note="; ".join(notes),
-            photom_a=self._file(pmap, "A", ReferenceKind.PHOTOM),
-            photom_b=self._file(pmap, "B", ReferenceKind.PHOTOM),
-            flat_a=self._file(pmap, "A", ReferenceKind.FLAT),
-            flat_b=self._file(pmap, "B", ReferenceKind.FLAT),
-            area_a=self._file(pmap, "A", ReferenceKind.AREA),
-            area_b=self._file(pmap, "B", ReferenceKind.AREA),
-            external=tuple(external),
-        )
+        files = {
+            f"{kind}_{module.lower()}": self._file(pmap, module, kind)
+            for kind in ReferenceKind
+            for module in self.arrays
+        }
+        return files | {
+            "pmap": pmap.name,
+            "band": self.band.name,
+            "array_id": self.array_id,
+            "photmjsr_a": values["A"],
+            "photmjsr_b": values["B"],
+            "note": "; ".join(notes),
+            "external": tuple(external),
+        }
 
     def _file(self, pmap: Pmap, module: str, kind: ReferenceKind) -> str:
         """Return the name of a reference file, empty where it is unknown."""
@@ -238,75 +241,79 @@ class _HistoryWriter:
         band = self.band
         return references.find(pmap, self.arrays[module], kind, band.filter, band.pupil).file_name
 
-    def _with_references(self, row: HistoryRow, previous: HistoryRow | None) -> HistoryRow:
+    def _file_changes(self, values: dict[str, Any], previous: HistoryRow) -> dict[str, Any]:
         """Say which reference files differ from the previous row's."""
-        if previous is None:
-            return row
         changed, unknown = [], []
         for kind in ReferenceKind:
             for module in self.arrays:
                 name = f"{kind}_{module.lower()}"
-                before, after = getattr(previous, name), getattr(row, name)
+                before, after = getattr(previous, name), values[name]
                 if not before or not after:
                     unknown.append(f"{kind} {module}")
                 elif before != after:
                     changed.append(f"{kind} {module}")
-        return replace(row, references_changed=tuple(changed), references_unknown=tuple(unknown))
+        return {"references_changed": tuple(changed), "references_unknown": tuple(unknown)}
 
-    def _prediction(self, pmap: Pmap, others: list[Measurement]) -> Prediction | None:
+    def _prediction(self, pmap: Pmap, order: CarryingOrder) -> Prediction | None:
         """Return the first prediction that is a number, else the first; None without others."""
-        first = None
-        for other in by_nearness(others, pmap):
-            found = self.predictor.predict(other, pmap)
-            if found.status is Status.OK:
-                return found
-            first = first or found
-        return first
+        others = order.to(pmap)
+        first = next(others, None)
+        if first is None:
+            return None
+        prediction = self.predictor.predict(first, pmap)
+        if prediction.status is not Status.OK and self._can_be_reached(pmap):
+            found = (self.predictor.predict(other, pmap) for other in others)
+            return next((one for one in found if one.status is Status.OK), prediction)
+        return prediction
+
+    def _can_be_reached(self, pmap: Pmap) -> bool:
+        """Tell whether a prediction for a context may be a number, from whichever other one."""
+        book = self.predictor.zero_points
+        return all(
+            book.find(pmap, key).photmjsr is not None
+            or book.photom_file(pmap, key).status is Status.OK
+            or book.has_equals(pmap)
+            for key in map(self._key, self.arrays)
+        )
 
 
-def _with_measurement(row: HistoryRow, stored: StoredSet, previous: StoredSet | None) -> HistoryRow:
-    """Add what was measured under a row's context, and the change since the previous one."""
-    row = replace(
-        row,
-        offset_ab_mag=stored.value("offset_ab"),
-        offset_ab_err_mag=stored.err("offset_ab"),
-        slope_mag_arcmin=stored.value("slope"),
-        slope_err_mag_arcmin=stored.err("slope"),
-        n_pairs=stored.n_pairs,
-        version=stored.version,
-        set_id=stored.set_id,
-        field=stored.field,
-        image_kind=stored.image_kind,
-        flux_kind=stored.flux_kind,
-    )
-    if previous is None:
-        return row
-    change_mag, change_err_mag, change_sigma = _difference(
-        (stored.value("offset_ab"), stored.err("offset_ab")),
-        (previous.value("offset_ab"), previous.err("offset_ab")),
-    )
-    return replace(
-        row, change_mag=change_mag, change_err_mag=change_err_mag, change_sigma=change_sigma
-    )
+def _measured(stored: StoredSet, previous: StoredSet | None) -> dict[str, Any]:
+    """Return what was measured under a context, and the change since the previous one."""
+    values = {
+        "offset_ab_mag": stored.value("offset_ab"),
+        "offset_ab_err_mag": stored.err("offset_ab"),
+        "slope_mag_arcmin": stored.value("slope"),
+        "slope_err_mag_arcmin": stored.err("slope"),
+        **{name: getattr(stored, name) for name in _OF_SETS},
+    }
+    if previous is not None:
+        change = _difference(
+            (stored.value("offset_ab"), stored.err("offset_ab")),
+            (previous.value("offset_ab"), previous.err("offset_ab")),
+        )
+        values |= dict(zip(("change_mag", "change_err_mag", "change_sigma"), change, strict=True))
+    return values
 
 
-def _with_prediction(row: HistoryRow, found: Prediction) -> HistoryRow:
-    """Add what another context predicts, and how far the measured offset is from that."""
-    row = replace(
-        row,
-        predicted_offset_ab_mag=found.predicted_offset_ab_mag,
-        predicted_err_mag=found.predicted_err_mag,
-        predicted_from=found.from_pmap,
-        prediction_status=found.status,
-        prediction_basis=found.basis,
-        prediction_reason=found.reason,
-    )
+_OF_SETS = ("n_pairs", "version", "set_id", "field", "image_kind", "flux_kind")
+
+
+def _predicted(found: Prediction, stored: StoredSet | None) -> dict[str, Any]:
+    """Return what another context predicts, and how far the measured offset is from that."""
     predicted, err = found.predicted_offset_ab_mag, found.predicted_err_mag
-    if row.offset_ab_mag is None or predicted is None:
-        return row
-    measured = (row.offset_ab_mag, row.offset_ab_err_mag or 0.0)
-    residual_mag, _, sigma = _difference(measured, (predicted, err or 0.0))
-    return replace(row, residual_mag=residual_mag, residual_sigma=None if err is None else sigma)
+    values = {
+        "predicted_offset_ab_mag": predicted,
+        "predicted_err_mag": err,
+        "predicted_from": found.from_pmap,
+        "prediction_status": found.status,
+        "prediction_basis": found.basis,
+        "prediction_reason": found.reason,
+    }
+    if stored is not None and predicted is not None:
+        measured = (stored.value("offset_ab"), stored.err("offset_ab"))
+        residual_mag, _, sigma = _difference(measured, (predicted, err or 0.0))
+        values |= {"residual_mag": residual_mag, "residual_sigma": None if err is None else sigma}
+    return values
 
 
 def _difference(

@@ -306,6 +306,12 @@ class Predictor:
         self.zero_points = load_zero_point_book(connection, band, arrays, as_of_utc)
         self._subarrays_of: dict[int, set[str]] = {}
 
+    def prepare(self, measured: Iterable[Measurement]) -> None:
+        """Read what predictions from several sets need, in one query instead of one each."""
+        pks = [one.pk for one in measured if isinstance(one, StoredSet)]
+        found = load_set_subarrays(self.connection, pks)
+        self._subarrays_of |= {pk: found.get(pk, {FULL}) for pk in pks}
+
     def predict(self, one: Measurement, pmap: Pmap, subarray: str | None = None) -> Prediction:
         """Carry one measurement to another context.
 
@@ -384,7 +390,7 @@ class Predictor:
         if isinstance(one, StoredSolution):
             return {FULL}
         if one.pk not in self._subarrays_of:
-            self._subarrays_of[one.pk] = load_set_subarrays(self.connection, one.pk) or {FULL}
+            self.prepare([one])
         return self._subarrays_of[one.pk]
 
 

@@ -49,6 +49,7 @@ class References:
         self._stored: dict[tuple[Pmap, str, ReferenceKind], list[ReferenceChoice]] = defaultdict(
             list
         )
+        self._found: dict[tuple[Pmap, str, ReferenceKind, str, str], KnownReference] = {}
         of_points = (
             ReferenceChoice(
                 p.pmap, p.array, ReferenceKind.PHOTOM, p.filter, p.pupil, "", p.r_photom, p.source
@@ -81,6 +82,15 @@ class References:
             Where a mapping has several by the date of exposures, the last; a conflict where two
             sources name different files.
         """
+        key = (pmap, array, kind, filter_name, pupil)
+        if key not in self._found:
+            self._found[key] = self._find(*key)
+        return self._found[key]
+
+    def _find(
+        self, pmap: Pmap, array: str, kind: ReferenceKind, filter_name: str, pupil: str
+    ) -> KnownReference:
+        """Work out what is known."""
         fitting = [
             reference
             for reference in self._stored.get((pmap, array, kind), ())

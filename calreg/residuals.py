@@ -7,6 +7,7 @@ flats, areas and software says what that may be.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from calreg.references import References
 from calreg.science.contexts import is_beyond
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from calreg.db.engine import Connection
     from calreg.domain import Pmap
@@ -164,34 +165,47 @@ def _series(stored: StoredSet) -> tuple[str, ...]:
     )
 
 
-def by_nearness(others: Iterable[Measurement], pmap: Pmap) -> list[Measurement]:
-    """Return measurements in the order in which a context's offset is carried over from them.
+class CarryingOrder:
+    """In which order measurements are carried over to a context.
+
+    Sets come before external solutions, earlier contexts before later ones, the nearest first.
 
     Parameters
     ----------
-    others : iterable of StoredSet or StoredSolution
-    pmap : Pmap
-        The context that is asked for.
-
-    Returns
-    -------
-    list of StoredSet or StoredSolution
-        Sets before external solutions, earlier contexts before later ones, the nearest first.
+    measured : iterable of StoredSet or StoredSolution
     """
 
-    def rank(other: Measurement) -> tuple[bool, bool, int, str]:
-        name = other.set_id if isinstance(other, StoredSet) else other.source
-        distance = abs(other.pmap.number - pmap.number)
-        return not isinstance(other, StoredSet), other.pmap > pmap, distance, name
+    def __init__(self, measured: Iterable[Measurement]) -> None:
+        groups: tuple[list[Measurement], list[Measurement]] = ([], [])
+        for one in measured:
+            groups[not isinstance(one, StoredSet)].append(one)
+        self._groups = []
+        for group in groups:
+            group.sort(key=lambda one: one.pmap.number)
+            self._groups.append(([one.pmap.number for one in group], group))
 
-    return sorted(others, key=rank)
+    def to(self, pmap: Pmap) -> Iterator[Measurement]:
+        """Yield what was measured under other contexts.
+
+        Parameters
+        ----------
+        pmap : Pmap
+            The context that is asked for.
+
+        Yields
+        ------
+        StoredSet or StoredSolution
+        """
+        for numbers, group in self._groups:
+            yield from reversed(group[: bisect_left(numbers, pmap.number)])
+            yield from group[bisect_right(numbers, pmap.number) :]
 
 
 def _first_prediction(
     predictor: Predictor, stored: StoredSet, others: Iterable[Measurement]
 ) -> tuple[Measurement, Prediction] | None:
     """Return the first prediction that is a number: sets first, earlier first, nearest first."""
-    for other in by_nearness(others, stored.pmap):
+    for other in CarryingOrder(others).to(stored.pmap):
         prediction = predictor.predict(other, stored.pmap)
         if prediction.status is Status.OK and prediction.predicted_err_mag is not None:
             return other, prediction

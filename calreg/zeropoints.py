@@ -170,6 +170,10 @@ class ZeroPoints:
         """Return the contexts that values were recorded under."""
         return {pmap for pmap, _ in self._points}
 
+    def has_equals(self, pmap: Pmap) -> bool:
+        """Tell whether a context was declared equal to another."""
+        return pmap in self._equal
+
     def keys(self, *pmaps: Pmap) -> set[ZeroPointKey]:
         """Return the keys that values were recorded of under some contexts, or their equals.
 

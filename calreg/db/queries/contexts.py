@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy.orm import aliased
 
-from calreg.db.bulk import insert_rows
+from calreg.db.bulk import insert_rows, integer_list
 from calreg.db.queries.exposures import ensure_pmaps
 from calreg.db.schema import (
     CatalogRow,
@@ -228,33 +228,34 @@ def withdraw_equality(
     )
 
 
-def _set_exposures(set_pk: int, *columns: sa.ColumnElement[str]) -> sa.Select[*tuple[object, ...]]:
-    """Select columns of the exposures that a set was measured on, distinct."""
-    groups = sa.select(SetInputRow.group_id).where(SetInputRow.set_pk == set_pk)
-    catalogs = sa.union(
-        *(
-            sa.select(column).where(PairGroupRow.id.in_(groups))
-            for column in (PairGroupRow.catalog_i_id, PairGroupRow.catalog_j_id)
+def _of_set_exposures(
+    connection: sa.Connection, set_pks: Sequence[int], column: sa.ColumnElement[str]
+) -> dict[int, set[str]]:
+    """Return the values of a column of the exposures that sets were measured on."""
+    found: dict[int, set[str]] = {}
+    for catalog_id in (PairGroupRow.catalog_i_id, PairGroupRow.catalog_j_id):
+        statement = (
+            sa.select(SetInputRow.set_pk, column)
+            .join(PairGroupRow, PairGroupRow.id == SetInputRow.group_id)
+            .join(CatalogRow, CatalogRow.id == catalog_id)
+            .join(ExposureRow, ExposureRow.id == CatalogRow.exposure_id)
+            .where(SetInputRow.set_pk.in_(integer_list(connection, set_pks)))
+            .distinct()
         )
-    )
-    return (
-        sa.select(*columns)
-        .join(CatalogRow, CatalogRow.exposure_id == ExposureRow.id)
-        .where(CatalogRow.id.in_(catalogs))
-        .distinct()
-    )
+        for set_pk, value in connection.execute(statement):
+            found.setdefault(set_pk, set()).add(value)
+    return found
 
 
-def load_set_subarrays(connection: sa.Connection, set_pk: int) -> set[str]:
-    """Return the subarrays of the exposures that a set was measured on."""
-    column = sa.type_coerce(ExposureRow.subarray, sa.Text)
-    return {str(row[0]) for row in connection.execute(_set_exposures(set_pk, column))}
+def load_set_subarrays(connection: sa.Connection, set_pks: Sequence[int]) -> dict[int, set[str]]:
+    """Return the subarrays of the exposures that sets were measured on, by the set's key."""
+    return _of_set_exposures(connection, set_pks, sa.type_coerce(ExposureRow.subarray, sa.Text))
 
 
 def load_set_software(connection: sa.Connection, set_pk: int) -> set[str]:
     """Return the versions of the pipeline (CAL_VER) behind a set."""
     column = sa.type_coerce(ExposureRow.cal_ver, sa.Text)
-    return {str(row[0]) for row in connection.execute(_set_exposures(set_pk, column))}
+    return _of_set_exposures(connection, [set_pk], column).get(set_pk, set())
 
 
 @dataclass(frozen=True)
