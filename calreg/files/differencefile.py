@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from astropy.io import fits
 
+from calreg.errors import FileFormatError
 from calreg.files.atomic import fill_pending
+from calreg.files.damage import refuse_damaged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -96,3 +99,59 @@ def _column(name: str, content: tuple[Sequence[Any], str]) -> fits.Column:
         return fits.Column(name, "K", array=np.array(values, dtype=np.int64), unit=unit or None)
     numbers = [np.nan if value is None else float(value) for value in values]
     return fits.Column(name, "D", array=np.array(numbers), unit=unit or None)
+
+
+@dataclass(frozen=True)
+class HalfResidual:
+    """What a correction leaves of the sources in one half of the field.
+
+    Attributes
+    ----------
+    band : str
+    half : str
+        Modules that saw it in either epoch.
+    n_sources : int
+    after_median, after_err : float
+        Median fractional residual and its standard error; NaN where there is none.
+    """
+
+    band: str
+    half: str
+    n_sources: int
+    after_median: float
+    after_err: float
+
+
+def read_half_residuals(path: Path) -> list[HalfResidual]:
+    """Read what a difference image says of either half of the field.
+
+    Parameters
+    ----------
+    path : Path
+        As `write_difference` wrote it.
+
+    Returns
+    -------
+    list of HalfResidual
+
+    Raises
+    ------
+    FileFormatError
+        If the file is damaged, or is no difference image.
+    """
+    with refuse_damaged(path), fits.open(path) as hdus:
+        if "RESIDUALS" not in hdus:
+            msg = f"{path}: has no table RESIDUALS: expected a file of calreg difference"
+            raise FileFormatError(msg)
+        rows = hdus["RESIDUALS"].data
+        return [
+            HalfResidual(
+                band=str(hdus[0].header["CALREGBD"]),
+                half=str(row["HALF"]),
+                n_sources=int(row["N_SOURCES"]),
+                after_median=float(row["AFTER_MEDIAN"]),
+                after_err=float(row["AFTER_ERR"]),
+            )
+            for row in rows
+            if not str(row["ARRAY_A"])
+        ]
