@@ -11,6 +11,8 @@ from astropy.io import fits
 from astropy.table import Table
 
 from calreg import Registry
+from calreg.errors import FileFormatError
+from calreg.files.differencefile import read_half_residuals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +46,7 @@ def test_from_pixels_to_the_injected_truth(calreg: Run, tmp_path: Path) -> None:
         "astrometry",
         "coefficients",
         "export",
+        "difference",
     ]
     assert "SIMULATED" in result.err.splitlines()[0]
     assert re.search(r"whole demo [\d.]+ s; every number above is SIMULATED", result.err)
@@ -61,6 +64,25 @@ def test_from_pixels_to_the_injected_truth(calreg: Run, tmp_path: Path) -> None:
     assert abs(slope_pull) < 3.0
     assert error < 0.002
     assert len(Table.read(folder / "recipe_1130.ecsv")) == 1
+
+    # The correction takes out of the difference image what the offset had put in.
+    (difference,) = (folder / "differences").glob("*.fits")
+    halves = read_half_residuals(difference)
+    assert [(half.band, half.half) for half in halves] == [
+        ("F444W", "A then B"),
+        ("F444W", "B then A"),
+    ]
+    for half in halves:
+        assert half.n_sources > 50
+        assert abs(half.after_median) < 0.005
+        assert half.after_err < 0.002
+    with fits.open(difference) as hdus:
+        before = hdus["RESIDUALS"].data["BEFORE_MEDIAN"]
+    # Offset and slope at the middle of a half, 1.3 arcmin from the centre: 0.0109 mag.
+    assert before.tolist() == pytest.approx([-0.010, 0.010], abs=0.003)
+    worst = max(halves, key=lambda half: abs(half.after_median))
+    told = f"2 halves of the field differ by {worst.after_median:+.4f} +- {worst.after_err:.4f}"
+    assert told in result.err
 
     # Exposures are gone, mosaics are there.
     assert not list((folder / "exposures").glob("*/*"))
@@ -97,3 +119,10 @@ def test_refusals(
     assert (result.status, result.out) == (status, "")
     assert message in " ".join(result.err.split())
     assert not folder.exists() or not list(folder.iterdir())
+
+
+def test_residuals_of_another_file_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x_i2d.fits"
+    fits.PrimaryHDU().writeto(path)
+    with pytest.raises(FileFormatError, match="has no table RESIDUALS: expected a file of calreg"):
+        read_half_residuals(path)
