@@ -72,6 +72,9 @@ def demo(
 
     Example: calreg demo jwidf-demo
     """
+    if pixels and contexts:
+        msg = "--pixels and --contexts are two sessions: give one of them"
+        raise typer.BadParameter(msg)
     started = time.monotonic()
     require_new_folder(directory)
     given = options_of(context, db, None).db

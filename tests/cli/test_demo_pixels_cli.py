@@ -104,6 +104,7 @@ def test_from_pixels_to_the_injected_truth(calreg: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
+        (["--contexts"], 2, "--pixels and --contexts are two sessions: give one of them"),
         (["--size", "huge"], 2, "--size huge: expected one of full, small"),
         ([], 1, "GB free, the demo needs 11.3 GB: choose a folder on another disk"),
         (["--keep-exposures"], 1, "GB free, the demo needs 25.4 GB"),
