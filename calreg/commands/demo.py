@@ -14,7 +14,24 @@ from calreg.commands.demosession import Session, print_truth, require_new_folder
 
 _PMAP = "jwst_1130.pmap"
 
-
+_Pixels = Annotated[
+    bool,
+    typer.Option(
+        "--pixels",
+        help="Begin with simulated exposures and go through mosaic, measure, astrometry and "
+        "difference: ten minutes, 12 GB of disk (extra pixels).",
+    ),
+]
+_KeepExposures = Annotated[
+    bool,
+    typer.Option(
+        "--keep-exposures",
+        help="Keep the exposures of --pixels, 21 GB in all, when their mosaics are made.",
+    ),
+]
+_Size = Annotated[
+    str, typer.Option("--size", hidden=True, metavar="full|small", help="How much --pixels makes.")
+]
 _Contexts = Annotated[
     bool,
     typer.Option(
@@ -35,25 +52,10 @@ def demo(
         Path, typer.Argument(metavar="DIR", help="New folder for files and database.")
     ] = Path("calreg-demo"),
     *,
-    pixels: Annotated[
-        bool,
-        typer.Option(
-            "--pixels",
-            help="Begin with simulated exposures and go through mosaic, measure, astrometry and "
-            "difference: ten minutes, 10 GB of disk, 4 GB of memory (extra pixels).",
-        ),
-    ] = False,
+    pixels: _Pixels = False,
     contexts: _Contexts = False,
-    keep_exposures: Annotated[
-        bool,
-        typer.Option(
-            "--keep-exposures",
-            help="Keep the exposures of --pixels, 21 GB in all, when their mosaics are made.",
-        ),
-    ] = False,
-    size: Annotated[
-        str, typer.Option("--size", hidden=True, metavar="full|small", help="Amount.")
-    ] = "full",
+    keep_exposures: _KeepExposures = False,
+    size: _Size = "full",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the simulation.")] = 1,
     jobs: Annotated[
         int, typer.Option("--jobs", metavar="N", help="Processes of --pixels at a time.")
