@@ -14,7 +14,7 @@ from calreg.errors import InvalidValueError, OutputError
 from calreg.files import flat as flatfile
 from calreg.files import photom as photomfile
 from calreg.files.atomic import TEMPORARY_PREFIX
-from calreg.files.crdscache import DETECTOR, EXPOSURE_TYPE, FILTER, PUPIL, CrdsCache
+from calreg.files.crdscache import DETECTOR, CrdsCache
 from calreg.files.crdsoverlay import (
     OverlayNames,
     best_references,
@@ -29,7 +29,7 @@ from calreg.flatexport import FlatJob, flat_jobs, gradient_notes, stage_flat
 from calreg.photomexport import stage_photom
 from calreg.photomjobs import PhotomJob, photom_jobs, photom_parents
 from calreg.predictedcorrections import choose_corrections
-from calreg.referencefiles import StagedFile, Staging, one_reference_name, utc_of_mjd
+from calreg.referencefiles import StagedFile, Staging, matching_keys, one_reference_name, utc_of_mjd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from calreg.db.engine import Database
     from calreg.domain import Pmap
     from calreg.files.reference import Parent
-    from calreg.instruments import Array, Band, Instrument
+    from calreg.instruments import Array, Instrument
 
 KIND = "context"
 
@@ -232,7 +232,7 @@ def _stage_all(staging: Staging, plan: _Plan) -> None:
 
 def _flat_parent(job: FlatJob, plan: _Plan) -> Parent:
     """Return the flat that the context takes for an array and band."""
-    keys = _flat_keys(job.array, job.band)
+    keys = matching_keys(job.array, plan.instrument, job.band)
     name = one_reference_name(
         plan.cache, plan.pmap, flatfile.REFTYPE, keys, [job.correction], plan.instrument
     )
@@ -250,11 +250,6 @@ def _flat_parent(job: FlatJob, plan: _Plan) -> Parent:
         )
         raise InvalidValueError(msg)
     return flatfile.read_flat_parent(path, plan.instrument)
-
-
-def _flat_keys(array: Array, band: Band) -> dict[str, str]:
-    """Return what flats are matched by."""
-    return {DETECTOR: array.detector, FILTER: band.filter, PUPIL: band.pupil}
 
 
 # --- what the context takes -----------------------------------------------------------------------
@@ -281,16 +276,11 @@ def _read_back(
     cache = CrdsCache(overlay)
     for correction in plan.corrections:
         for array in correction.arrays.values():
-            for reftype, keys in (
-                (
-                    photomfile.REFTYPE,
-                    {
-                        DETECTOR: array.detector,
-                        EXPOSURE_TYPE: plan.instrument.imaging_exposure_types[0],
-                    },
-                ),
-                (flatfile.REFTYPE, _flat_keys(array, correction.band)),
+            for reftype, band in (
+                (photomfile.REFTYPE, None),
+                (flatfile.REFTYPE, correction.band),
             ):
+                keys = matching_keys(array, plan.instrument, band)
                 own = ours.get((reftype, array.name, correction.band.name))
                 if own is None:
                     continue
@@ -347,12 +337,7 @@ def _parameters(array: Array, correction: SetCorrection, instrument: Instrument)
     begin = utc_of_mjd(correction.last_mjd_utc)
     return {
         "META.INSTRUMENT.NAME": instrument.name,
-        DETECTOR: array.detector,
-        "META.INSTRUMENT.CHANNEL": {"SW": "SHORT", "LW": "LONG"}[array.channel],
-        "META.INSTRUMENT.MODULE": array.module,
-        FILTER: correction.band.filter,
-        PUPIL: correction.band.pupil,
-        EXPOSURE_TYPE: instrument.imaging_exposure_types[0],
+        **matching_keys(array, instrument, correction.band),
         "META.SUBARRAY.NAME": flatfile.FULL,
         "META.OBSERVATION.DATE": f"{begin:%Y-%m-%d}",
         "META.OBSERVATION.TIME": f"{begin:%H:%M:%S}",

@@ -12,7 +12,6 @@ from calreg.db.queries.references import (
     load_used_references,
 )
 from calreg.errors import InvalidValueError
-from calreg.files.crdscache import DETECTOR, EXPOSURE_TYPE, CrdsCache
 from calreg.files.photom import (
     REFTYPE,
     PhotomScaling,
@@ -20,7 +19,7 @@ from calreg.files.photom import (
     photom_rows,
     read_photom_parent,
 )
-from calreg.referencefiles import meta_of, one_reference_name, read_parents
+from calreg.referencefiles import matching_keys, meta_of, one_reference_name, read_parents
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from calreg.corrections import SetCorrection
     from calreg.db.engine import Connection
     from calreg.domain import Pmap
+    from calreg.files.crdscache import CrdsCache
     from calreg.files.reference import Parent, ReferenceMeta
     from calreg.instruments import Array, Instrument
 
@@ -161,10 +161,7 @@ def cached_photom_parent(
         If a mapping or the file cannot be used.
     """
     if cache.has_context(pmap):
-        keys = {
-            DETECTOR: job.array.detector,
-            EXPOSURE_TYPE: instrument.imaging_exposure_types[0],
-        }
+        keys = matching_keys(job.array, instrument)
         name = one_reference_name(cache, pmap, REFTYPE, keys, job.corrections, instrument)
     elif len(job.used_names) == 1:
         (name,) = job.used_names

@@ -13,6 +13,7 @@ from calreg.deliveries import Delivery, record_delivery
 from calreg.errors import FileFormatError, InvalidValueError, OutputError, UnsupportedDataError
 from calreg.files.atomic import replace_file
 from calreg.files.certify import check_with_packages
+from calreg.files.crdscache import CHANNEL, DETECTOR, EXPOSURE_TYPE, FILTER, MODULE, PUPIL
 from calreg.files.headers import read_headers
 from calreg.files.reference import Parent, ReferenceMeta, is_reference
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from calreg.db.engine import Connection, Database
     from calreg.domain import Pmap
     from calreg.files.crdscache import CrdsCache
-    from calreg.instruments import Instrument
+    from calreg.instruments import Array, Band, Instrument
 
     ParentReader = Callable[[Path, Instrument], Parent]
 
@@ -100,6 +101,31 @@ def meta_of(
         history=tuple(history),
         is_predicted=any(correction.carried is not None for correction in corrections),
     )
+
+
+def matching_keys(array: Array, instrument: Instrument, band: Band | None = None) -> dict[str, str]:
+    """Return what a CRDS context may choose reference files by.
+
+    Parameters
+    ----------
+    array : Array
+    instrument : Instrument
+    band : Band, optional
+        For files of one band, such as flats.
+
+    Returns
+    -------
+    dict of str to str
+        Values by matching parameter.
+    """
+    of_band = {} if band is None else {FILTER: band.filter, PUPIL: band.pupil}
+    return {
+        DETECTOR: array.detector,
+        **of_band,
+        EXPOSURE_TYPE: instrument.imaging_exposure_types[0],
+        CHANNEL: {"SW": "SHORT", "LW": "LONG"}[array.channel],
+        MODULE: array.module,
+    }
 
 
 def one_reference_name(

@@ -33,6 +33,8 @@ DETECTOR = "META.INSTRUMENT.DETECTOR"
 FILTER = "META.INSTRUMENT.FILTER"
 PUPIL = "META.INSTRUMENT.PUPIL"
 EXPOSURE_TYPE = "META.EXPOSURE.TYPE"
+CHANNEL = "META.INSTRUMENT.CHANNEL"
+MODULE = "META.INSTRUMENT.MODULE"
 
 _WILD = {"*", "ANY", "N/A", "UNDEFINED"}
 _HINT = "give the reference files with --parent"
@@ -141,7 +143,8 @@ class CrdsCache:
         reftype : str
             ``PHOTOM`` or ``FLAT``.
         keys : mapping of str to str
-            Matching parameters such as `DETECTOR` and their values.
+            Matching parameters such as `DETECTOR` and their values; more than are used do no
+            harm.
         moment : datetime
             Begin of the exposure (aware, UTC).
         instrument : Instrument

@@ -13,6 +13,7 @@ import pytest
 from calreg.domain import Pmap
 from calreg.errors import FileFormatError, UnknownKeyError
 from calreg.files.crdscache import DETECTOR, EXPOSURE_TYPE, FILTER, PUPIL, CrdsCache
+from calreg.referencefiles import matching_keys
 from crdsfiles import IMAP, NIRCAM, PMAP, RMAPS, CacheMaker, write_mapping
 
 if TYPE_CHECKING:
@@ -128,6 +129,18 @@ def test_missing_mappings_are_named(maker: CacheMaker) -> None:
     with pytest.raises(FileFormatError, match=rf"{IMAP}: No such file .* sync it"):
         find(maker, IMAGE)
     assert not CrdsCache(maker.path).has_context(Pmap(1200))
+
+
+def test_flats_that_are_matched_by_the_type_of_exposure_too(maker: CacheMaker) -> None:
+    names = (DETECTOR, FILTER, PUPIL, EXPOSURE_TYPE)
+    header = {"parkey": (names, ("META.OBSERVATION.DATE", "META.OBSERVATION.TIME"))}
+    lines = [
+        f"('NRCALONG', 'F444W', 'CLEAR', {kind!r}) : UseAfter({{'1900-01-01 00:00:00' : {name!r}}})"
+        for kind, name in (("NRC_IMAGE|NRC_TSIMAGE", "image.fits"), ("NRC_WFSS", "grism.fits"))
+    ]
+    write_mapping(maker.mappings / RMAPS["FLAT"], header, f"Match({{{', '.join(lines)}}})")
+    keys = matching_keys(NIRCAM.arrays["nrcalong"], NIRCAM, NIRCAM.bands["F444W"])
+    assert find(maker, keys) == "image.fits"
 
 
 def test_a_type_that_a_context_does_not_have(maker: CacheMaker) -> None:
