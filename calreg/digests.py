@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calreg.db.health import Problem, ProblemKind
+from calreg.db.queries.applications import known_application_ids
 from calreg.db.queries.digests import load_delivered_files, load_ingested_files
 from calreg.db.queries.sets import SetFilter, load_covariance, load_sets
 from calreg.db.queries.standing import find_foreign_acceptances
 from calreg.errors import CalregError
 from calreg.files.atomic import sha256_of
+from calreg.files.correctionrecord import read_record
 from calreg.files.headers import read_headers
 
 if TYPE_CHECKING:
@@ -66,9 +68,21 @@ def check_files(connection: Connection) -> list[Problem]:
     problems = []
     for recorded in (*load_ingested_files(connection), *load_delivered_files(connection)):
         message = _file_problem(recorded)
-        if message is not None:
+        if message is not None and not _is_corrected(connection, recorded):
             problems.append(Problem(ProblemKind.DIGEST, recorded.table, message))
     return problems
+
+
+def _is_corrected(connection: Connection, recorded: RecordedFile) -> bool:
+    """Return whether an exposure changed because it was corrected in its place, by this registry.
+
+    Its pixels may still be other ones than the correction left: they are not read.
+    """
+    try:
+        record = read_record(read_headers(Path(recorded.directory) / recorded.file_name))
+    except CalregError:
+        return False
+    return record is not None and bool(known_application_ids(connection, {record.application_id}))
 
 
 def _file_problem(recorded: RecordedFile) -> str | None:

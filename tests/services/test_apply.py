@@ -478,3 +478,20 @@ def test_corrected_exposures_are_not_measured(small_url: str, db_url: str, tmp_p
         assert "was corrected by calreg with set" in str(report.refused[0])
         registry.undo(path)
         assert len(registry.ingest(path).loaded) == 1
+
+
+def test_an_ingested_exposure_that_was_corrected_is_no_damage(
+    small_url: str, tmp_path: Path
+) -> None:
+    """`calreg db check` knows why its headers changed; other changes are still problems."""
+    path = short_exposure(tmp_path / "a_cal.fits")
+    with Registry(small_url) as registry:
+        assert len(registry.ingest(path).loaded) == 1
+        assert registry.check() == []
+        registry.apply(path, IN_PLACE)
+        assert registry.check() == []
+        registry.undo(path)
+        assert registry.check() == []
+        fits.setval(path, "TITLE", value="another")
+        (problem,) = registry.check()
+        assert "headers changed" in problem.message
