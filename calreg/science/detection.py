@@ -202,6 +202,8 @@ def stack_planes(images: Iterable[ImagePlanes], settings: DetectionSettings) -> 
         weights += weight
         if planes.is_saturated is not None:
             is_saturated |= planes.is_saturated
+        # Not to be there still while the next image is read.
+        del planes, is_bad, sky, pixels, weight
     if total is None:
         msg = "there is no image to stack"
         raise InvalidValueError(msg)
