@@ -34,6 +34,7 @@ from calreg.measurepatch import PatchJob, run_patches
 from calreg.measureplan import Mosaic, plan_detection
 from calreg.measurereport import MeasureReport
 from calreg.measuretable import catalog_table, out_paths
+from calreg.science.sky import require_sep
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -123,6 +124,8 @@ class _Run:
 
     def measure(self, paths: Sequence[Path]) -> MeasureReport:
         """Do everything."""
+        # What is missing is said before anything is read.
+        require_sep()
         outs = self._out_paths(paths)
         mosaics = [self._read(path, n, len(paths)) for n, path in enumerate(paths)]
         self.progress("reading headers", len(paths), len(paths))

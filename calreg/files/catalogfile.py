@@ -67,12 +67,25 @@ def require_format(path: Path) -> str:
     ------
     InvalidValueError
         For another ending.
+    MissingExtraError
+        Parquet without pyarrow.
     """
     found = FORMATS.get(path.suffix.lower())
     if found is None:
         msg = f"{path}: the name ends in {path.suffix or 'nothing'}: expected {', '.join(FORMATS)}"
         raise InvalidValueError(msg)
+    if found == "parquet":
+        _require_pyarrow(path)
     return found
+
+
+def _require_pyarrow(path: Path) -> None:
+    """Say how to get the library that writes Parquet, where it is missing."""
+    try:
+        import pyarrow as pa  # noqa: F401
+    except ImportError as error:
+        msg = f"{path}: writing Parquet needs pyarrow; run pip install 'calreg[arrow]'"
+        raise MissingExtraError(msg) from error
 
 
 def write_catalogs(catalogs: Mapping[Path, CatalogTable], *, overwrite: bool = False) -> None:
@@ -111,7 +124,7 @@ def _write(path: Path, temporary: Path, catalog: CatalogTable) -> None:
     elif file_format == "fits":
         _write_fits(temporary, table, catalog)
     else:
-        _write_parquet(path, temporary, table)
+        _write_parquet(temporary, table)
 
 
 def _to_table(catalog: CatalogTable) -> Table:
@@ -152,16 +165,12 @@ def _write_fits(path: Path, table: Table, catalog: CatalogTable) -> None:
     fits.HDUList([fits.PrimaryHDU(header=header), hdu]).writeto(path, overwrite=True)
 
 
-def _write_parquet(path: Path, temporary: Path, table: Table) -> None:
+def _write_parquet(temporary: Path, table: Table) -> None:
     """Write Parquet with units in the fields and metadata where astropy puts it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
     from astropy.table.meta import get_yaml_from_table
 
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        msg = f"{path}: writing Parquet needs pyarrow; run pip install 'calreg[arrow]'"
-        raise MissingExtraError(msg) from error
     fields = [
         pa.field(
             name,

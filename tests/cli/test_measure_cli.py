@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -158,6 +159,45 @@ def test_options_that_cannot_be(
     assert answer.status == 2
     assert message in " ".join(answer.err.replace("│", " ").split())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("module", "extra"), [("sep", "photometry"), ("pyarrow", "arrow")])
+def test_what_is_not_installed_is_one_line(
+    calreg: Run,
+    field_paths: list[Path],
+    db_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: str,
+    extra: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    answer = calreg("measure", field_paths[0], "--out", tmp_path / "a.parquet", "--db", db_url)
+    assert answer.status == 1
+    (line,) = answer.err.splitlines()
+    assert f"pip install 'calreg[{extra}]'" in line
+    monkeypatch.undo()
+    with Registry(db_url) as registry:
+        assert sum(registry.stats().n_rows.values()) == 0
+
+
+def test_a_name_that_tells_no_format(calreg: Run, field_paths: list[Path], tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/calreg.sqlite"
+    Registry.init(url)
+    for out, message in (
+        ("a.txt", "expected .ecsv, .fits, .fit, .parquet"),
+        ("none/a.ecsv", "there is no folder"),
+    ):
+        answer = calreg("--db", url, "measure", field_paths[0], "--out", tmp_path / out)
+        assert answer.status == 1
+        (line,) = answer.err.splitlines()
+        assert message in line
+    two = calreg("--db", url, "measure", *field_paths[:2], "--out", tmp_path / "a.ecsv")
+    assert two.status == 1
+    assert "2 mosaics would go to one file: put {} where the name of each" in two.err
+    own = calreg("--db", url, "measure", field_paths[0], "--out", field_paths[0], "--overwrite")
+    assert own.status == 1
+    assert "it is one of the images; give another name" in own.err
 
 
 # --- bad input -----------------------------------------------------------------------------------
