@@ -19,7 +19,7 @@ _Pixels = Annotated[
     typer.Option(
         "--pixels",
         help="Begin with simulated exposures and go through mosaic, measure, astrometry and "
-        "difference: ten minutes, 12 GB of disk (extra pixels).",
+        "difference: 13 minutes of CPU, 12 GB of disk (extra pixels).",
     ),
 ]
 _KeepExposures = Annotated[
