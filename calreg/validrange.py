@@ -7,9 +7,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from calreg.db.queries.answers import load_seen_pmaps
+from calreg.db.queries.contexts import load_set_subarrays
 from calreg.domain import ReferenceKind, Status
 from calreg.science.contexts import NO_CHANGE, agree
-from calreg.zeropoints import ZeroPointKey, load_zero_point_book
+from calreg.zeropoints import FULL, ZeroPointKey, load_zero_point_book
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -50,7 +51,7 @@ class ContextRow:
         By which contexts are ordered.
     status : ContextStatus
     photmjsr_a, photmjsr_b : float or None
-        PHOTMJSR of the two arrays [MJy/sr per DN/s].
+        PHOTMJSR of the two arrays [MJy/sr per DN/s], on the first subarray of the set.
     change_a_mag, change_b_mag : float or None
         Magnitudes under this context minus those under the set's own [mag]; positive is fainter.
     flat_changed, area_changed : bool or None
@@ -148,8 +149,9 @@ def valid_range(
     Notes
     -----
     From the set's own context outwards, the range ends before the first context that is known to
-    differ or in conflict, at the last one that is known to be equal. Contexts that are not recorded
-    belong to it only between two equal ones: silence is never equality.
+    differ or in conflict, at the last one that is known to be equal, for every subarray that the
+    set was measured on. Contexts that are not recorded belong to it only between two equal ones:
+    silence is never equality.
     """
     arrays = {
         array.module: array.name
@@ -159,8 +161,10 @@ def valid_range(
     book = load_zero_point_book(connection, stored.band, list(arrays.values()), as_of_utc)
     seen = {stored.pmap, *load_seen_pmaps(connection, as_of_utc)}
     seen |= book.pmaps() | book.references.pmaps()
+    subarrays = sorted(load_set_subarrays(connection, [stored.pk]).get(stored.pk) or {FULL})
     keys = {
-        module: ZeroPointKey(array, stored.filter, stored.pupil) for module, array in arrays.items()
+        module: [ZeroPointKey(array, stored.filter, stored.pupil, name) for name in subarrays]
+        for module, array in arrays.items()
     }
     pmaps = sorted(seen)
     own = pmaps.index(stored.pmap)
@@ -177,41 +181,43 @@ def valid_range(
 
 
 def _context_row(
-    book: ZeroPoints, own: Pmap, pmap: Pmap, keys: dict[str, ZeroPointKey]
+    book: ZeroPoints, own: Pmap, pmap: Pmap, keys: dict[str, list[ZeroPointKey]]
 ) -> ContextRow:
-    """Hold one context's PHOTMJSR against those of a set's own."""
-    changes = {module: book.change(own, pmap, key) for module, key in keys.items()}
-    status = ContextStatus.OWN if pmap == own else _status(changes.values())
-    values = {
-        module: None if change.second.photmjsr is None else change.second.photmjsr.value
-        for module, change in changes.items()
+    """Hold one context's PHOTMJSR against those of a set's own, for every subarray of it."""
+    changes = {
+        module: [book.change(own, pmap, key) for key in of_module]
+        for module, of_module in keys.items()
     }
-    moves = {
-        module: None if change.change is None else change.change.mag
-        for module, change in changes.items()
-    }
-    reasons = [change.reason for change in changes.values() if change.reason]
-    sources = [text for c in changes.values() for text in (c.second.source, *c.via)]
-    told = dict.fromkeys(reasons or sources)
+    every = [change for of_module in changes.values() for change in of_module]
+    values = {module: of_module[0].second.photmjsr for module, of_module in changes.items()}
+    moves = {module: _largest_mag(of_module) for module, of_module in changes.items()}
+    reasons = [change.reason for change in every if change.reason]
+    sources = [text for change in every for text in (change.second.source, *change.via)]
     is_changed = {
         kind: [
             book.references.is_changed(own, pmap, key.array, kind, (key.filter, key.pupil))
-            for key in keys.values()
+            for key, *_ in keys.values()
         ]
         for kind in (ReferenceKind.FLAT, ReferenceKind.AREA)
     }
     return ContextRow(
         pmap=pmap.name,
         number=pmap.number,
-        status=status,
-        photmjsr_a=values["A"],
-        photmjsr_b=values["B"],
+        status=ContextStatus.OWN if pmap == own else _status(every),
+        photmjsr_a=None if values["A"] is None else values["A"].value,
+        photmjsr_b=None if values["B"] is None else values["B"].value,
         change_a_mag=moves["A"],
         change_b_mag=moves["B"],
         flat_changed=_any_or_unknown(is_changed[ReferenceKind.FLAT]),
         area_changed=_any_or_unknown(is_changed[ReferenceKind.AREA]),
-        basis="; ".join(filter(None, told)),
+        basis="; ".join(filter(None, dict.fromkeys(reasons or sources))),
     )
+
+
+def _largest_mag(changes: list[ArrayChange]) -> float | None:
+    """Return the largest change over subarrays; None where one is not known."""
+    moves = [change.change.mag for change in changes if change.change is not None]
+    return max(moves, key=abs) if len(moves) == len(changes) else None
 
 
 def _status(changes: Collection[ArrayChange]) -> ContextStatus:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 
 from calreg import Registry
 from calreg.db.engine import open_database
+from calreg.db.schema import CoefficientSetRow, ExposureRow, SetInputRow
 from calreg.errors import InvalidValueError, NoCalibrationError
 from contextrows import ContextRows
+from registryrows import add_pairs
 from setrows import SetRows, exported_offset
 
 if TYPE_CHECKING:
@@ -159,6 +163,35 @@ def test_values_agree_to_their_precision(db_url: str) -> None:
         report = registry.validity(set_id)
     assert [row.status for row in report.contexts] == ["own", "equal", "differs"]
     assert report.pmap_to == "jwst_1298.pmap"
+
+
+@pytest.mark.parametrize(("subarray", "last"), [("FULL", 1298), ("SUB160", 1130)])
+def test_the_subarray_of_the_measurement_counts(db_url: str, subarray: str, last: int) -> None:
+    """Under 1298 only SUB160 has another PHOTMJSR: sets of full frames hold, those of it do not."""
+    with open_database(db_url) as database, database.write() as connection:
+        group_id = add_pairs(connection, 2)
+        connection.execute(sa.update(ExposureRow).values(subarray=subarray))
+        set_id = SetRows(connection).add_set(1130, field="Subarrays")
+        set_pk = connection.scalar(sa.select(CoefficientSetRow.id))
+        link = {"set_pk": set_pk, "group_id": group_id, "n_used": 2}
+        connection.execute(sa.insert(SetInputRow).values(**link))
+        contexts = ContextRows(connection)
+        of_band = {"filter": "F150W", "band": "F150W"}
+        for array in ("nrca1", "nrcb1"):
+            for pmap, name, value in (
+                ("1130", "FULL", 2.412),
+                ("1298", "FULL", 2.412),
+                ("1130", "SUB160", 2.500),
+                ("1298", "SUB160", 2.510),
+            ):
+                contexts.photmjsr(pmap, array, value, subarray=name, **of_band)
+    with Registry(db_url, read_only=True) as registry:
+        report = registry.validity(set_id)
+    assert report.pmap_to == f"jwst_{last}.pmap"
+    later = report.contexts[-1]
+    assert (later.number, later.status) == (1298, "equal" if last == 1298 else "differs")
+    expected = 0.0 if last == 1298 else -2.5 * math.log10(2.510 / 2.500)
+    assert later.change_a_mag == pytest.approx(expected, abs=1e-12)
 
 
 # --- real values ----------------------------------------------------------------------------------
