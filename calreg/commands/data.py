@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 _MANY = 8
 
+_OF_PMAP = ("photom file", "CRDS mapping")
+"""Files that --pmap is for."""
+
 _EPOCH_COLUMNS = (
     Column("field_name", "field"),
     Column("name", "epoch"),
@@ -137,6 +140,10 @@ def ingest(
     with open_registry(options) as registry, progress_bar() as progress:
         report = registry.ingest(paths, ingest_options, progress=progress)
     _tell_ingest(report, is_strict=strict)
+    if pmap is not None and not any(
+        o.kind in _OF_PMAP for o in [*report.loaded, *report.unchanged]
+    ):
+        log("note: --pmap was not used: images and tables say their contexts themselves")
     if options.output_format is OutputFormat.JSON:
         print_json(plain(report))
     elif report.epochs:

@@ -9,6 +9,7 @@ import pytest
 from calreg.commands.data import _tell_residuals
 from calreg.db.engine import open_database
 from calreg.residuals import ResidualRow
+from contextfiles import write_photom
 from contextrows import ContextRows
 
 if TYPE_CHECKING:
@@ -174,3 +175,20 @@ def test_refit_counts_what_agrees_and_names_what_does_not(
         "jwst_1039.pmap +0.01000 mag (-4.0 sigma): something other than photom changed: "
         "flat of nrcalong changed: a -> b"
     )
+
+
+def test_ingest_says_when_its_context_was_not_used(
+    calreg: Run, db_url: str, tmp_path: Path
+) -> None:
+    table = tmp_path / "history.csv"
+    table.write_text(
+        "pmap,detector,filter,pupil,photmjsr\njwst_1298.pmap,NRCA1,F200W,CLEAR,1.964\n"
+    )
+    told = calreg("ingest", table, "--pmap", "1130", "--db", db_url)
+    assert told.status == 0
+    assert "history.csv: 1 PHOTMJSR under jwst_1298.pmap (1 new)" in told.err
+    assert "note: --pmap was not used" in told.err
+    photom = write_photom(tmp_path / "p.fits", "nrca1", [("F200W", "CLEAR", "FULL", 1.964)])
+    used = calreg("ingest", photom, "--pmap", "1130", "--db", db_url)
+    assert "p.fits: 1 PHOTMJSR, 1 reference files under jwst_1130.pmap (2 new)" in used.err
+    assert "not used" not in used.err
