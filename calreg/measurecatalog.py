@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -157,6 +158,7 @@ def catalog_head(planned: PlannedMosaic, options: MeasureOptions, kind: FluxKind
     )
 
 
+@cache
 def software() -> str:
     """Return what measured, with versions."""
     return f"calreg {__version__}, sep {version('sep')}"
