@@ -12,6 +12,7 @@ from calreg.science.background import (
     median_level,
     source_mask,
     subtract_background,
+    usable_pixels,
 )
 from calreg.science.stripes import AMPLIFIER_COLUMNS, remove_stripes
 
@@ -99,14 +100,12 @@ def clean_exposure(
     Notes
     -----
     Stripes are measured first, on what a quick background leaves; source mask and background are
-    measured again without them.
+    measured again without them. The mask for the stripes is made of an image without the medians of
+    all pixels of each row: a strong stripe would pass for a source, and stay.
     """
     cleaned = sci
     if settings.stripes:
-        mask = source_mask(sci, err, dq, box=settings.box_px)
-        background = block_sky(sci, mask, settings.box_px)
-        columns = AMPLIFIER_COLUMNS if sci.shape[1] == FULL_COLUMNS else sci.shape[1]
-        cleaned = remove_stripes(cleaned, mask, background=background, amplifier_columns=columns)
+        cleaned, mask = _without_stripes(sci, err, dq, settings.box_px)
     if settings.background:
         background, mask = subtract_background(
             cleaned, err, dq, box=settings.box_px, filter_size=settings.filter_blocks
@@ -117,3 +116,17 @@ def clean_exposure(
     if settings.level:
         cleaned = cleaned - sci.dtype.type(median_level(cleaned, mask))
     return CleanedExposure(cleaned, mask, median_level(sci, mask) - median_level(cleaned, mask))
+
+
+def _without_stripes(
+    sci: NDArray[np.float32], err: NDArray[np.float32], dq: NDArray[np.uint32], box_px: int
+) -> tuple[NDArray[np.float32], BoolArray]:
+    """Take stripes off, first roughly, for a mask, then with that mask; return the mask too."""
+    columns = AMPLIFIER_COLUMNS if sci.shape[1] == FULL_COLUMNS else sci.shape[1]
+    mask, rough = ~usable_pixels(sci, err, dq), sci
+    if not mask.all():
+        sky = block_sky(sci, mask, box_px)
+        rough = remove_stripes(sci, mask, background=sky, amplifier_columns=columns)
+    mask = source_mask(rough, err, dq, box=box_px)
+    sky = block_sky(sci, mask, box_px)
+    return remove_stripes(sci, mask, background=sky, amplifier_columns=columns), mask

@@ -63,6 +63,20 @@ def test_stripes() -> None:
     assert row_scatter(kept.sci) < 1.3 * NOISE  # the slope along x is still there
 
 
+def test_strong_stripes_are_no_sources() -> None:
+    """Wide stripes of half the noise of a pixel stand out of averages as bright sources do."""
+    sci, err, dq = exposure()
+    sci[60:76, 512:1024] += 0.5 * NOISE
+    sci[150:170, 1024:1536] -= NOISE
+    cleaned = clean_exposure(sci, err, dq, CleaningSettings(stripes=True))
+    assert row_scatter(cleaned.sci) < 0.1 * NOISE
+    for rows, columns in ((slice(60, 76), slice(512, 1024)), (slice(150, 170), slice(1024, 1536))):
+        left = np.median(cleaned.sci[rows, columns], axis=1)
+        # The error of the median of 512 pixels is 0.055 of their noise.
+        assert np.abs(left).max() < 0.25 * NOISE
+        assert cleaned.mask[rows, columns].mean() < 0.2
+
+
 def test_subarray_has_one_amplifier() -> None:
     sci, err, dq = (plane[:, 500:820] for plane in exposure())
     cleaned = clean_exposure(sci, err, dq, CleaningSettings(stripes=True))
