@@ -224,6 +224,11 @@ def predict(
     notes.print()
     for line in prediction_summary(rows):
         log(line)
+    if any(row.status == "unknown" for row in rows):
+        log(
+            "to know more: ingest exposures, photom files or a pmap of these contexts, or declare "
+            "one equal to another that is recorded (calreg pmap equal)"
+        )
 
 
 def prediction_summary(rows: Sequence[Prediction]) -> list[str]:

@@ -63,6 +63,7 @@ def test_predict_keys_and_unknowns(calreg: Run, url: str) -> None:
         f"external: Ma et al.; declared equal: jwst_1130.pmap = jwst_1298.pmap ({REASON})"
     )
     assert "1 of 2 predicted, 1 unknown, 0 in conflict" in after.err
+    assert "to know more: ingest exposures, photom files or a pmap of these contexts" in after.err
 
 
 def test_predict_says_what_the_old_correction_does(calreg: Run, url: str) -> None:
