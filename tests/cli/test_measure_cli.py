@@ -239,9 +239,13 @@ def _flat(folder: Path) -> Path:
 
 
 def _single_exposure(folder: Path) -> Path:
-    return write_mosaic(
+    path = write_mosaic(
         folder, draw_mosaic(0, "nrcalong"), name="x_cal.fits", primary={"S_RESAMP": "SKIPPED"}
     )
+    # The table of exposures alone would make it a mosaic.
+    with fits.open(path, mode="update") as hdus:
+        del hdus["HDRTAB"]
+    return path
 
 
 @pytest.mark.parametrize(
