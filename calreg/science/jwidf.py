@@ -41,7 +41,8 @@ DITHER_OFFSETS_ARCSEC = (
     (-24.55, 7.23),
 )
 """Offsets in (V2, V3) that close the gap between the modules as FULLBOX 6TIGHT does, with sub-pixel
-steps. SIMULATED: symmetric about zero, so that a half turn maps the field onto itself."""
+steps (its table: JWST User Documentation, NIRCam Primary Dithers). SIMULATED: symmetric about zero,
+so that a half turn maps the field onto itself."""
 
 MODULE_MIDDLE_V2_V3_ARCSEC = (-1.3, -492.6)
 """The point of the telescope frame about which a half turn maps A arrays onto B arrays to
