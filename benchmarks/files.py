@@ -14,8 +14,8 @@ from calreg.domain import Pmap
 from calreg.files.calfile import read_cal_file
 from calreg.files.calfits import write_corrected
 from calreg.files.correctionrecord import CorrectionOrigin, CorrectionRecord
-from calreg.inspection import check_files
 from calreg.instruments import load_instrument
+from calreg.reductions.inspection import check_files
 from calreg.science.detectorgradient import PixelPlane
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from benchmarks.skyscene import draw_epoch, simulate_scene
 from calreg import Registry
 from calreg.files.simulated import write_programme
 from calreg.flags import DetectionFlag
-from calreg.measureoptions import MeasureOptions
+from calreg.pixels.measureoptions import MeasureOptions
 from calreg.science.detectionsettings import DetectionSettings
 from calreg.science.geometry import s_region_text
 from calreg.science.grids import Grid

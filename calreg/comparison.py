@@ -7,11 +7,11 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from calreg.contexts.zeropoints import ZeroPointKey, ZeroPoints, load_zero_point_book
 from calreg.db.queries.external import StoredSolution, load_solutions, load_sources
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
 from calreg.errors import InvalidValueError, UnknownKeyError
 from calreg.science.external import Method, ValueState
-from calreg.zeropoints import ZeroPointKey, ZeroPoints, load_zero_point_book
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from calreg import __version__
-from calreg.currentsets import one_set_per_key
+from calreg.contexts.currentsets import one_set_per_key
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
-from calreg.deliveries import Delivery, record_delivery
 from calreg.domain import Pmap, RecipeRow
+from calreg.exports.deliveries import Delivery, record_delivery
+from calreg.exports.parquettables import registry_tables
 from calreg.files.grizli import GrizliEntry, GrizliGradient, write_grizli
 from calreg.files.parquet import ParquetTable, write_parquet
 from calreg.files.recipe import (
@@ -19,7 +20,6 @@ from calreg.files.recipe import (
     provenance_key,
     write_recipe,
 )
-from calreg.parquettables import registry_tables
 
 if TYPE_CHECKING:
     from pathlib import Path

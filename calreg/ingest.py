@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calreg import __version__
-from calreg.catalogdoor import CatalogDoor
-from calreg.contextdoor import PHOTOM_FILE, ContextDoor
 from calreg.db.queries.exposures import (
     Identity,
     StoredEpoch,
@@ -30,7 +28,9 @@ from calreg.files.photom import REFTYPE as PHOTOM
 from calreg.files.recognise import FileKind, inspect
 from calreg.files.reference import is_reference
 from calreg.instruments import Instrument, load_instrument
-from calreg.placing import place_exposures
+from calreg.intake.catalogdoor import CatalogDoor
+from calreg.intake.contextdoor import PHOTOM_FILE, ContextDoor
+from calreg.intake.placing import place_exposures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -27,17 +27,23 @@ from calreg.db.queries.standing import load_standing
 from calreg.digests import make_set_id
 from calreg.domain import Progress, RollRelation, no_progress
 from calreg.errors import FitRefusedError
-from calreg.fitinput import Columns, KeyInputs, build_nodes, check_one_reduction, select_pairs
-from calreg.fitrows import coefficient_rows, covariance_rows, input_rows, set_row
-from calreg.instruments import Instrument, load_instrument
-from calreg.pairing import (
+from calreg.fitting.fitinput import (
+    Columns,
+    KeyInputs,
+    build_nodes,
+    check_one_reduction,
+    select_pairs,
+)
+from calreg.fitting.fitrows import coefficient_rows, covariance_rows, input_rows, set_row
+from calreg.fitting.pairing import (
     PairingReport,
     group_by_key,
     is_in_use,
     match_new_catalogs,
     plan_matching,
 )
-from calreg.residuals import ResidualRow, store_residuals
+from calreg.fitting.residuals import ResidualRow, store_residuals
+from calreg.instruments import Instrument, load_instrument
 from calreg.science.geometry import field_axis, parse_s_region
 from calreg.science.model import MODEL_NAME, MODEL_VERSION, fit_pair_model
 from calreg.science.settings import FitSettings

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import ingestworkers
 from calreg import Registry
-from calreg.correcting import ApplyOptions
 from calreg.files import atomic, calfits
+from calreg.reductions.correcting import ApplyOptions
 
 Work = Callable[[str, list[Path]], None]
 

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from calreg import Registry
 from calreg.db.engine import open_database
 from calreg.db.schema import ExposureRow
-from calreg.differenceplan import DifferenceOptions
 from calreg.files.headers import read_headers
+from calreg.pixels.differenceplan import DifferenceOptions
 from dbfixtures import ENGINES
 from differenceworld import Truth, World, make_world
 from programmes import Files, Prepared, _new_url
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from calreg.difference import DifferenceReport, ResidualRow
+    from calreg.pixels.difference import DifferenceReport, ResidualRow
 
 E1, E2, E3 = "2022-07-08", "2023-01-06", "2023-07-06"
 """Names of the epochs."""

@@ -10,12 +10,12 @@ import sqlalchemy as sa
 from calreg import Registry
 from calreg.db.engine import open_database
 from calreg.db.schema import CatalogRow, DetectionRow, ExposureRow
-from calreg.measureoptions import MeasureOptions
+from calreg.pixels.measureoptions import MeasureOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from calreg.measurereport import MeasureReport
+    from calreg.pixels.measurereport import MeasureReport
 
 
 def measure(url: str, paths: list[Path], **options: object) -> MeasureReport:

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from calreg.errors import InvalidValueError
-from calreg.workers import run_all
+from calreg.pixels.workers import run_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable

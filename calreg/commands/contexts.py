@@ -28,9 +28,9 @@ from calreg.commands.output import Column, Notes, plain, print_json, print_rows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from calreg.contextdiff import DiffRow
-    from calreg.pmaps import EqualityRow
-    from calreg.prediction import Prediction
+    from calreg.contexts.contextdiff import DiffRow
+    from calreg.contexts.pmaps import EqualityRow
+    from calreg.contexts.prediction import Prediction
 
 app = typer.Typer(
     no_args_is_help=True,

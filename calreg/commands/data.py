@@ -25,9 +25,9 @@ from calreg.commands.common import (
 from calreg.commands.output import Column, plain, print_json, print_rows
 
 if TYPE_CHECKING:
+    from calreg.fitting.residuals import ResidualRow
     from calreg.ingest import FileOutcome, IngestOptions, IngestReport
     from calreg.refit import KeyOutcome, RefitReport
-    from calreg.residuals import ResidualRow
 
 _MANY = 8
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from calreg.commands.demosession import Session
-    from calreg.prediction import Prediction
+    from calreg.contexts.prediction import Prediction
 
 _SOURCE = "Ma et al. 2024, Table 3"
 _FROM = "jwst_1130.pmap"

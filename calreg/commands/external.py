@@ -28,7 +28,7 @@ from calreg.commands.output import Column, plain, print_json, print_rows
 
 if TYPE_CHECKING:
     from calreg.comparison import CompareRow, CompareSummary
-    from calreg.external import ImportReport
+    from calreg.intake.external import ImportReport
 
 import_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Bring in the offsets of others."
@@ -337,7 +337,8 @@ def _print_comparisons(
         rows,
         _COMPARE_COLUMNS if is_ours else _AGAINST_COLUMNS,
         options.output_format,
-        empty="no external solution answers to that: calreg import brings one in; those of "
+        empty="no external solution answers to that: calreg import recipe, grizli or csv "
+        "brings one in; those of "
         "other contexts are compared with --across",
     )
     if options.output_format is OutputFormat.TABLE:

@@ -26,7 +26,7 @@ from calreg.commands.common import (
 from calreg.commands.output import Column, Notes, print_rows
 
 if TYPE_CHECKING:
-    from calreg.contexthistory import ExternalOffset, HistoryRow
+    from calreg.contexts.contexthistory import ExternalOffset, HistoryRow
 
 
 def register(app: typer.Typer) -> None:

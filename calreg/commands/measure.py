@@ -20,7 +20,7 @@ from calreg.commands.common import (
 from calreg.commands.output import Column, print_rows
 
 if TYPE_CHECKING:
-    from calreg.measurereport import MeasureReport
+    from calreg.pixels.measurereport import MeasureReport
     from calreg.science.alignment import AlignKind
     from calreg.science.detectionsettings import DetectionSettings
 
@@ -188,7 +188,7 @@ def measure(
 
     Example: calreg measure epoch1/*_i2d.fits epoch2/*_i2d.fits --jobs 2
     """
-    from calreg.measureoptions import MeasureOptions
+    from calreg.pixels.measureoptions import MeasureOptions
 
     options = options_of(context, db, output_format)
     with usage_errors():

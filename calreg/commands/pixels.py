@@ -184,9 +184,9 @@ def difference(
 
     Example: calreg difference 2022-07-08 2023-01-06 --band F444W --out differences/
     """
-    from calreg.differenceplan import DifferenceOptions
     from calreg.domain import Pmap
     from calreg.instruments import load_instrument
+    from calreg.pixels.differenceplan import DifferenceOptions
     from calreg.science.detectorgradient import GradientDatum
 
     options = options_of(context, db, output_format)

@@ -27,8 +27,8 @@ from calreg.commands.exports import FluxOption, tell
 from calreg.commands.output import plain, print_json
 
 if TYPE_CHECKING:
-    from calreg.deliveries import Delivery
-    from calreg.referencefiles import ReferenceReport
+    from calreg.exports.deliveries import Delivery
+    from calreg.exports.referencefiles import ReferenceReport
 
 
 def _check_datum(value: str) -> str:

@@ -9,11 +9,11 @@ from calreg.registry.base import RegistryBase, optional_pmap, pmap_of
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from calreg.contextdiff import DiffRow
+    from calreg.contexts.contextdiff import DiffRow
+    from calreg.contexts.pmaps import EqualityRow, PmapRow
+    from calreg.contexts.prediction import Prediction
     from calreg.domain import Pmap
-    from calreg.pmaps import EqualityRow, PmapRow
-    from calreg.prediction import Prediction
-    from calreg.residuals import ResidualRow
+    from calreg.fitting.residuals import ResidualRow
 
 
 class ContextMethods(RegistryBase):
@@ -49,7 +49,7 @@ class ContextMethods(RegistryBase):
         InvalidValueError, UnknownKeyError
             If a key cannot be one.
         """
-        from calreg.contextdiff import diff_contexts
+        from calreg.contexts.contextdiff import diff_contexts
 
         with self._database.read() as connection:
             return diff_contexts(
@@ -101,7 +101,7 @@ class ContextMethods(RegistryBase):
         InvalidValueError, UnknownKeyError
             If a key cannot be one.
         """
-        from calreg.prediction import PredictionQuery, load_predictions
+        from calreg.contexts.prediction import PredictionQuery, load_predictions
 
         query = PredictionQuery(
             to_pmap=pmap_of(pmap_to),
@@ -153,7 +153,7 @@ class ContextMethods(RegistryBase):
         InvalidValueError
             If there are several measurements under the nearest context.
         """
-        from calreg.prediction import PredictionQuery, nearest_prediction
+        from calreg.contexts.prediction import PredictionQuery, nearest_prediction
 
         query = PredictionQuery(
             to_pmap=pmap_of(pmap_to),
@@ -197,7 +197,7 @@ class ContextMethods(RegistryBase):
             If a key cannot be one.
         """
         from calreg.db.queries.sets import SetFilter
-        from calreg.residuals import load_residual_rows
+        from calreg.fitting.residuals import load_residual_rows
 
         wanted = SetFilter(
             pmap=optional_pmap(pmap),
@@ -211,14 +211,14 @@ class ContextMethods(RegistryBase):
 
     def pmaps(self) -> list[PmapRow]:
         """Return every context that the registry or the shipped table knows, in integer order."""
-        from calreg.pmaps import list_pmaps
+        from calreg.contexts.pmaps import list_pmaps
 
         with self._database.read() as connection:
             return list_pmaps(connection, self._instrument)
 
     def equalities(self, *, include_withdrawn: bool = False) -> list[EqualityRow]:
         """Return which contexts were declared equal, in the order of the declarations."""
-        from calreg.pmaps import list_equalities
+        from calreg.contexts.pmaps import list_equalities
 
         with self._database.read() as connection:
             return list_equalities(connection, include_withdrawn=include_withdrawn)
@@ -243,7 +243,7 @@ class ContextMethods(RegistryBase):
         ConflictError
             If recorded values disagree, or another declaration holds for the two.
         """
-        from calreg.pmaps import declare_equal
+        from calreg.contexts.pmaps import declare_equal
 
         return declare_equal(self._database, pmap_of(pmap_1), pmap_of(pmap_2), reason=reason)
 
@@ -266,6 +266,6 @@ class ContextMethods(RegistryBase):
         InvalidValueError
             If the reason is empty.
         """
-        from calreg.pmaps import withdraw_equal
+        from calreg.contexts.pmaps import withdraw_equal
 
         return withdraw_equal(self._database, pmap_of(pmap_1), pmap_of(pmap_2), reason=reason)

@@ -11,10 +11,10 @@ from calreg.registry.base import PathLike, RegistryBase, pmap_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from calreg import external
     from calreg import ingest as ingest_service
     from calreg import refit as refit_service
     from calreg.domain import Progress
+    from calreg.intake import external
     from calreg.science.settings import FitSettings
 
 
@@ -82,7 +82,7 @@ class DataMethods(RegistryBase):
         InvalidValueError
             If `source` is empty or `pmap` is no numbered context.
         """
-        from calreg import external
+        from calreg.intake import external
 
         return external.import_recipe(self._database, Path(path), pmap=pmap_of(pmap), source=source)
 

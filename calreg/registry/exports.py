@@ -10,8 +10,8 @@ from calreg.registry.base import PathLike, RegistryBase, pmap_of
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from calreg.deliveries import Delivery
     from calreg.domain import Pmap
+    from calreg.exports.deliveries import Delivery
 
 
 class ExportMethods(RegistryBase):

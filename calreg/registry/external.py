@@ -11,9 +11,9 @@ from calreg.science.external import Method, Sense
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from calreg import external
     from calreg.comparison import CompareRow, CompareSummary
     from calreg.domain import Pmap
+    from calreg.intake import external
 
 
 class ExternalMethods(RegistryBase):
@@ -65,7 +65,7 @@ class ExternalMethods(RegistryBase):
             If `source` is empty, a word is not one of those above, or the file says that its
             numbers divide and `sense` does not.
         """
-        from calreg import external
+        from calreg.intake import external
 
         options = _import_options(source, sense, method, datum, pmap, with_commented=with_commented)
         return external.import_grizli(self._database, Path(path), options, self._instrument)
@@ -108,7 +108,7 @@ class ExternalMethods(RegistryBase):
         InvalidValueError
             If `source` is empty, or a word is not one of those above.
         """
-        from calreg import external
+        from calreg.intake import external
 
         options = _import_options(source, sense, method, datum, pmap)
         return external.import_csv(self._database, Path(path), options, self._instrument)
@@ -187,7 +187,7 @@ def _import_options(
     with_commented: bool = False,
 ) -> external.ImportOptions:
     """Read the words that say what no table says by itself."""
-    from calreg import external
+    from calreg.intake import external
 
     return external.ImportOptions(
         source=source,

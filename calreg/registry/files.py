@@ -11,8 +11,8 @@ from calreg.registry.base import PathLike, RegistryBase, optional_pmap
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from calreg import affected, correcting, inspection, reductionfiles
     from calreg.domain import Pmap, Progress
+    from calreg.reductions import affected, correcting, inspection, reductionfiles
 
 
 class FileMethods(RegistryBase):
@@ -37,7 +37,7 @@ class FileMethods(RegistryBase):
             contexts, PHOTMJSR or PIXAR_SR, a PHOTMJSR that is not the context's, photom without
             effect, a correction that exists and is not applied.
         """
-        from calreg import inspection
+        from calreg.reductions import inspection
 
         return inspection.check_files(
             as_paths(paths), self._database, self._instrument, progress=progress
@@ -72,7 +72,7 @@ class FileMethods(RegistryBase):
         OutputError
             If a file cannot be written; those before it are written and recorded.
         """
-        from calreg import correcting
+        from calreg.reductions import correcting
 
         return correcting.apply_files(
             self._database, as_paths(paths), options, self._instrument, progress=progress
@@ -107,7 +107,7 @@ class FileMethods(RegistryBase):
         OutputError
             If a file cannot be written; those before it are written and recorded.
         """
-        from calreg import restoring
+        from calreg.reductions import restoring
 
         return restoring.undo_files(
             self._database,
@@ -135,7 +135,7 @@ class FileMethods(RegistryBase):
         InvalidValueError
             If `pmap` is no numbered context.
         """
-        from calreg import affected
+        from calreg.reductions import affected
 
         return affected.affected_files(self._database, optional_pmap(pmap))
 

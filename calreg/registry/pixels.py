@@ -11,14 +11,14 @@ from calreg.registry.base import PathLike, RegistryBase, optional_pmap
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from calreg import mosaic as mosaic_service
-    from calreg.astrometryreport import AstrometryReport
-    from calreg.difference import DifferenceReport
-    from calreg.differenceplan import DifferenceOptions
     from calreg.domain import Pmap, Progress
-    from calreg.measureoptions import MeasureOptions
-    from calreg.measurereport import MeasureReport
-    from calreg.mosaicplan import MosaicOptions
+    from calreg.pixels import mosaic as mosaic_service
+    from calreg.pixels.astrometryreport import AstrometryReport
+    from calreg.pixels.difference import DifferenceReport
+    from calreg.pixels.differenceplan import DifferenceOptions
+    from calreg.pixels.measureoptions import MeasureOptions
+    from calreg.pixels.measurereport import MeasureReport
+    from calreg.pixels.mosaicplan import MosaicOptions
 
 
 class PixelMethods(RegistryBase):
@@ -58,7 +58,7 @@ class PixelMethods(RegistryBase):
         OutputError
             If a file cannot be written; nothing is left then.
         """
-        from calreg import mosaic as mosaic_service
+        from calreg.pixels import mosaic as mosaic_service
 
         given = [paths] if isinstance(paths, str | Path) else paths
         return mosaic_service.mosaic(
@@ -97,7 +97,7 @@ class PixelMethods(RegistryBase):
         CalregError
             If any mosaic cannot be used; then nothing is written.
         """
-        from calreg.measure import measure
+        from calreg.pixels.measure import measure
 
         given = [paths] if isinstance(paths, str | Path) else paths
         return measure(
@@ -142,8 +142,8 @@ class PixelMethods(RegistryBase):
         InvalidValueError, UnknownKeyError
             If a key cannot be one.
         """
-        from calreg.astrometry import Sizes
-        from calreg.astrometryreport import report_astrometry
+        from calreg.fitting.astrometry import Sizes
+        from calreg.pixels.astrometryreport import report_astrometry
         from calreg.science.settings import FitSettings
 
         with self._database.read() as connection:
@@ -189,7 +189,7 @@ class PixelMethods(RegistryBase):
         MissingExtraError
             Without matplotlib or sep.
         """
-        from calreg.difference import make_differences
+        from calreg.pixels.difference import make_differences
 
         return make_differences(
             self._database, options, instrument=self._instrument, progress=progress

@@ -9,10 +9,10 @@ from calreg.registry.base import RegistryBase, optional_pmap
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from calreg import patches
-    from calreg.contexthistory import HistoryRow
+    from calreg.contexts.contexthistory import HistoryRow
     from calreg.db.bulk import Columns
     from calreg.domain import Pmap
+    from calreg.fitting import patches
     from calreg.history import CoefficientsRow
     from calreg.science.settings import FitSettings
 
@@ -61,7 +61,7 @@ class QuestionMethods(RegistryBase):
         InvalidValueError, UnknownKeyError
             If a key cannot be one.
         """
-        from calreg import patches
+        from calreg.fitting import patches
         from calreg.science.settings import FitSettings
 
         with self._database.read() as connection:
@@ -154,7 +154,7 @@ class QuestionMethods(RegistryBase):
         InvalidValueError, UnknownKeyError
             If a key cannot be one.
         """
-        from calreg.contexthistory import load_history
+        from calreg.contexts.contexthistory import load_history
         from calreg.db.queries.sets import SetFilter
 
         wanted = SetFilter(

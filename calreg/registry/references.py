@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from calreg.contextexport import ContextReport
-    from calreg.corrections import CorrectionQuery
     from calreg.domain import Pmap
-    from calreg.referencefiles import ReferenceReport
+    from calreg.exports.contextexport import ContextReport
+    from calreg.exports.referencefiles import ReferenceReport
+    from calreg.reductions.corrections import CorrectionQuery
 
 
 class ReferenceMethods(RegistryBase):
@@ -72,8 +72,8 @@ class ReferenceMethods(RegistryBase):
             If there is no correction, a parent is missing or cannot be used, or a file failed its
             check; then no file is left behind.
         """
+        from calreg.exports.photomexport import export_photom
         from calreg.files.crdscache import CrdsCache
-        from calreg.photomexport import export_photom
 
         return export_photom(
             self._database,
@@ -135,7 +135,7 @@ class ReferenceMethods(RegistryBase):
             If there is no gradient, a parent is missing or cannot be used, or a file failed its
             check; then no file is left behind.
         """
-        from calreg.flatexport import export_flat
+        from calreg.exports.flatexport import export_flat
 
         return export_flat(
             self._database,
@@ -197,7 +197,7 @@ class ReferenceMethods(RegistryBase):
             If the name or the cache cannot be used, there is no correction, a parent is missing, a
             file failed its check, or CRDS does not choose it; then nothing is left behind.
         """
-        from calreg.contextexport import export_context
+        from calreg.exports.contextexport import export_context
         from calreg.files.crdscache import CrdsCache
 
         return export_context(
@@ -220,7 +220,7 @@ def _query(
     as_of_utc: datetime | None,
 ) -> CorrectionQuery:
     """Return which corrections are asked for."""
-    from calreg.corrections import CorrectionQuery
+    from calreg.reductions.corrections import CorrectionQuery
     from calreg.science.detectorgradient import parse_gradient_datum
 
     return CorrectionQuery(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calreg.astrometry import ASTROMETRY_WARNING_MAS
 from calreg.errors import InvalidValueError
+from calreg.fitting.astrometry import ASTROMETRY_WARNING_MAS
 from calreg.report.style import (
     BLUE,
     BOX,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
 
-    from calreg.astrometry import AstrometryRow
+    from calreg.fitting.astrometry import AstrometryRow
     from calreg.units import FloatArray
 
 _PANEL_INCH = 3.7

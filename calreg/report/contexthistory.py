@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from calreg.contexthistory import HistoryRow
+    from calreg.contexts.contexthistory import HistoryRow
 
 _MMAG_PER_MAG = 1000.0
 _HEIGHT_INCH = 6.4

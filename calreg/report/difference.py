@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
     from numpy.typing import NDArray
 
-    from calreg.difference import ResidualRow
     from calreg.files.atomic import PendingFile
+    from calreg.pixels.difference import ResidualRow
     from calreg.science.grids import Grid
     from calreg.science.residuals import SourceResiduals
 

@@ -8,7 +8,7 @@ import pytest
 
 from calreg.commands.data import _tell_residuals
 from calreg.db.engine import open_database
-from calreg.residuals import ResidualRow
+from calreg.fitting.residuals import ResidualRow
 from contextfiles import write_photom
 from contextrows import ContextRows
 

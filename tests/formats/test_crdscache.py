@@ -12,8 +12,8 @@ import pytest
 
 from calreg.domain import Pmap
 from calreg.errors import FileFormatError, UnknownKeyError
+from calreg.exports.referencefiles import matching_keys
 from calreg.files.crdscache import DETECTOR, EXPOSURE_TYPE, FILTER, PUPIL, CrdsCache
-from calreg.referencefiles import matching_keys
 from crdsfiles import IMAP, NIRCAM, PMAP, RMAPS, CacheMaker, write_mapping
 
 if TYPE_CHECKING:

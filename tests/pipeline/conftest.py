@@ -22,9 +22,9 @@ from referencesets import used_references, write_cache
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from calreg.exports.referencefiles import ReferenceReport
     from calreg.history import CoefficientsRow
     from calreg.instruments import Instrument
-    from calreg.referencefiles import ReferenceReport
     from crdsfiles import CacheMaker
 
     RateMaker = Callable[..., Any]

@@ -9,7 +9,7 @@ import pytest
 from astropy.io import fits
 
 from calreg import Registry
-from calreg.correcting import ApplyOptions
+from calreg.reductions.correcting import ApplyOptions
 from calreg.science.detectorgradient import GradientDatum
 from correctedfiles import raw_headers, tree_of, ulps
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from calreg.contextexport import ContextReport
+    from calreg.exports.contextexport import ContextReport
 
     Exported = Any
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from calreg import Registry
-from calreg.affected import FileState
-from calreg.correcting import ApplyOptions
 from calreg.domain import SetStatus
+from calreg.reductions.affected import FileState
+from calreg.reductions.correcting import ApplyOptions
 from calreg.science.settings import FitSettings
 from correctedfiles import write_exposure
 from programmes import PMAP

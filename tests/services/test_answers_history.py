@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from calreg.contexthistory import HistoryRow
+    from calreg.contexts.contexthistory import HistoryRow
 
 TRUE_OFFSETS = {
     "jwst_0999.pmap": 0.05,

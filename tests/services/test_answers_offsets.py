@@ -19,7 +19,7 @@ from calreg.units import MAG_PER_RELATIVE_FLUX
 from programmes import OLD_PMAP, PMAP, Files, Prepared
 
 if TYPE_CHECKING:
-    from calreg.patches import OffsetRow
+    from calreg.fitting.patches import OffsetRow
 
 EPOCHS = ("2022-07-08", "2023-01-06", "2023-07-06")
 

@@ -11,17 +11,17 @@ import sqlalchemy as sa
 from astropy.io import fits
 
 from calreg import Registry
-from calreg.correcting import ApplyOptions
-from calreg.corrections import CorrectionQuery, load_corrections
 from calreg.db.engine import open_database
 from calreg.db.schema import ApplicationRow, CoefficientSetRow, ZeroPointRow
 from calreg.domain import Pmap
 from calreg.errors import FilesRefusedError, InvalidValueError, OutputError
 from calreg.files.correctionrecord import read_record
 from calreg.files.headers import read_headers
-from calreg.inspection import CorrectionState, ProblemKind
 from calreg.instruments import load_instrument
-from calreg.reductionfiles import Action, CorrectedFile
+from calreg.reductions.correcting import ApplyOptions
+from calreg.reductions.corrections import CorrectionQuery, load_corrections
+from calreg.reductions.inspection import CorrectionState, ProblemKind
+from calreg.reductions.reductionfiles import Action, CorrectedFile
 from calreg.science.detectorgradient import GradientDatum
 from contextrows import ContextRows
 from correctedfiles import (
@@ -38,7 +38,7 @@ from programmes import PMAP
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from calreg.corrections import SetCorrection
+    from calreg.reductions.corrections import SetCorrection
 
 IN_PLACE = ApplyOptions(is_in_place=True)
 HALF_ULP = 2.0**-24

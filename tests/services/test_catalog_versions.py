@@ -11,8 +11,6 @@ import pytest
 import sqlalchemy as sa
 
 from calreg import Registry
-from calreg.astrometry import OffsetSample, Sizes, stored_offsets
-from calreg.catalogdoor import CatalogDoor
 from calreg.db.engine import open_database
 from calreg.db.queries.exposures import add_ingest, find_images
 from calreg.db.queries.pairs import load_groups, load_variable_pairs
@@ -21,14 +19,16 @@ from calreg.domain import Catalog, CatalogOrigin
 from calreg.errors import ConflictError
 from calreg.files.catalogs import read_catalog
 from calreg.files.recognise import recognise
+from calreg.fitting.astrometry import OffsetSample, Sizes, stored_offsets
 from calreg.ingest import IngestOptions
 from calreg.instruments import load_instrument
+from calreg.intake.catalogdoor import CatalogDoor
 from programmes import Files, largest_difference, numbers, row_counts
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from calreg.catalogdoor import CatalogEntry
+    from calreg.intake.catalogdoor import CatalogEntry
 
 BAND, ARRAY = "F444W", "nrcalong"
 STEP_MAG = 0.05

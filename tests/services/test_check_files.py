@@ -11,8 +11,8 @@ from calreg import Registry
 from calreg.db.engine import open_database
 from calreg.db.schema import ZeroPointRow
 from calreg.domain import ExposureKind
-from calreg.inspection import CheckReport, CorrectionState, ProblemKind, check_files
 from calreg.instruments import load_instrument
+from calreg.reductions.inspection import CheckReport, CorrectionState, ProblemKind, check_files
 from fitsimages import write_image
 
 if TYPE_CHECKING:

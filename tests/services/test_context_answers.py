@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from calreg import Registry
-from calreg.contextdiff import DiffRow, DiffStatus
+from calreg.contexts.contextdiff import DiffRow, DiffStatus
 from calreg.db.engine import open_database
 from calreg.domain import Status
 from calreg.errors import ConflictError, InvalidValueError, UnknownKeyError

@@ -10,10 +10,10 @@ import pytest
 from astropy.io import fits
 
 from calreg import Registry
-from calreg.difference import RESIDUAL_LIMIT
 from calreg.errors import (
     InvalidValueError,
 )
+from calreg.pixels.difference import RESIDUAL_LIMIT
 from calreg.science.detectorgradient import GradientDatum
 from differencefixtures import (
     E1,

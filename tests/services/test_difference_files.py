@@ -162,7 +162,7 @@ def test_a_failed_figure_takes_the_image_with_it(
         msg = "cannot write it"
         raise OutputError(msg)
 
-    monkeypatch.setattr("calreg.difference.plot_difference", fail)
+    monkeypatch.setattr("calreg.pixels.difference.plot_difference", fail)
     with pytest.raises(OutputError):
         make(on_sqlite.url, tmp_path)
     assert list(tmp_path.iterdir()) == []

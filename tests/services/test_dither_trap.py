@@ -13,8 +13,8 @@ import pytest
 from calreg import Registry
 from calreg.files.simulated_pixels import write_exposures
 from calreg.instruments import load_instrument
-from calreg.measureoptions import MeasureOptions
-from calreg.mosaicplan import MosaicOptions
+from calreg.pixels.measureoptions import MeasureOptions
+from calreg.pixels.mosaicplan import MosaicOptions
 from calreg.science.jwidf import MODULE_MIDDLE_V2_V3_ARCSEC, TrueCoefficients
 from calreg.science.simulate import simulate_jwidf
 from calreg.science.simulated_catalog import along_field

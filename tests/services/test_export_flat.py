@@ -247,7 +247,7 @@ def test_a_flat_that_is_not_the_product_is_not_left_behind(
     ) -> bytes:
         return product_flat(parent, flat[::-1, ::-1], band, meta, name)
 
-    monkeypatch.setattr("calreg.flatexport.product_flat", spoiled)
+    monkeypatch.setattr("calreg.exports.flatexport.product_flat", spoiled)
     with (
         Registry(url) as registry,
         pytest.raises(OutputError, match=r"flat of nrcalong F444W failed .* SCI is not"),

@@ -295,7 +295,7 @@ def test_a_file_that_fails_its_check_is_not_left_behind(
     def spoiled(parent: Parent, scalings: Any, meta: ReferenceMeta, name: str) -> bytes:
         return corrected_copy(parent, [] if "nrcalong" in name else scalings, meta, name)
 
-    monkeypatch.setattr("calreg.photomexport.corrected_copy", spoiled)
+    monkeypatch.setattr("calreg.exports.photomexport.corrected_copy", spoiled)
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("mine")

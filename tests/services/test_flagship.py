@@ -16,7 +16,7 @@ from calreg.science.contexts import absorption
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from calreg.prediction import Prediction
+    from calreg.contexts.prediction import Prediction
 
 REASON = "NRCB1 F200W is 2.0560 under both"
 

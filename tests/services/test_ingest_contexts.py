@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from calreg import Registry
+from calreg.contexts.zeropoints import ZeroPointKey, load_zero_point_book
 from calreg.db.engine import open_database
 from calreg.db.queries.contexts import load_references
 from calreg.db.queries.zeropoints import load_zero_points
 from calreg.domain import Pmap, ReferenceKind, Status, ZeroPointKind
 from calreg.ingest import IngestOptions
-from calreg.zeropoints import ZeroPointKey, load_zero_point_book
 from contextfiles import write_cache, write_photom
 from fitsimages import write_image
 from programmes import row_counts
@@ -20,10 +20,10 @@ from programmes import row_counts
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from calreg.contexts.zeropoints import ZeroPoints
     from calreg.db.queries.zeropoints import StoredZeroPoint
     from calreg.domain import ReferenceChoice
     from calreg.ingest import IngestReport
-    from calreg.zeropoints import ZeroPoints
 
 TABLE = """# PHOTMJSR that we have come across
 pmap,photom_ref,detector,filter,pupil,photmjsr,pixar_sr,source

@@ -216,7 +216,7 @@ def test_the_same_settings_are_not_measured_twice(
 ) -> None:
     measure(db_url, field_paths[:4])
     before = row_counts(db_url)
-    monkeypatch.setattr("calreg.measurepatch.read_planes", _unread)
+    monkeypatch.setattr("calreg.pixels.measurepatch.read_planes", _unread)
     report = measure(db_url, field_paths[:4])
     assert {row.state for row in report.rows} == {"known"}
     assert {row.n_sources for row in report.rows} == {None}
@@ -234,7 +234,7 @@ def test_other_settings_are_a_conflict_before_any_pixel_is_read(
 ) -> None:
     measure(db_url, field_paths[:4])
     before = row_counts(db_url)
-    monkeypatch.setattr("calreg.measurepatch.read_planes", _unread)
+    monkeypatch.setattr("calreg.pixels.measurepatch.read_planes", _unread)
     with pytest.raises(ConflictError, match=r"threshold_sigma 1\.5 -> 2\.5\).*--replace") as caught:
         measure(db_url, field_paths[:4], settings=OTHER)
     assert "unset" not in str(caught.value)

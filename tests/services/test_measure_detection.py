@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-import calreg.measure
+import calreg.pixels.measure
 from calreg import Registry
 from calreg.errors import (
     ConflictError,
@@ -17,7 +17,7 @@ from calreg.errors import (
     UnknownImageError,
     UnsupportedDataError,
 )
-from calreg.measurepatch import run_patches
+from calreg.pixels.measurepatch import run_patches
 from calreg.science.alignment import AlignKind
 from measuring import catalog_rows, detections, matched, measure, row_counts
 from skymosaics import (
@@ -35,7 +35,7 @@ from skymosaics import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from calreg.measurereport import MeasureReport
+    from calreg.pixels.measurereport import MeasureReport
     from calreg.science.grids import Grid
 
 
@@ -107,7 +107,7 @@ def test_registry_that_changes_meanwhile_is_noticed(
             registry.ingest([earlier])
         return run_patches(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(calreg.measure, "run_patches", ingest_and_run)
+    monkeypatch.setattr(calreg.pixels.measure, "run_patches", ingest_and_run)
     with pytest.raises(ConflictError, match="changed by another process"):
         measure(db_url, field_paths)
     assert catalog_rows(db_url) == []

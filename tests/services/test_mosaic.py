@@ -20,7 +20,7 @@ from calreg.domain import Pmap
 from calreg.errors import RefusedFilesError
 from calreg.files.calimage import read_cal_world
 from calreg.ingest import IngestOptions
-from calreg.mosaicplan import MosaicOptions
+from calreg.pixels.mosaicplan import MosaicOptions
 from calreg.science.grids import Grid, offset_between
 from mosaicexposures import (
     DITHERS_ARCSEC,
@@ -36,7 +36,7 @@ from synthetic import catalog_rows, contents, detections_of, exposure_rows, inge
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from calreg.mosaic import MosaicReport
+    from calreg.pixels.mosaic import MosaicReport
     from fitsimages import CardTable
 
 N_MEMBERS = len(DITHERS_ARCSEC)

@@ -17,7 +17,7 @@ import ingestworkers
 from calreg import Registry
 from calreg.db.engine import open_database
 from calreg.files.atomic import NamedFiles
-from calreg.mosaicplan import MosaicOptions
+from calreg.pixels.mosaicplan import MosaicOptions
 from mosaicexposures import Scene, write_exposure
 from synthetic import Contents, contents, copied_registry
 
@@ -50,7 +50,7 @@ def make_and_die_between_names(url: str, paths: list[Path]) -> None:
 
 def make_and_die_with_one_written(url: str, paths: list[Path]) -> None:
     """Die when the second of the files is being written."""
-    jobs: Any = importlib.import_module("calreg.mosaicjob")
+    jobs: Any = importlib.import_module("calreg.pixels.mosaicjob")
     write = jobs.write_mosaic
     n_written = 0
 

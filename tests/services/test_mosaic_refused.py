@@ -21,8 +21,8 @@ from calreg.errors import (
 from calreg.files.atomic import NamedFiles
 from calreg.files.fitscards import header_block
 from calreg.ingest import IngestOptions
-from calreg.mosaicjob import make_mosaics
-from calreg.mosaicplan import MosaicOptions
+from calreg.pixels.mosaicjob import make_mosaics
+from calreg.pixels.mosaicplan import MosaicOptions
 from mosaicexposures import N_PX, Scene, write_epoch, write_exposure
 from synthetic import contents, exposure_rows
 
@@ -317,7 +317,7 @@ def test_another_call_lays_the_grid_out_meanwhile(
             other.mosaic([epoch], options)
         return make_mosaics(*arguments, **more)
 
-    monkeypatch.setattr("calreg.mosaic.make_mosaics", make)
+    monkeypatch.setattr("calreg.pixels.mosaic.make_mosaics", make)
     with (
         Registry(db_url) as registry,
         pytest.raises(ConflictError, match=r"changed by another call .* run it again"),

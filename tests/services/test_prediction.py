@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from calreg.domain import Pmap, Status
-from calreg.errors import InvalidValueError, NoCalibrationError
-from calreg.instruments import load_instrument
-from calreg.prediction import (
+from calreg.contexts.prediction import (
     PredictionQuery,
     load_predictions,
     nearest_prediction,
     require_ok,
 )
+from calreg.domain import Pmap, Status
+from calreg.errors import InvalidValueError, NoCalibrationError
+from calreg.instruments import load_instrument
 from contextrows import ContextRows
 
 if TYPE_CHECKING:
+    from calreg.contexts.prediction import Prediction
     from calreg.db.engine import Database
-    from calreg.prediction import Prediction
 
 ONE_KEY = {"band": "F200W", "array_id": "1"}
 

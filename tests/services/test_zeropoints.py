@@ -6,8 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from calreg.contexts.zeropoints import (
+    KnownZeroPoint,
+    ZeroPointKey,
+    ZeroPoints,
+    load_zero_point_book,
+)
 from calreg.domain import Pmap, ReferenceKind, Status
-from calreg.zeropoints import KnownZeroPoint, ZeroPointKey, ZeroPoints, load_zero_point_book
 from contextrows import ContextRows
 
 if TYPE_CHECKING:

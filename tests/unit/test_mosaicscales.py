@@ -10,7 +10,7 @@ from calreg.domain import Exposure, Pmap, ZeroPointKind
 from calreg.errors import InvalidValueError
 from calreg.files.exposures import read_exposure
 from calreg.instruments import load_instrument
-from calreg.mosaicscales import forced_scale, require_one_scale
+from calreg.pixels.mosaicscales import forced_scale, require_one_scale
 from mosaicexposures import PHOTMJSR, write_exposure
 
 if TYPE_CHECKING:

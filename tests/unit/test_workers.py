@@ -10,7 +10,7 @@ import pytest
 
 import sharedwork
 from calreg.errors import InvalidValueError, WorkerError
-from calreg.workers import run_all
+from calreg.pixels.workers import run_all
 
 PATIENCE_S = 120.0
 ROOT = Path(__file__).resolve().parent.parent.parent

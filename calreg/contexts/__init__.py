@@ -1,0 +1,1 @@
+"""Contexts: zero points, reference files, predictions, and which sets hold for which."""

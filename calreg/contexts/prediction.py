@@ -1,0 +1,445 @@
+"""Predictions: an offset measured under one context, carried to another by PHOTMJSR."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from calreg.contexts.zeropoints import (
+    FULL,
+    ArrayChange,
+    ZeroPointKey,
+    load_zero_point_book,
+    worst_status,
+)
+from calreg.db.queries.contexts import load_set_subarrays
+from calreg.db.queries.external import StoredSolution, load_solutions
+from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
+from calreg.domain import Status
+from calreg.errors import InvalidValueError, NoCalibrationError
+from calreg.science.contexts import DeltaMag, carried_offset, flux_error_percent
+from calreg.science.external import Method, ValueState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from calreg.db.engine import Connection
+    from calreg.domain import Pmap
+    from calreg.instruments import Instrument
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An offset under one context that was measured under another.
+
+    Attributes
+    ----------
+    array_id, band, filter, pupil : str
+    from_pmap, to_pmap : str
+        Context of the measurement, and the one that is asked for.
+    offset_ab_mag, offset_ab_err_mag : float, float or None
+        m_A - m_B measured under `from_pmap`, at d = 0 [mag]; the error is None where a source does
+        not state it, and that of the prediction with it.
+    change_ab_mag, change_err_mag : float or None
+        Change of A minus change of B from PHOTMJSR, and its error from rounding [mag].
+    predicted_offset_ab_mag, predicted_err_mag : float or None
+        m_A - m_B under `to_pmap` [mag]; None where it is not known.
+    slope_mag_arcmin, slope_err_mag_arcmin : float
+        Gradient along the field, as measured: PHOTMJSR does not touch it [mag / arcmin].
+    basis : str
+        What the number rests on.
+    status : Status
+        ``ok``; ``unknown`` where a value is missing; ``conflict`` where sources disagree.
+    reason : str
+        Why there is no number; empty with ``ok``.
+    set_id, set_pk : str, int or None
+        The coefficient set, where one is the basis.
+    source : str or None
+        The external solution, where one is the basis.
+    field, image_kind, flux_kind, aperture : str or None
+        Of the set.
+    pixar_change_a_mag, pixar_change_b_mag : float or None
+        Change of point-source magnitudes by PIXAR_SR, which is no part of the prediction [mag];
+        None where unknown.
+    subarray : str
+        Of the exposures that are asked for; ``FULL`` for full frames.
+    old_correction_error_percent : float or None
+        Error of module A's flux under `to_pmap` if it is still corrected for the offset measured
+        under `from_pmap` [%].
+    """
+
+    array_id: str
+    band: str
+    filter: str
+    pupil: str
+    from_pmap: str
+    to_pmap: str
+    offset_ab_mag: float
+    offset_ab_err_mag: float | None
+    change_ab_mag: float | None
+    change_err_mag: float | None
+    predicted_offset_ab_mag: float | None
+    predicted_err_mag: float | None
+    slope_mag_arcmin: float
+    slope_err_mag_arcmin: float
+    basis: str
+    status: Status
+    reason: str
+    set_id: str | None = None
+    set_pk: int | None = None
+    source: str | None = None
+    field: str | None = None
+    image_kind: str | None = None
+    flux_kind: str | None = None
+    aperture: str | None = None
+    pixar_change_a_mag: float | None = None
+    pixar_change_b_mag: float | None = None
+    subarray: str = FULL
+    old_correction_error_percent: float | None = None
+
+
+Measurement = StoredSet | StoredSolution
+
+
+@dataclass(frozen=True)
+class PredictionQuery:
+    """Which predictions are asked for; None means any.
+
+    Attributes
+    ----------
+    to_pmap : Pmap
+    from_pmap : Pmap or None
+        Context of the measurement.
+    band, array_id : str or None
+    field, flux_kind : str or None
+        Which coefficient sets.
+    source : str or None
+        This external solution, and no sets.
+    as_of_utc : datetime or None
+        As the registry would have answered at this time (aware).
+    subarray : str or None
+        Of the exposures that are asked for; that of the measurement if None.
+    """
+
+    to_pmap: Pmap
+    from_pmap: Pmap | None = None
+    band: str | None = None
+    array_id: str | None = None
+    field: str | None = None
+    flux_kind: str | None = None
+    source: str | None = None
+    as_of_utc: datetime | None = None
+    subarray: str | None = None
+
+
+def require_ok(prediction: Prediction) -> DeltaMag:
+    """Return the offset that is predicted, with its error.
+
+    Parameters
+    ----------
+    prediction : Prediction
+
+    Returns
+    -------
+    DeltaMag
+
+    Raises
+    ------
+    NoCalibrationError
+        If it is not known.
+    """
+    value, err = prediction.predicted_offset_ab_mag, prediction.predicted_err_mag
+    if value is None or err is None:
+        msg = (
+            f"{prediction.band} array {prediction.array_id}: the offset under {prediction.to_pmap} "
+            f"is {prediction.status}: {prediction.reason or 'its error is not stated'}"
+        )
+        raise NoCalibrationError(msg)
+    return DeltaMag(value, err)
+
+
+def load_predictions(
+    connection: Connection, query: PredictionQuery, instrument: Instrument
+) -> list[Prediction]:
+    """Carry every measurement under one context to another.
+
+    Parameters
+    ----------
+    connection : Connection
+    query : PredictionQuery
+        With `from_pmap`.
+    instrument : Instrument
+
+    Returns
+    -------
+    list of Prediction
+        Of coefficient sets and external solutions, by band, array id and what they rest on; those
+        that are not known are among them, with the reason.
+
+    Raises
+    ------
+    NoCalibrationError
+        If nothing was measured under `from_pmap`.
+    """
+    measured = _measurements(connection, query)
+    if not measured:
+        raise NoCalibrationError(_nothing_measured(connection, query))
+    predictor = _predictor(connection, query, instrument)
+    return [predictor.predict(one, query.to_pmap, query.subarray) for one in measured]
+
+
+def nearest_prediction(
+    connection: Connection, query: PredictionQuery, instrument: Instrument
+) -> Prediction:
+    """Predict one offset from the nearest context that it was measured under.
+
+    Parameters
+    ----------
+    connection : Connection
+    query : PredictionQuery
+        With `band` and `array_id`.
+    instrument : Instrument
+
+    Returns
+    -------
+    Prediction
+        From a coefficient set if there is one that leads to a number, else from an external
+        solution; from the context nearest by its integer, the earlier of two. If nothing leads to a
+        number, the first with its reason.
+
+    Raises
+    ------
+    NoCalibrationError
+        If nothing was measured under any context.
+    InvalidValueError
+        If there are several measurements under the nearest context, from different fields, fluxes
+        or sources.
+    """
+    by_rank: dict[tuple[bool, int, int], list[Measurement]] = defaultdict(list)
+    for one in _measurements(connection, query):
+        distance = abs(one.pmap.number - query.to_pmap.number)
+        by_rank[isinstance(one, StoredSolution), distance, one.pmap.number].append(one)
+    if not by_rank:
+        raise NoCalibrationError(_nothing_measured(connection, query))
+    predictor = _predictor(connection, query, instrument)
+    found = []
+    for _, measured in sorted(by_rank.items()):
+        if len(measured) > 1:
+            raise InvalidValueError(_several_measured(measured))
+        prediction = predictor.predict(measured[0], query.to_pmap, query.subarray)
+        if prediction.status is Status.OK:
+            return prediction
+        found.append(prediction)
+    return found[0]
+
+
+def _measurements(connection: Connection, query: PredictionQuery) -> list[Measurement]:
+    """Return the sets and external solutions that are asked for."""
+    measured: list[Measurement] = []
+    if query.source is None:
+        wanted = SetFilter(
+            pmap=query.from_pmap,
+            band=query.band,
+            array_id=query.array_id,
+            field=query.field,
+            flux_kind=query.flux_kind,
+            as_of_utc=query.as_of_utc,
+        )
+        measured += load_sets(connection, wanted)
+    if query.field is None and query.flux_kind is None:
+        solutions = load_solutions(
+            connection,
+            pmap=query.from_pmap,
+            band=query.band,
+            array_id=query.array_id,
+            source=query.source,
+            as_of_utc=query.as_of_utc,
+        )
+        measured += measured_solutions(solutions)
+    return sorted(measured, key=lambda one: (one.band, one.array_id, one.pmap, basis_text(one)))
+
+
+def measured_solutions(solutions: Iterable[StoredSolution]) -> list[StoredSolution]:
+    """Return the external solutions that may be carried on: what is interpolated is no basis."""
+    return [solution for solution in solutions if solution.state is ValueState.MEASURED]
+
+
+def _predictor(connection: Connection, query: PredictionQuery, instrument: Instrument) -> Predictor:
+    """Return what answers a query."""
+    return Predictor(
+        connection,
+        instrument,
+        band=query.band,
+        array_id=query.array_id,
+        as_of_utc=query.as_of_utc,
+    )
+
+
+class Predictor:
+    """Carries measurements to other contexts.
+
+    Parameters
+    ----------
+    connection : Connection
+    instrument : Instrument
+    band, array_id : str, optional
+        Only measurements of this band, of this array id, will be carried.
+    as_of_utc : datetime, optional
+        With what the registry knew at this time (aware).
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        instrument: Instrument,
+        *,
+        band: str | None = None,
+        array_id: str | None = None,
+        as_of_utc: datetime | None = None,
+    ) -> None:
+        self.connection = connection
+        self.instrument = instrument
+        arrays = [a.name for a in instrument.arrays.values() if array_id in (None, a.array_id)]
+        self.zero_points = load_zero_point_book(connection, band, arrays, as_of_utc)
+        self._subarrays_of: dict[int, set[str]] = {}
+
+    def prepare(self, measured: Iterable[Measurement]) -> None:
+        """Read what predictions from several sets need, in one query instead of one each."""
+        pks = [one.pk for one in measured if isinstance(one, StoredSet)]
+        found = load_set_subarrays(self.connection, pks)
+        self._subarrays_of |= {pk: found.get(pk, {FULL}) for pk in pks}
+
+    def predict(self, one: Measurement, pmap: Pmap, subarray: str | None = None) -> Prediction:
+        """Carry one measurement to another context.
+
+        Parameters
+        ----------
+        one : StoredSet or StoredSolution
+        pmap : Pmap
+            The context that is asked for.
+        subarray : str, optional
+            Of the exposures that are asked for; that of the measurement if not given.
+
+        Returns
+        -------
+        Prediction
+        """
+        subarrays = sorted(self._subarrays(one))
+        subarray = subarray or subarrays[0]
+        changes = self._changes(one, pmap, subarrays[0], subarray)
+        measured, slope, slope_err = _numbers(one)
+        change_ab = predicted = None
+        change_a, change_b = changes["A"].change, changes["B"].change
+        reasons = [change.reason for change in changes.values() if change.reason]
+        status = worst_status(change.status for change in changes.values())
+        if len(subarrays) > 1 and pmap != one.pmap:
+            reasons = [f"measured on several subarrays ({', '.join(subarrays)})"]
+            status = worst_status((status, Status.UNKNOWN))
+        elif change_a is not None and change_b is not None:
+            change_ab = carried_offset(DeltaMag(0.0, 0.0), change_a, change_b)
+            predicted = carried_offset(measured, change_a, change_b)
+        via = dict.fromkeys(text for change in changes.values() for text in change.via)
+        band = self.instrument.band_named(one.band)
+        return Prediction(
+            array_id=one.array_id,
+            band=band.name,
+            filter=band.filter,
+            pupil=band.pupil,
+            from_pmap=one.pmap.name,
+            to_pmap=pmap.name,
+            offset_ab_mag=measured.mag,
+            offset_ab_err_mag=_stated(measured.err_mag),
+            change_ab_mag=None if change_ab is None else change_ab.mag,
+            change_err_mag=None if change_ab is None else change_ab.err_mag,
+            predicted_offset_ab_mag=None if predicted is None else predicted.mag,
+            predicted_err_mag=None if predicted is None else _stated(predicted.err_mag),
+            slope_mag_arcmin=slope,
+            slope_err_mag_arcmin=slope_err,
+            basis="; ".join((basis_text(one), *via)),
+            status=status,
+            reason="; ".join(reasons),
+            set_pk=one.pk if isinstance(one, StoredSet) else None,
+            source=one.source if isinstance(one, StoredSolution) else None,
+            pixar_change_a_mag=changes["A"].pixar_change_mag,
+            pixar_change_b_mag=changes["B"].pixar_change_mag,
+            subarray=subarray,
+            old_correction_error_percent=(
+                None if change_ab is None else flux_error_percent(change_ab.mag)
+            ),
+            **{name: getattr(one, name, None) for name in _OF_SETS},
+        )
+
+    def _changes(
+        self, one: Measurement, pmap: Pmap, from_subarray: str, to_subarray: str
+    ) -> dict[str, ArrayChange]:
+        """Return the changes of both arrays by module."""
+        band = self.instrument.band_named(one.band)
+        found = {}
+        for array in self.instrument.arrays.values():
+            if array.array_id == one.array_id:
+                key = ZeroPointKey(array.name, band.filter, band.pupil, from_subarray)
+                other = key._replace(subarray=to_subarray)
+                found[array.module] = self.zero_points.change(one.pmap, pmap, key, other)
+        return found
+
+    def _subarrays(self, one: Measurement) -> set[str]:
+        """Return the subarrays that an offset was measured on; full frames for published ones."""
+        if isinstance(one, StoredSolution):
+            return {FULL}
+        if one.pk not in self._subarrays_of:
+            self.prepare([one])
+        return self._subarrays_of[one.pk]
+
+
+_OF_SETS = ("set_id", "field", "image_kind", "flux_kind", "aperture")
+
+
+def _numbers(one: Measurement) -> tuple[DeltaMag, float, float]:
+    """Return offset, slope and its error of a measurement; an error that is not stated is NaN."""
+    if isinstance(one, StoredSet):
+        offset = DeltaMag(one.value("offset_ab"), one.err("offset_ab"))
+        return offset, one.value("slope"), one.err("slope")
+    err_mag = math.nan if one.offset_ab_err_mag is None else one.offset_ab_err_mag
+    offset = DeltaMag(one.offset_ab_mag, err_mag)
+    return offset, one.slope_mag_arcmin, one.slope_err_mag_arcmin
+
+
+def _stated(err_mag: float) -> float | None:
+    """Return an error, None where it is not stated."""
+    return None if math.isnan(err_mag) else err_mag
+
+
+def basis_text(one: Measurement) -> str:
+    """Say in a few words what an offset was measured as."""
+    if isinstance(one, StoredSet):
+        return (
+            f"set {one.set_id} (version {one.version}, {one.field}, {one.image_kind} "
+            f"{one.flux_kind})"
+        )
+    return f"external: {one.source}" + (" (sky levels)" if one.method is Method.SKY else "")
+
+
+def _nothing_measured(connection: Connection, query: PredictionQuery) -> str:
+    """Say what there is instead of what was asked for."""
+    known = _measurements(connection, replace(query, from_pmap=None, band=None, array_id=None))
+    where = "" if query.from_pmap is None else f" under {query.from_pmap}"
+    what = " ".join(
+        filter(None, (query.band, query.array_id and f"array {query.array_id}", query.source))
+    )
+    names = ", ".join(pmap.name for pmap in sorted({one.pmap for one in known})) or "none yet"
+    return (
+        f"no offset{what and f' of {what}'} was measured{where}: there are offsets under {names}; "
+        "calreg refit makes sets, calreg import brings in those of others"
+    )
+
+
+def _several_measured(measured: list[Measurement]) -> str:
+    """Ask for a choice."""
+    first = measured[0]
+    return (
+        f"{first.band} array {first.array_id} has {len(measured)} measurements under {first.pmap}: "
+        f"{'; '.join(basis_text(one) for one in measured)}; choose a field, a flux or a source"
+    )

@@ -1,0 +1,1 @@
+"""Services that work on pixels: mosaics, photometry, astrometry, difference images."""
