@@ -217,7 +217,7 @@ def read_parent(path: Path, reftype: str, model: str, instrument: Instrument) ->
         if found.upper() != expected.upper():
             msg = (
                 f"{path}: {keyword} is {found!r}; expected {expected!r}: only an imaging "
-                f"{reftype.lower()} file of {instrument.name} can be the parent"
+                f"{reftype.lower()} file of {instrument.name} can be used"
             )
             raise UnsupportedDataError(msg)
     _refuse_other_data(path, primary, instrument)

@@ -118,7 +118,7 @@ IMAGES = {
     "other instrument": image("INSTRUME", "'MIRI'", "'NIRCAM'", INSTRUME="MIRI"),
     "no S_REGION": image("S_REGION is missing", "POLYGON", S_REGION=None),
     "broken S_REGION": image("S_REGION", "CIRCLE", "POLYGON", S_REGION="CIRCLE ICRS 1 2 3"),
-    "reference file": image("REFTYPE=photom", "cal, crf or i2d", REFTYPE="photom"),
+    "reference file": image("REFTYPE=area", "cal, crf or i2d", REFTYPE="area"),
     "two contexts": Bad(
         "bad_i2d.fits",
         mosaic("jwst_1130.pmap", "jwst_1039.pmap"),
@@ -342,7 +342,7 @@ def test_the_real_cutout_loads_with_its_values(db_url: str, shared_data: Path) -
         ("jw01075001001_03105_00009_nrca2_uncal.fits", "is uncal without CRDS_CTX"),
         ("jw01075001001_03105_00009_nrca3_uncal.fits", "is uncal without CRDS_CTX"),
         ("jw01075001001_03105_00009_nrca4_uncal.fits", "is uncal without CRDS_CTX"),
-        ("jwst_nircam_photom_0064.fits", "is a reference file"),
+        ("jwst_nircam_photom_0064.fits", "DATAMODL is 'NrcWfssPhotomModel'"),
     ],
 )
 def test_real_files_that_are_no_exposures(
@@ -355,12 +355,15 @@ def test_real_files_that_are_no_exposures(
 
 def test_the_whole_folder_of_real_data(db_url: str, shared_data: Path) -> None:
     report = ingest_all(db_url, [shared_data])
-    assert [outcome.path.name for outcome in report.loaded] == [
-        "jw01227002001_02105_00001_nrcalong_cutout_cal.fits"
-    ]
+    assert {outcome.path.name for outcome in report.loaded} == {
+        "jw01227002001_02105_00001_nrcalong_cutout_cal.fits",
+        "jwst_zeropoints.yml",
+        "nircam_bestrefs_4contexts.csv",
+        "photmjsr_history.csv",
+    }
     refused = {outcome.path.name for outcome in report.refused}
     # Tables that are no catalogs of sources are refused by what they lack, not passed over.
-    assert {"idf_zpcor_1130_pmap.ecsv", "photmjsr_history.csv"} <= refused
+    assert {"idf_zpcor_1130_pmap.ecsv", "ceers_exposure_footprints.csv"} <= refused
     assert all(
         Path(outcome.message.partition(": ")[0]).name == outcome.path.name
         for outcome in report.refused
