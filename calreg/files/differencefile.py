@@ -146,7 +146,7 @@ def read_half_residuals(path: Path) -> list[HalfResidual]:
         rows = hdus["RESIDUALS"].data
         return [
             HalfResidual(
-                band=str(hdus[0].header["CALREGBD"]),
+                band=str(hdus[0].header["BAND"]),
                 half=str(row["HALF"]),
                 n_sources=int(row["N_SOURCES"]),
                 after_median=float(row["AFTER_MEDIAN"]),
