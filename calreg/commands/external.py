@@ -337,9 +337,8 @@ def _print_comparisons(
         rows,
         _COMPARE_COLUMNS if is_ours else _AGAINST_COLUMNS,
         options.output_format,
-        empty="no external solution answers to that: calreg import recipe, grizli or csv "
-        "brings one in; those of "
-        "other contexts are compared with --across",
+        empty="no external solution answers to that: calreg import recipe, grizli or csv brings "
+        "one in; those of other contexts are compared with --across",
     )
     if options.output_format is OutputFormat.TABLE:
         for one in summaries:
