@@ -23,6 +23,7 @@ from calreg.errors import (
 )
 from calreg.files.damage import refuse_damaged
 from calreg.files.headers import read_headers
+from calreg.science.background import DO_NOT_USE, SATURATED
 from calreg.science.grids import Grid
 from calreg.science.planes import ImagePlanes
 
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
 
     from calreg.domain import BoolArray
     from calreg.files.headers import FitsHeaders, HeaderUnit
-
-DO_NOT_USE = 1
-SATURATED = 2
-"""Bits of DQ (JWST pipeline, data quality flags)."""
 
 NOISE_REMEDY = "--no-weights measures it with the noise of its background alone"
 _VARIANCES = ("VAR_POISSON", "VAR_RNOISE", "VAR_FLAT")
