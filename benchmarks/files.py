@@ -10,13 +10,13 @@ from astropy.io import fits
 
 from benchmarks.harness import Contender, Result, alternate
 from benchmarks.headers import read_with_astropy, write_exposures
+from calreg.apply.check import check_files
 from calreg.domain import Pmap
-from calreg.files.calfile import read_cal_file
-from calreg.files.calfits import write_corrected
-from calreg.files.correctionrecord import CorrectionOrigin, CorrectionRecord
+from calreg.files.corrected.exposure import read_cal_file
+from calreg.files.corrected.rewrite import write_corrected
+from calreg.files.images.correctionrecord import CorrectionOrigin, CorrectionRecord
 from calreg.instruments import load_instrument
-from calreg.reductions.inspection import check_files
-from calreg.science.detectorgradient import PixelPlane
+from calreg.science.model.gradient import PixelPlane
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

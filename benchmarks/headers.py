@@ -10,10 +10,10 @@ from astropy.io import fits
 from benchmarks.databases import ENGINES
 from benchmarks.harness import Contender, Result, alternate
 from calreg import Registry
-from calreg.files.headers import BLOCK_BYTES, read_headers
-from calreg.files.simulated import write_programme
+from calreg.files.fits.headers import BLOCK_BYTES, read_headers
 from calreg.instruments import load_instrument
-from calreg.science.simulate import simulate_jwidf
+from calreg.simulation.files import write_programme
+from calreg.simulation.simulate import simulate_jwidf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

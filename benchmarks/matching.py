@@ -13,7 +13,7 @@ from astropy import units
 from astropy.coordinates import SkyCoord, match_coordinates_sky
 
 from benchmarks.harness import Contender, Result, alternate, speed_result
-from calreg.science.matching import match_sources
+from calreg.science.sky.matching import match_sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,13 +20,13 @@ from benchmarks.harness import Contender, Result, alternate
 from benchmarks.sextractor import configure, find_program, read_catalog, run_dual
 from benchmarks.skyscene import draw_epoch, simulate_scene
 from calreg import Registry
-from calreg.files.simulated import write_programme
 from calreg.flags import DetectionFlag
-from calreg.pixels.measureoptions import MeasureOptions
-from calreg.science.detectionsettings import DetectionSettings
-from calreg.science.geometry import s_region_text
-from calreg.science.grids import Grid
-from calreg.science.simulate import simulate_jwidf
+from calreg.pixels.measure.options import MeasureOptions
+from calreg.science.photometry.settings import DetectionSettings
+from calreg.science.sky.geometry import s_region_text
+from calreg.science.sky.grids import Grid
+from calreg.simulation.files import write_programme
+from calreg.simulation.simulate import simulate_jwidf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

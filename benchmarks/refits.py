@@ -16,8 +16,8 @@ from benchmarks.harness import Contender, Result, alternate
 from calreg import Registry
 from calreg.db.bulk import fetch_columns
 from calreg.db.queries import pairs
-from calreg.files.simulated import write_programme
-from calreg.science.simulate import simulate_jwidf
+from calreg.simulation.files import write_programme
+from calreg.simulation.simulate import simulate_jwidf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

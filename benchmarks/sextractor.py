@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from calreg.science.detectionsettings import DetectionSettings
+    from calreg.science.photometry.settings import DetectionSettings
 
 COLUMNS = (
     "NUMBER", "X_IMAGE", "Y_IMAGE", "XWIN_IMAGE", "YWIN_IMAGE", "FLUX_ISO", "FLUXERR_ISO",

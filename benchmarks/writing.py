@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from benchmarks.harness import Setting
-    from calreg.db.columns import ColumnValue
+    from calreg.db.engines.columns import ColumnValue
 
     Columns = dict[str, NDArray[np.generic]]
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from calreg._version import __version__
+
 if TYPE_CHECKING:
     from calreg.registry import Registry
 
-__version__ = "0.1.0"
 __all__ = ["Registry", "__version__"]
 
 

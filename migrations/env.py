@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from calreg.db.dialect import dialect_of
+from calreg.db.engines.choose import dialect_of
 
 options = context.config.attributes
 connection = options["connection"]

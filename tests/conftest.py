@@ -1,4 +1,4 @@
-"""Fixtures for all folders; databases are in `dbfixtures`, filled registries in `programmes`."""
+"""Fixtures for all folders; databases are in `support.dbfixtures`, registries in `programmes`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 pytest_plugins = [
-    "commandline",
-    "dbfixtures",
-    "programmes",
-    "differencefixtures",  # stands on programmes
-    "setrows",
-    "synthetic",
+    "support.commandline",
+    "support.dbfixtures",
+    "support.programmes",
+    "support.differencefixtures",  # stands on programmes
+    "support.setrows",
+    "support.synthetic",
 ]
 
 _ROOT = Path(__file__).resolve().parent.parent

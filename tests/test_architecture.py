@@ -17,20 +17,47 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# Every room with its floor. A room that is not here fails the test; what is written with its parent
+# (`db/queries`, `science/sky`) lives on the parent's floor.
 FLOORS = {
-    "calreg.errors": 0,
-    "calreg.units": 0,
-    "calreg.flags": 0,
+    "calreg": 0,
+    "calreg._version": 0,
     "calreg.domain": 0,
+    "calreg.errors": 0,
+    "calreg.facts": 0,
+    "calreg.flags": 0,
     "calreg.instruments": 0,
+    "calreg.tables": 0,
+    "calreg.units": 0,
     "calreg.science": 1,
+    "calreg.workers": 1,
     "calreg.db": 2,
     "calreg.files": 2,
-    "calreg.commands": 4,
-    "cli": 4,
+    "calreg.contexts": 3,
+    "calreg.simulation": 3,
+    "calreg.ingest": 4,
+    "calreg.refit": 4,
+    "calreg.sets": 4,
+    "calreg.apply": 5,
+    "calreg.export": 5,
+    "calreg.plots": 5,
+    "calreg.pixels": 6,
+    "calreg.registry": 7,
+    "calreg.commands": 8,
+    "cli": 8,
 }
-SERVICES = 3  # every other module of the package: registry, ingest, refit, ...
-STRANGERS = {("calreg.db", "calreg.files"), ("calreg.files", "calreg.db")}
+# What a room may take from another one of its own floor; all else goes down.
+SIDEWAYS = {
+    ("calreg.tables", "calreg.errors"),
+    ("calreg.domain", "calreg.errors"),
+    ("calreg.domain", "calreg.units"),
+    ("calreg.instruments", "calreg.domain"),
+    ("calreg.instruments", "calreg.errors"),
+    ("calreg.instruments", "calreg.units"),
+    ("cli", "calreg.commands"),
+}
+# Who alone may import a room that is not for everybody.
+ONLY_FOR = {"calreg.simulation": ("calreg.simulation", "calreg.commands.demo")}
 
 # Who alone may import a distribution (or a part of one); nobody in calreg for an empty tuple.
 DATABASE = ("calreg.db", "migrations")
@@ -43,16 +70,16 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "adbc_driver_sqlite": DATABASE,
     "adbc_driver_postgresql": DATABASE,
     "pyarrow": ("calreg.db", "calreg.files"),
-    "astropy.io": ("calreg.files",),
+    "astropy.io": ("calreg.files", "calreg.simulation.ldac"),
     "typer": ("calreg.commands",),
     "click": ("calreg.commands",),
     "rich": ("calreg.commands",),
-    "matplotlib": ("calreg.report",),
+    "matplotlib": ("calreg.plots",),
     "sep": ("calreg.science",),
     "drizzle": ("calreg.science",),
     "photutils": ("calreg.science",),
     "reproject": ("calreg.science",),
-    "pysiaf": ("calreg.science",),
+    "pysiaf": ("calreg.simulation",),
     "asdf": ("calreg.files",),
     "gwcs": ("calreg.files",),
     "stdatamodels": ("calreg.files",),
@@ -71,9 +98,9 @@ NOT_IN_SCIENCE = {
 CLOCK_CALLS = {"now", "utcnow", "today"}
 
 DIALECT_LITERAL = re.compile(r"(sqlite3?|postgres(ql)?)(\+\w*)?(:\S*)?")
-DIALECT_ROOMS = ("calreg.db.dialect", "calreg.db.types", "migrations.env")
+DIALECT_ROOMS = ("calreg.db.engines.choose", "calreg.db.engines.types", "migrations.env")
 
-MAX_FILE_LINES = 500
+MAX_FILE_LINES = 700
 MAX_FUNCTION_LINES = 60
 MAX_POSITIONAL = 7
 MAX_CLI_LINES = 20
@@ -133,17 +160,12 @@ def find_imports(module: str, tree: ast.Module, *, is_package: bool = False) -> 
                 yield Import(name, node.lineno)
 
 
-def floor_of(name: str) -> int | None:
-    """Return the floor of a module or of a name in it, None for what is not calreg's."""
-    if name in {"calreg", "calreg.__version__"}:
-        return 0
-    named = (floor for room, floor in FLOORS.items() if is_within(name, room))
-    return next(named, SERVICES if is_within(name, "calreg") else None)
-
-
-def room_of(name: str) -> str:
-    """Return the first two parts of a dotted name."""
-    return ".".join(name.split(".")[:2])
+def room_of(name: str) -> str | None:
+    """Return the room of a dotted name, None for what is not calreg's or has no floor."""
+    if name == "calreg" or name.startswith("calreg.__"):
+        return "calreg"
+    rooms = [room for room in FLOORS if room != "calreg" and is_within(name, room)]
+    return max(rooms, key=len, default=None)
 
 
 def find_floor_breaches(module: str, imported: Import) -> Iterator[str]:
@@ -153,23 +175,24 @@ def find_floor_breaches(module: str, imported: Import) -> Iterator[str]:
         if is_within(name, "migrations") or is_within(name, "cli") or is_within(name, "tests"):
             yield f"imports {name}"
         return
+    own, other = room_of(module), room_of(name)
     if module == "calreg":
-        if not is_within(name, "calreg.registry"):
+        if other not in {"calreg._version", "calreg.registry"}:
             yield f"imports {name}: the package itself may reach calreg.registry only"
-        return
-    if is_within(module, "migrations"):
-        if not (
-            module == "migrations.env" and (is_within(name, "calreg.db") or floor_of(name) == 0)
-        ):
+    elif is_within(module, "migrations"):
+        if not (module == "migrations.env" and (other == "calreg.db" or FLOORS[other or ""] == 0)):
             yield f"imports {name}: a migration must not depend on the living code"
-        return
-    own, other = floor_of(module), floor_of(name)
-    assert own is not None, f"{module} has no floor"
-    assert other is not None
-    if other > own:
-        yield f"imports {name}: floor {own} must not import from floor {other}"
-    elif (room_of(module), room_of(name)) in STRANGERS:
-        yield f"imports {name}: db and files do not know each other"
+    elif name == "calreg.Registry":
+        if own not in {"calreg.commands", "cli"}:
+            yield f"imports {name}: floor {FLOORS[own or '']} must not import from floor 7"
+    elif own is None or other is None:
+        yield f"imports {name}: {module if own is None else name} is in no room of FLOORS"
+    elif FLOORS[other] > FLOORS[own]:
+        yield f"imports {name}: floor {FLOORS[own]} must not import from floor {FLOORS[other]}"
+    elif FLOORS[other] == FLOORS[own] and own != other and (own, other) not in SIDEWAYS:
+        yield f"imports {name}: {own} and {other} do not know each other"
+    elif not any(is_within(module, room) for room in ONLY_FOR.get(other, (module,))):
+        yield f"imports {name}: only {' and '.join(ONLY_FOR[other])} may"
 
 
 def find_room_breaches(module: str, imported: Import) -> Iterator[str]:
@@ -189,6 +212,34 @@ def find_science_breaches(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 yield node.lineno, "opens a file: science has no files"
             case ast.Call(func=ast.Attribute(attr=name)) if name in CLOCK_CALLS:
                 yield node.lineno, f"calls {name}(): science has no clock"
+
+
+def find_circles(imports: dict[str, set[str]]) -> list[list[str]]:
+    """Return the groups of modules that reach one another (Tarjan's strong components)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    circles: list[list[str]] = []
+
+    def visit(module: str) -> None:
+        index[module] = low[module] = len(index)
+        stack.append(module)
+        for other in sorted(imports.get(module, ())):
+            if other not in index:
+                visit(other)
+                low[module] = min(low[module], low[other])
+            elif other in stack:
+                low[module] = min(low[module], index[other])
+        if low[module] == index[module]:
+            group = stack[stack.index(module) :]
+            del stack[stack.index(module) :]
+            if len(group) > 1:
+                circles.append(sorted(group))
+
+    for module in sorted(imports):
+        if module not in index:
+            visit(module)
+    return sorted(circles)
 
 
 def find_dialect_literals(tree: ast.Module) -> Iterator[tuple[int, str]]:
@@ -314,6 +365,35 @@ def test_floors_and_rooms() -> None:
     assert not breaches, listed(breaches)
 
 
+def test_every_file_is_in_a_room() -> None:
+    homeless = [
+        module_name(path)
+        for path, _ in python_sources("calreg")
+        if room_of(module_name(path)) is None
+    ]
+    assert not homeless, f"in no room of FLOORS: {homeless}"
+    bare = [path.as_posix() for path, source in python_sources("calreg")
+            if path.name == "__init__.py" and not ast.get_docstring(ast.parse(source))]  # fmt: skip
+    assert not bare, f"says not what it is for: {bare}"
+
+
+def test_no_circle_of_files() -> None:
+    sources = {module_name(path): (path, source) for path, source in python_sources("calreg")}
+    imports: dict[str, set[str]] = {}
+    for module, (path, source) in sources.items():
+        names = [
+            imported.name
+            for imported in find_imports(
+                module, ast.parse(source), is_package=path.name == "__init__.py"
+            )
+        ]
+        # `from a.b import c` is the module a.b.c, or the name c of the module a.b.
+        found = {name if name in sources else name.rpartition(".")[0] for name in names}
+        imports[module] = (found & sources.keys()) - {module, "calreg"}
+    imports["calreg"] = set()  # hands `Registry` on when it is asked for
+    assert not find_circles(imports), listed([" <-> ".join(c) for c in find_circles(imports)])
+
+
 def test_sizes() -> None:
     oversize = [
         text
@@ -351,34 +431,38 @@ def test_text_names_no_index_and_no_machine() -> None:
     ("module", "source"),
     [
         ("calreg.units", "from calreg.science import geometry"),
-        ("calreg.science.model", "import calreg.db.engine"),
-        ("calreg.science.model", "def f():\n    from calreg import registry\n"),
-        ("calreg.science.model", "from calreg import Registry"),
-        ("calreg.science.model", "from ..db import engine"),
-        ("calreg.science.model", "if TYPE_CHECKING:\n    import sqlalchemy as sa\n"),
-        ("calreg.science.model", "from astropy.io import fits"),
-        ("calreg.science.model", "from astropy import io"),
-        ("calreg.science.model", "from pathlib import Path"),
-        ("calreg.science.model", "open('x')"),
-        ("calreg.science.model", "datetime.now(UTC)"),
-        ("calreg.science.model", "importlib.import_module('sqlalchemy')"),
-        ("calreg.db.engine", "from calreg.files.exposures import read_exposure"),
-        ("calreg.db.engine", "from calreg.refit import refit"),
+        ("calreg.science.model.pairmodel", "import calreg.db.engine"),
+        ("calreg.science.model.pairmodel", "def f():\n    from calreg import registry\n"),
+        ("calreg.science.model.pairmodel", "from calreg import Registry"),
+        ("calreg.science.model.pairmodel", "from ...db import engine"),
+        ("calreg.science.model.pairmodel", "if TYPE_CHECKING:\n    import sqlalchemy as sa\n"),
+        ("calreg.science.model.pairmodel", "from astropy.io import fits"),
+        ("calreg.science.model.pairmodel", "from astropy import io"),
+        ("calreg.science.model.pairmodel", "from pathlib import Path"),
+        ("calreg.science.model.pairmodel", "open('x')"),
+        ("calreg.science.model.pairmodel", "datetime.now(UTC)"),
+        ("calreg.science.model.pairmodel", "importlib.import_module('sqlalchemy')"),
+        ("calreg.db.engine", "from calreg.files.images.exposures import read_exposure"),
+        ("calreg.db.engine", "from calreg.refit.refit import refit"),
         ("calreg.db.engine", "if dialect.name == 'sqlite':\n    pass\n"),
         ("calreg.db.engine", "url = f'postgresql+psycopg://{host}'"),
         ("calreg.db.schema", "sa.Text().with_variant(sa.String(), 'postgresql')"),
-        ("calreg.files.recipe", "import calreg.db"),
-        ("calreg.ingest", "from rich.progress import track"),
-        ("calreg.ingest", "import sqlalchemy"),
-        ("calreg.ingest", "from calreg.commands import main"),
-        ("calreg.ingest", "import matplotlib.pyplot as plt"),
+        ("calreg.files.exchange.recipe", "import calreg.db"),
+        ("calreg.ingest.load", "from rich.progress import track"),
+        ("calreg.ingest.load", "import sqlalchemy"),
+        ("calreg.ingest.load", "from calreg.commands import main"),
+        ("calreg.ingest.load", "import matplotlib.pyplot as plt"),
         ("calreg.db.engine", "import calreg.new_service"),
         ("calreg.new_service", "import calreg.commands"),
         ("calreg", "from calreg.db import engine"),
         ("calreg.commands.db", "import sqlalchemy"),
         ("calreg.commands.db", "import pytest"),
+        ("calreg.refit.refit", "from calreg.ingest.load import ingest"),
+        ("calreg.contexts.history", "from calreg.simulation.simulate import simulate"),
+        ("calreg.workers.processes", "import calreg.science.sky.grids"),
+        ("calreg.pixels.measure.plan", "from calreg.simulation import jwidf"),
         ("migrations.versions.0001_initial", "from calreg.db import schema"),
-        ("migrations.env", "import calreg.refit"),
+        ("migrations.env", "import calreg.refit.refit"),
     ],
 )
 def test_checker_catches(module: str, source: str) -> None:
@@ -391,17 +475,20 @@ def test_checker_catches(module: str, source: str) -> None:
     ("module", "source"),
     [
         ("calreg", "def __getattr__(name):\n    from calreg.registry import Registry\n"),
-        ("calreg.science.model", "import numpy as np\nfrom calreg.units import FloatArray"),
-        ("calreg.science.model", "from astropy.coordinates import SkyCoord"),
-        ("calreg.db.dialect", "NAMES = ('sqlite', 'postgresql')"),
+        (
+            "calreg.science.model.pairmodel",
+            "import numpy as np\nfrom calreg.units import FloatArray",
+        ),
+        ("calreg.science.model.pairmodel", "from astropy.coordinates import SkyCoord"),
+        ("calreg.db.engines.choose", "NAMES = ('sqlite', 'postgresql')"),
         ("calreg.db.schema", "'''Made for sqlite.'''\noptions = {'sqlite_with_rowid': False}"),
         ("calreg.db.engine", "msg = \"pip install 'calreg[postgres]'\""),
         ("calreg.db.engine", "import sqlalchemy as sa\nfrom calreg.errors import DatabaseError"),
-        ("calreg.files.recipe", "from astropy.io import ascii"),
-        ("calreg.refit", "from calreg.db import queries\nfrom calreg.files import recipe"),
-        ("calreg.db.engine", "from calreg import __version__"),
+        ("calreg.files.exchange.recipe", "from astropy.io import ascii"),
+        ("calreg.refit.refit", "from calreg.db import queries\nfrom calreg.files import recipe"),
+        ("calreg.db.engine", "from calreg._version import __version__"),
         ("calreg.commands.db", "import typer\nfrom calreg import Registry"),
-        ("migrations.env", "from calreg.db.dialect import prepare"),
+        ("migrations.env", "from calreg.db.engines.choose import prepare"),
     ],
 )
 def test_checker_lets_pass(module: str, source: str) -> None:
@@ -413,11 +500,17 @@ def test_checker_resolves_relative_imports_of_packages() -> None:
     assert [imported.name for imported in imports] == ["calreg.db.engine"]
 
 
+def test_checker_finds_circles() -> None:
+    assert find_circles({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+    imports = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"e", "a"}, "e": {"d"}, "f": {"a"}}
+    assert find_circles(imports) == [["a", "b", "c"], ["d", "e"]]
+
+
 def test_checker_measures_sizes() -> None:
     body = "    x = 1\n" * MAX_FUNCTION_LINES
     assert find_oversize("m.py", "x = 1\n" * MAX_FILE_LINES) == []
     assert find_oversize("m.py", "x = 1\n" * (MAX_FILE_LINES + 1)) == [
-        "m.py has 501 lines, more than 500"
+        "m.py has 701 lines, more than 700"
     ]
     assert find_oversize("m.py", f"def f():\n    '''One.\n\n    Two.\n    '''\n{body[10:]}") == []
     assert find_oversize("m.py", f"def f():\n{body}") == ["m.py:1 f has 61 lines, more than 60"]

@@ -1,1 +1,4 @@
-"""Commands: parse, call one method of the registry, print."""
+"""The command line: parse, call one method of the registry, print.
+
+Nothing is computed here.
+"""

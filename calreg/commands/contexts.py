@@ -28,7 +28,7 @@ from calreg.commands.output import Column, Notes, plain, print_json, print_rows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from calreg.contexts.contextdiff import DiffRow
+    from calreg.contexts.diff import DiffRow
     from calreg.contexts.pmaps import EqualityRow
     from calreg.contexts.prediction import Prediction
 
@@ -242,7 +242,7 @@ def prediction_summary(rows: Sequence[Prediction]) -> list[str]:
     -------
     list of str
     """
-    from calreg.science.contexts import absorption
+    from calreg.science.zeropoints import absorption
 
     counts = Counter(str(row.status) for row in rows)
     lines = [

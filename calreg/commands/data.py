@@ -25,9 +25,9 @@ from calreg.commands.common import (
 from calreg.commands.output import Column, plain, print_json, print_rows
 
 if TYPE_CHECKING:
-    from calreg.fitting.residuals import ResidualRow
-    from calreg.ingest import FileOutcome, IngestOptions, IngestReport
-    from calreg.refit import KeyOutcome, RefitReport
+    from calreg.contexts.residuals import ResidualRow
+    from calreg.ingest.options import FileOutcome, IngestOptions, IngestReport
+    from calreg.refit.refit import KeyOutcome, RefitReport
 
 _MANY = 8
 
@@ -166,7 +166,7 @@ def _ingest_options(
     """Read the options of ingest."""
     from calreg.domain import FluxKind, Pmap
     from calreg.errors import InvalidValueError
-    from calreg.ingest import IngestOptions, parse_columns
+    from calreg.ingest.options import IngestOptions, parse_columns
 
     kind, _, aperture = (flux or "").lower().partition(":")
     if kind and kind not in set(FluxKind):
@@ -288,7 +288,7 @@ def refit(
 
     Example: calreg refit --mag-limit 22 --snr 100
     """
-    from calreg.science.settings import FitSettings
+    from calreg.science.model.settings import FitSettings
 
     options = options_of(context, db, output_format)
     with usage_errors():

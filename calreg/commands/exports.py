@@ -23,7 +23,7 @@ from calreg.commands.common import (
 from calreg.commands.output import plain, print_json
 
 if TYPE_CHECKING:
-    from calreg.exports.deliveries import Delivery
+    from calreg.export.deliveries import Delivery
 
 app = typer.Typer(
     no_args_is_help=True,

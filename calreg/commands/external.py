@@ -27,8 +27,8 @@ from calreg.commands.common import (
 from calreg.commands.output import Column, plain, print_json, print_rows
 
 if TYPE_CHECKING:
-    from calreg.comparison import CompareRow, CompareSummary
-    from calreg.intake.external import ImportReport
+    from calreg.contexts.comparison import CompareRow, CompareSummary
+    from calreg.ingest.external import ImportReport
 
 import_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Bring in the offsets of others."

@@ -30,7 +30,7 @@ from calreg.commands.output import Column, plain, print_json, print_rows
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from calreg.reductions.reductionfiles import CorrectedFile
+    from calreg.apply.files import CorrectedFile
     from calreg.registry import Registry
 
 _Files = Annotated[
@@ -78,8 +78,8 @@ def check(
 
     Example: calreg check reduction/*_cal.fits
     """
+    from calreg.apply.check import check_files
     from calreg.instruments import load_instrument
-    from calreg.reductions.inspection import check_files
 
     options = options_of(context, db, output_format)
     with _registry_if_any(options, read_only=True) as registry, progress_bar() as progress:
@@ -176,9 +176,9 @@ def apply(
 
     Example: calreg apply reduction/*_cal.fits --out corrected/
     """
+    from calreg.apply.options import ApplyOptions
     from calreg.domain import Pmap
-    from calreg.reductions.correcting import ApplyOptions
-    from calreg.science.detectorgradient import GradientDatum
+    from calreg.science.model.gradient import GradientDatum
 
     options = options_of(context, db, output_format)
     if gradient_datum not in set(GradientDatum):
@@ -216,8 +216,8 @@ def undo(
 
     Example: calreg undo corrected/*_cal.fits
     """
+    from calreg.apply.undo import undo_files
     from calreg.instruments import load_instrument
-    from calreg.reductions.restoring import undo_files
 
     options = options_of(context, db, output_format)
     with _registry_if_any(options) as registry, progress_bar() as progress:

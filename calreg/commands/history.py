@@ -26,7 +26,7 @@ from calreg.commands.common import (
 from calreg.commands.output import Column, Notes, print_rows
 
 if TYPE_CHECKING:
-    from calreg.contexts.contexthistory import ExternalOffset, HistoryRow
+    from calreg.contexts.history import ExternalOffset, HistoryRow
 
 
 def register(app: typer.Typer) -> None:
@@ -117,7 +117,7 @@ def history(
             band, array, pmap_from=pmap_from, pmap_to=pmap_to, field=field, as_of_utc=as_of_utc
         )
     if plot is not None and rows:
-        from calreg.report.contexthistory import plot_history
+        from calreg.plots.history import plot_history
 
         plot_history(rows, plot, overwrite=overwrite)
     notes = Notes()

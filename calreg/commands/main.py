@@ -8,12 +8,11 @@ from typing import Annotated
 
 import typer
 
-from calreg import __version__
+from calreg._version import __version__
 from calreg.commands import (
     contexts,
     data,
     database,
-    demo,
     exports,
     external,
     files,
@@ -26,6 +25,9 @@ from calreg.commands import (
     validity,
 )
 from calreg.commands.common import Format, GlobalOptions, OutputFormat
+from calreg.commands.demo import (
+    demo,
+)
 from calreg.errors import CalregError
 
 app = typer.Typer(

@@ -20,9 +20,9 @@ from calreg.commands.common import (
 from calreg.commands.output import Column, print_rows
 
 if TYPE_CHECKING:
-    from calreg.pixels.measurereport import MeasureReport
-    from calreg.science.alignment import AlignKind
-    from calreg.science.detectionsettings import DetectionSettings
+    from calreg.pixels.measure.report import MeasureReport
+    from calreg.science.imaging.alignment import AlignKind
+    from calreg.science.photometry.settings import DetectionSettings
 
 _COLUMNS = (
     Column("file", "mosaic"),
@@ -188,7 +188,7 @@ def measure(
 
     Example: calreg measure epoch1/*_i2d.fits epoch2/*_i2d.fits --jobs 2
     """
-    from calreg.pixels.measureoptions import MeasureOptions
+    from calreg.pixels.measure.options import MeasureOptions
 
     options = options_of(context, db, output_format)
     with usage_errors():
@@ -224,7 +224,7 @@ def _settings(
     kron: str,
 ) -> DetectionSettings:
     """Read the settings of detection and photometry."""
-    from calreg.science.detectionsettings import DetectionSettings
+    from calreg.science.photometry.settings import DetectionSettings
 
     levels, contrast = _pair("--deblend", deblend)
     box, boxes = _pair("--background", background)
@@ -263,7 +263,7 @@ def _whole(option: str, number: float) -> int:
 
 def _align_kind(text: str) -> AlignKind | None:
     """Read ``--align``."""
-    from calreg.science.alignment import AlignKind
+    from calreg.science.imaging.alignment import AlignKind
 
     if text not in ("none", *AlignKind):
         msg = f"{text!r}: expected none, {' or '.join(AlignKind)}"

@@ -20,7 +20,7 @@ from calreg.commands.common import (
 from calreg.commands.output import Column, print_rows
 
 if TYPE_CHECKING:
-    from calreg.pixels.mosaic import MosaicReport
+    from calreg.pixels.mosaic.mosaic import MosaicReport
 
 _COLUMNS = (
     Column("file", "file"),
@@ -121,7 +121,7 @@ def mosaic(
     """
     from calreg.domain import Pmap
     from calreg.errors import RefusedFilesError
-    from calreg.pixels.mosaicplan import MosaicOptions
+    from calreg.pixels.mosaic.plan import MosaicOptions
 
     options = options_of(context, db, output_format)
     with usage_errors():

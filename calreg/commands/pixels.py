@@ -85,13 +85,13 @@ def astrometry(
 
     Example: calreg astrometry --pmap jwst_1130.pmap --plot offsets.png
     """
-    from calreg.science.settings import FitSettings
+    from calreg.science.model.settings import FitSettings
 
     options = options_of(context, db, output_format)
     with usage_errors():
         FitSettings.parse(mag_limit=mag_limit, max_sep_arcsec=max_sep)
         if plot is not None:
-            from calreg.report.style import require_format
+            from calreg.plots.style import require_format
 
             require_format(plot)
     sizes = {None: "not extended", True: "compact", False: "all"}[is_compact]
@@ -186,8 +186,8 @@ def difference(
     """
     from calreg.domain import Pmap
     from calreg.instruments import load_instrument
-    from calreg.pixels.differenceplan import DifferenceOptions
-    from calreg.science.detectorgradient import GradientDatum
+    from calreg.pixels.difference.plan import DifferenceOptions
+    from calreg.science.model.gradient import GradientDatum
 
     options = options_of(context, db, output_format)
     with usage_errors():

@@ -74,7 +74,7 @@ def offsets(
 
     Example: calreg offsets --pmap jwst_1130.pmap --band F356W
     """
-    from calreg.science.settings import FitSettings
+    from calreg.science.model.settings import FitSettings
 
     options = options_of(context, db, output_format)
     with usage_errors():

@@ -27,13 +27,13 @@ from calreg.commands.exports import FluxOption, tell
 from calreg.commands.output import plain, print_json
 
 if TYPE_CHECKING:
-    from calreg.exports.deliveries import Delivery
-    from calreg.exports.referencefiles import ReferenceReport
+    from calreg.export.deliveries import Delivery
+    from calreg.export.staging import ReferenceReport
 
 
 def _check_datum(value: str) -> str:
     """Refuse what is no choice of datum."""
-    from calreg.science.detectorgradient import parse_gradient_datum
+    from calreg.science.model.gradient import parse_gradient_datum
 
     with usage_errors():
         return str(parse_gradient_datum(value))
@@ -41,7 +41,7 @@ def _check_datum(value: str) -> str:
 
 def _check_name(value: str) -> str:
     """Refuse what looks like an official context."""
-    from calreg.files.crdsoverlay import check_overlay_name
+    from calreg.files.references.crdsoverlay import check_overlay_name
 
     with usage_errors():
         return check_overlay_name(value)

@@ -20,7 +20,7 @@ from calreg.commands.common import (
 from calreg.commands.output import Column, plain, print_json, print_rows
 
 if TYPE_CHECKING:
-    from calreg.contexts.validity import SetReport, ValidityReport
+    from calreg.sets.acceptance import SetReport, ValidityReport
 
 
 def register(app: typer.Typer) -> None:

@@ -1,1 +1,4 @@
-"""Contexts: zero points, reference files, predictions, and which sets hold for which."""
+"""CRDS contexts: zero points, reference files, and what they say of an offset in time.
+
+History, differences, predictions, residuals and comparison with published numbers.
+"""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from calreg import __version__
+from calreg._version import __version__
 from calreg.contexts.zeropoints import load_zero_point_book
 from calreg.db.queries.contexts import (
     PmapCounts,
@@ -18,8 +18,8 @@ from calreg.db.queries.contexts import (
 )
 from calreg.domain import Pmap, Status
 from calreg.errors import ConflictError, InvalidValueError, UnknownKeyError
-from calreg.instruments.contexts import ContextEvent, load_context_events
-from calreg.science.contexts import agree
+from calreg.instruments.contextevents import ContextEvent, load_context_events
+from calreg.science.zeropoints import agree
 
 if TYPE_CHECKING:
     from calreg.db.engine import Connection, Database

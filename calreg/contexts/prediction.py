@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from calreg.contexts.zeropoints import (
@@ -19,11 +21,11 @@ from calreg.db.queries.external import StoredSolution, load_solutions
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
 from calreg.domain import Status
 from calreg.errors import InvalidValueError, NoCalibrationError
-from calreg.science.contexts import DeltaMag, carried_offset, flux_error_percent
 from calreg.science.external import Method, ValueState
+from calreg.science.zeropoints import DeltaMag, carried_offset, flux_error_percent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from calreg.db.engine import Connection
@@ -443,3 +445,39 @@ def _several_measured(measured: list[Measurement]) -> str:
         f"{first.band} array {first.array_id} has {len(measured)} measurements under {first.pmap}: "
         f"{'; '.join(basis_text(one) for one in measured)}; choose a field, a flux or a source"
     )
+
+
+class CarryingOrder:
+    """In which order measurements are carried over to a context.
+
+    Sets come before external solutions, earlier contexts before later ones, the nearest first.
+
+    Parameters
+    ----------
+    measured : iterable of StoredSet or StoredSolution
+    """
+
+    def __init__(self, measured: Iterable[Measurement]) -> None:
+        groups: tuple[list[Measurement], list[Measurement]] = ([], [])
+        for one in measured:
+            groups[not isinstance(one, StoredSet)].append(one)
+        self._groups = []
+        for group in groups:
+            group.sort(key=lambda one: one.pmap.number)
+            self._groups.append(([one.pmap.number for one in group], group))
+
+    def to(self, pmap: Pmap) -> Iterator[Measurement]:
+        """Yield what was measured under other contexts.
+
+        Parameters
+        ----------
+        pmap : Pmap
+            The context that is asked for.
+
+        Yields
+        ------
+        StoredSet or StoredSolution
+        """
+        for numbers, group in self._groups:
+            yield from reversed(group[: bisect_left(numbers, pmap.number)])
+            yield from group[bisect_right(numbers, pmap.number) :]

@@ -15,7 +15,7 @@ from calreg.contexts.references import KnownReference, References
 from calreg.db.queries.contexts import StoredEquality, load_equalities, load_references
 from calreg.db.queries.zeropoints import StoredZeroPoint, load_zero_points
 from calreg.domain import Pmap, ReferenceKind, Status, ZeroPointKind
-from calreg.science.contexts import (
+from calreg.science.zeropoints import (
     NO_CHANGE,
     DeltaMag,
     Rounded,

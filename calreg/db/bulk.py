@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import sqlalchemy as sa
 
-from calreg.db.columns import ColumnKind, ColumnValue, column_kind, table_columns
-from calreg.db.dialect import dialect_of
+from calreg.db.engines.choose import dialect_of
+from calreg.db.engines.columns import ColumnKind, ColumnValue, column_kind, table_columns
 from calreg.errors import InvalidValueError
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 import calreg
-from calreg.db.dialect import DEFAULT_URL, dialect_for, parse_url, shown_url
-from calreg.db.verbs import Access, ArrowCursor
+from calreg.db.engines.base import Access, ArrowCursor
+from calreg.db.engines.choose import DEFAULT_URL, dialect_for, parse_url, shown_url
 from calreg.errors import (
     DatabaseError,
     SchemaForeignError,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from calreg.db.dialect import dialect_of
 from calreg.db.engine import VERSION_TABLE
+from calreg.db.engines.choose import dialect_of
 from calreg.db.schema import Base
 
 if TYPE_CHECKING:

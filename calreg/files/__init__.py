@@ -1,1 +1,4 @@
-"""Readers and writers of files. The only room that imports astropy.io."""
+"""Files in every format that calreg reads and writes.
+
+Bytes in, dataclasses out, and back; nothing here knows a registry.
+"""

@@ -8,19 +8,19 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from calreg.errors import FileFormatError
-from calreg.files.headers import read_headers, read_start
+from calreg.files.fits.headers import read_headers, read_start
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from calreg.files.headers import FitsHeaders, HeaderUnit
+    from calreg.files.fits.headers import FitsHeaders, HeaderUnit
 
 
 class FileKind(StrEnum):
     """What a file holds, as far as its first bytes and its headers say."""
 
     JWST_IMAGE = "image"
-    """FITS with an image; `calreg.files.exposures.read_exposure` says what is wrong with it."""
+    """FITS with an image; `calreg.files.images.exposures` says what is wrong with it."""
     SEXTRACTOR_LDAC = "SExtractor FITS_LDAC catalog"
     SEXTRACTOR_FITS = "SExtractor FITS_1.0 catalog"
     SEXTRACTOR_ASCII = "SExtractor ASCII_HEAD catalog"

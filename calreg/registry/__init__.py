@@ -115,7 +115,7 @@ class Registry(
             delivered, where they are still in their place.
         """
         from calreg.db.health import check_database
-        from calreg.digests import check_files, check_sets
+        from calreg.registry.integrity import check_files, check_sets
 
         with self._database.read() as connection:
             problems = check_database(connection)

@@ -9,11 +9,11 @@ from calreg.registry.base import RegistryBase, optional_pmap, pmap_of
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from calreg.contexts.contextdiff import DiffRow
+    from calreg.contexts.diff import DiffRow
     from calreg.contexts.pmaps import EqualityRow, PmapRow
     from calreg.contexts.prediction import Prediction
+    from calreg.contexts.residuals import ResidualRow
     from calreg.domain import Pmap
-    from calreg.fitting.residuals import ResidualRow
 
 
 class ContextMethods(RegistryBase):
@@ -49,7 +49,7 @@ class ContextMethods(RegistryBase):
         InvalidValueError, UnknownKeyError
             If a key cannot be one.
         """
-        from calreg.contexts.contextdiff import diff_contexts
+        from calreg.contexts.diff import diff_contexts
 
         with self._database.read() as connection:
             return diff_contexts(
@@ -196,8 +196,8 @@ class ContextMethods(RegistryBase):
         InvalidValueError, UnknownKeyError
             If a key cannot be one.
         """
+        from calreg.contexts.residuals import load_residual_rows
         from calreg.db.queries.sets import SetFilter
-        from calreg.fitting.residuals import load_residual_rows
 
         wanted = SetFilter(
             pmap=optional_pmap(pmap),

@@ -11,11 +11,11 @@ from calreg.registry.base import PathLike, RegistryBase, pmap_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from calreg import ingest as ingest_service
-    from calreg import refit as refit_service
     from calreg.domain import Progress
-    from calreg.intake import external
-    from calreg.science.settings import FitSettings
+    from calreg.ingest import external
+    from calreg.ingest.options import IngestOptions, IngestReport
+    from calreg.refit import refit as refit_service
+    from calreg.science.model.settings import FitSettings
 
 
 class DataMethods(RegistryBase):
@@ -24,10 +24,10 @@ class DataMethods(RegistryBase):
     def ingest(
         self,
         paths: PathLike | Sequence[PathLike],
-        options: ingest_service.IngestOptions | None = None,
+        options: IngestOptions | None = None,
         *,
         progress: Progress = no_progress,
-    ) -> ingest_service.IngestReport:
+    ) -> IngestReport:
         """Load exposures, mosaics and catalogs, recognised by content, in any order.
 
         Parameters
@@ -44,10 +44,10 @@ class DataMethods(RegistryBase):
         IngestReport
             What was loaded, what was known before, and what was refused with the reason.
         """
-        from calreg import ingest as ingest_service
+        from calreg.ingest.load import ingest
 
         given = [paths] if isinstance(paths, str | Path) else paths
-        return ingest_service.ingest(
+        return ingest(
             self._database,
             [Path(path) for path in given],
             options,
@@ -82,7 +82,7 @@ class DataMethods(RegistryBase):
         InvalidValueError
             If `source` is empty or `pmap` is no numbered context.
         """
-        from calreg.intake import external
+        from calreg.ingest import external
 
         return external.import_recipe(self._database, Path(path), pmap=pmap_of(pmap), source=source)
 
@@ -103,7 +103,7 @@ class DataMethods(RegistryBase):
         RefitReport
             What was fitted, left alone, refused, or waits for another epoch, each with the reason.
         """
-        from calreg import refit as refit_service
+        from calreg.refit import refit as refit_service
 
         return refit_service.refit(
             self._database, settings, instrument=self._instrument, progress=progress

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from calreg.domain import Pmap
-    from calreg.exports.deliveries import Delivery
+    from calreg.export.deliveries import Delivery
 
 
 class ExportMethods(RegistryBase):
@@ -58,7 +58,7 @@ class ExportMethods(RegistryBase):
         OutputError
             If the file exists (without `overwrite`) or cannot be written.
         """
-        from calreg import deliver
+        from calreg.export import tables as deliver
 
         return deliver.export_recipe(
             self._database,
@@ -84,7 +84,7 @@ class ExportMethods(RegistryBase):
         overwrite: bool = False,
     ) -> Delivery:
         """Write a context's current sets as grizli's divisors; the rest as in `export_recipe`."""
-        from calreg import deliver
+        from calreg.export import tables as deliver
 
         return deliver.export_grizli(
             self._database,
@@ -100,6 +100,6 @@ class ExportMethods(RegistryBase):
 
     def export_parquet(self, directory: PathLike, *, overwrite: bool = False) -> list[Delivery]:
         """Write every table as Parquet, one file each (extra ``arrow``)."""
-        from calreg import deliver
+        from calreg.export import tables as deliver
 
         return deliver.export_parquet(self._database, Path(directory), overwrite=overwrite)

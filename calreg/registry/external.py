@@ -11,9 +11,9 @@ from calreg.science.external import Method, Sense
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from calreg.comparison import CompareRow, CompareSummary
+    from calreg.contexts.comparison import CompareRow, CompareSummary
     from calreg.domain import Pmap
-    from calreg.intake import external
+    from calreg.ingest import external
 
 
 class ExternalMethods(RegistryBase):
@@ -65,7 +65,7 @@ class ExternalMethods(RegistryBase):
             If `source` is empty, a word is not one of those above, or the file says that its
             numbers divide and `sense` does not.
         """
-        from calreg.intake import external
+        from calreg.ingest import external
 
         options = _import_options(source, sense, method, datum, pmap, with_commented=with_commented)
         return external.import_grizli(self._database, Path(path), options, self._instrument)
@@ -108,7 +108,7 @@ class ExternalMethods(RegistryBase):
         InvalidValueError
             If `source` is empty, or a word is not one of those above.
         """
-        from calreg.intake import external
+        from calreg.ingest import external
 
         options = _import_options(source, sense, method, datum, pmap)
         return external.import_csv(self._database, Path(path), options, self._instrument)
@@ -136,8 +136,8 @@ class ExternalMethods(RegistryBase):
         against : str, optional
             Compare with this external solution instead of our sets.
         floor_mag : float, optional
-            Systematic floor of a difference [mag]; `calreg.comparison.FLOOR_MAG` if not given.
-        is_across : bool
+            Systematic floor of a difference [mag]; `calreg.contexts.comparison.FLOOR_MAG` if not
+            given. is_across : bool
             Compare solutions of different contexts too.
         as_of_utc : datetime, optional
             Answer as the registry would have at this time (aware).
@@ -151,7 +151,7 @@ class ExternalMethods(RegistryBase):
         InvalidValueError, UnknownKeyError
             If a key cannot be one, or there is no such source.
         """
-        from calreg import comparison
+        from calreg.contexts import comparison
         from calreg.db.queries.sets import SetFilter
 
         query = comparison.CompareQuery(
@@ -172,7 +172,7 @@ class ExternalMethods(RegistryBase):
     @staticmethod
     def summarise(rows: list[CompareRow]) -> list[CompareSummary]:
         """Summarise rows of `compare`: rms and sign agreement by source and band."""
-        from calreg import comparison
+        from calreg.contexts import comparison
 
         return comparison.summarise(rows)
 
@@ -187,7 +187,7 @@ def _import_options(
     with_commented: bool = False,
 ) -> external.ImportOptions:
     """Read the words that say what no table says by itself."""
-    from calreg.intake import external
+    from calreg.ingest import external
 
     return external.ImportOptions(
         source=source,

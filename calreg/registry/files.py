@@ -11,8 +11,17 @@ from calreg.registry.base import PathLike, RegistryBase, optional_pmap
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from calreg.apply import (
+        affected,
+    )
+    from calreg.apply import (
+        check as inspection,
+    )
+    from calreg.apply import (
+        files as reductionfiles,
+    )
+    from calreg.apply.options import ApplyOptions
     from calreg.domain import Pmap, Progress
-    from calreg.reductions import affected, correcting, inspection, reductionfiles
 
 
 class FileMethods(RegistryBase):
@@ -37,7 +46,7 @@ class FileMethods(RegistryBase):
             contexts, PHOTMJSR or PIXAR_SR, a PHOTMJSR that is not the context's, photom without
             effect, a correction that exists and is not applied.
         """
-        from calreg.reductions import inspection
+        from calreg.apply import check as inspection
 
         return inspection.check_files(
             as_paths(paths), self._database, self._instrument, progress=progress
@@ -46,7 +55,7 @@ class FileMethods(RegistryBase):
     def apply(
         self,
         paths: PathLike | Sequence[PathLike],
-        options: correcting.ApplyOptions,
+        options: ApplyOptions,
         *,
         progress: Progress = no_progress,
     ) -> list[reductionfiles.CorrectedFile]:
@@ -72,7 +81,7 @@ class FileMethods(RegistryBase):
         OutputError
             If a file cannot be written; those before it are written and recorded.
         """
-        from calreg.reductions import correcting
+        from calreg.apply import apply as correcting
 
         return correcting.apply_files(
             self._database, as_paths(paths), options, self._instrument, progress=progress
@@ -107,7 +116,7 @@ class FileMethods(RegistryBase):
         OutputError
             If a file cannot be written; those before it are written and recorded.
         """
-        from calreg.reductions import restoring
+        from calreg.apply import undo as restoring
 
         return restoring.undo_files(
             self._database,
@@ -135,7 +144,7 @@ class FileMethods(RegistryBase):
         InvalidValueError
             If `pmap` is no numbered context.
         """
-        from calreg.reductions import affected
+        from calreg.apply import affected
 
         return affected.affected_files(self._database, optional_pmap(pmap))
 

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from calreg.domain import Pmap, Progress
-    from calreg.pixels import mosaic as mosaic_service
-    from calreg.pixels.astrometryreport import AstrometryReport
-    from calreg.pixels.difference import DifferenceReport
-    from calreg.pixels.differenceplan import DifferenceOptions
-    from calreg.pixels.measureoptions import MeasureOptions
-    from calreg.pixels.measurereport import MeasureReport
-    from calreg.pixels.mosaicplan import MosaicOptions
+    from calreg.pixels.difference.difference import DifferenceReport
+    from calreg.pixels.difference.plan import DifferenceOptions
+    from calreg.pixels.measure.options import MeasureOptions
+    from calreg.pixels.measure.report import MeasureReport
+    from calreg.pixels.mosaic import mosaic as mosaic_service
+    from calreg.pixels.mosaic.plan import MosaicOptions
+    from calreg.refit.astrometryreport import AstrometryReport
 
 
 class PixelMethods(RegistryBase):
@@ -58,7 +58,7 @@ class PixelMethods(RegistryBase):
         OutputError
             If a file cannot be written; nothing is left then.
         """
-        from calreg.pixels import mosaic as mosaic_service
+        from calreg.pixels.mosaic import mosaic as mosaic_service
 
         given = [paths] if isinstance(paths, str | Path) else paths
         return mosaic_service.mosaic(
@@ -97,7 +97,7 @@ class PixelMethods(RegistryBase):
         CalregError
             If any mosaic cannot be used; then nothing is written.
         """
-        from calreg.pixels.measure import measure
+        from calreg.pixels.measure.measure import measure
 
         given = [paths] if isinstance(paths, str | Path) else paths
         return measure(
@@ -142,9 +142,9 @@ class PixelMethods(RegistryBase):
         InvalidValueError, UnknownKeyError
             If a key cannot be one.
         """
-        from calreg.fitting.astrometry import Sizes
-        from calreg.pixels.astrometryreport import report_astrometry
-        from calreg.science.settings import FitSettings
+        from calreg.refit.astrometry import Sizes
+        from calreg.refit.astrometryreport import report_astrometry
+        from calreg.science.model.settings import FitSettings
 
         with self._database.read() as connection:
             return report_astrometry(
@@ -189,7 +189,7 @@ class PixelMethods(RegistryBase):
         MissingExtraError
             Without matplotlib or sep.
         """
-        from calreg.pixels.difference import make_differences
+        from calreg.pixels.difference.difference import make_differences
 
         return make_differences(
             self._database, options, instrument=self._instrument, progress=progress
@@ -200,6 +200,6 @@ class PixelMethods(RegistryBase):
         report: AstrometryReport, path: PathLike, *, overwrite: bool = False
     ) -> None:
         """Draw the position offsets of a report as PNG, PDF or SVG (extra ``plots``)."""
-        from calreg.report.astrometry import plot_astrometry
+        from calreg.plots.astrometry import plot_astrometry
 
         plot_astrometry(report.rows, report.offsets_mas, Path(path), overwrite=overwrite)

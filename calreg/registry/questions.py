@@ -9,12 +9,12 @@ from calreg.registry.base import RegistryBase, optional_pmap
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from calreg.contexts.contexthistory import HistoryRow
+    from calreg.contexts.history import HistoryRow
     from calreg.db.bulk import Columns
     from calreg.domain import Pmap
-    from calreg.fitting import patches
-    from calreg.history import CoefficientsRow
-    from calreg.science.settings import FitSettings
+    from calreg.refit import patches
+    from calreg.science.model.settings import FitSettings
+    from calreg.sets.coefficients import CoefficientsRow
 
 
 class QuestionMethods(RegistryBase):
@@ -61,8 +61,8 @@ class QuestionMethods(RegistryBase):
         InvalidValueError, UnknownKeyError
             If a key cannot be one.
         """
-        from calreg.fitting import patches
-        from calreg.science.settings import FitSettings
+        from calreg.refit import patches
+        from calreg.science.model.settings import FitSettings
 
         with self._database.read() as connection:
             return patches.measure_offsets(
@@ -106,8 +106,8 @@ class QuestionMethods(RegistryBase):
         InvalidValueError, UnknownKeyError
             If a key cannot be one.
         """
-        from calreg import history
         from calreg.db.queries.sets import SetFilter
+        from calreg.sets import coefficients as history
 
         wanted = SetFilter(
             pmap=optional_pmap(pmap),
@@ -154,7 +154,7 @@ class QuestionMethods(RegistryBase):
         InvalidValueError, UnknownKeyError
             If a key cannot be one.
         """
-        from calreg.contexts.contexthistory import load_history
+        from calreg.contexts.history import load_history
         from calreg.db.queries.sets import SetFilter
 
         wanted = SetFilter(

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from calreg.domain import Pmap
-    from calreg.exports.contextexport import ContextReport
-    from calreg.exports.referencefiles import ReferenceReport
-    from calreg.reductions.corrections import CorrectionQuery
+    from calreg.export.context import ContextReport
+    from calreg.export.staging import ReferenceReport
+    from calreg.sets.corrections import CorrectionQuery
 
 
 class ReferenceMethods(RegistryBase):
@@ -72,8 +72,8 @@ class ReferenceMethods(RegistryBase):
             If there is no correction, a parent is missing or cannot be used, or a file failed its
             check; then no file is left behind.
         """
-        from calreg.exports.photomexport import export_photom
-        from calreg.files.crdscache import CrdsCache
+        from calreg.export.photom import export_photom
+        from calreg.files.references.crdscache import CrdsCache
 
         return export_photom(
             self._database,
@@ -135,7 +135,7 @@ class ReferenceMethods(RegistryBase):
             If there is no gradient, a parent is missing or cannot be used, or a file failed its
             check; then no file is left behind.
         """
-        from calreg.exports.flatexport import export_flat
+        from calreg.export.flat import export_flat
 
         return export_flat(
             self._database,
@@ -197,8 +197,8 @@ class ReferenceMethods(RegistryBase):
             If the name or the cache cannot be used, there is no correction, a parent is missing, a
             file failed its check, or CRDS does not choose it; then nothing is left behind.
         """
-        from calreg.exports.contextexport import export_context
-        from calreg.files.crdscache import CrdsCache
+        from calreg.export.context import export_context
+        from calreg.files.references.crdscache import CrdsCache
 
         return export_context(
             self._database,
@@ -220,8 +220,8 @@ def _query(
     as_of_utc: datetime | None,
 ) -> CorrectionQuery:
     """Return which corrections are asked for."""
-    from calreg.reductions.corrections import CorrectionQuery
-    from calreg.science.detectorgradient import parse_gradient_datum
+    from calreg.science.model.gradient import parse_gradient_datum
+    from calreg.sets.corrections import CorrectionQuery
 
     return CorrectionQuery(
         pmap_of(pmap), field, flux_kind, as_of_utc, parse_gradient_datum(gradient_datum)

@@ -9,8 +9,8 @@ from calreg.registry.base import RegistryBase, optional_pmap
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from calreg.contexts.validity import SetReport, ValidityReport
     from calreg.domain import Pmap
+    from calreg.sets.acceptance import SetReport, ValidityReport
 
 
 class ValidityMethods(RegistryBase):
@@ -39,7 +39,7 @@ class ValidityMethods(RegistryBase):
         InvalidValueError
             If the id is too short, or the start of several.
         """
-        from calreg.contexts import validity
+        from calreg.sets import acceptance as validity
 
         with self._database.read() as connection:
             return validity.explain(connection, set_id, self._instrument, as_of_utc)
@@ -86,7 +86,7 @@ class ValidityMethods(RegistryBase):
         ConflictError
             If another set is accepted for one of the contexts, or the set is withdrawn.
         """
-        from calreg.contexts import validity
+        from calreg.sets import acceptance as validity
 
         wanted = validity.Promotion(
             reason=reason,
@@ -121,6 +121,6 @@ class ValidityMethods(RegistryBase):
         ConflictError
             If it was withdrawn before, for another reason.
         """
-        from calreg.contexts import validity
+        from calreg.sets import acceptance as validity
 
         return validity.withdraw(self._database, set_id, reason)

@@ -1,1 +1,4 @@
-"""Arrays in, dataclasses out: no SQL, no files, no clock."""
+"""Arrays in, dataclasses out: no files, no database, no clock.
+
+One room for the sky, one for the model, one for photometry, one for imaging.
+"""

@@ -15,7 +15,7 @@ from calreg.db.queries.applications import (
 )
 from calreg.domain import Pmap
 from calreg.errors import ConflictError
-from registryrows import DIGEST, MOMENT, refused_write
+from support.registryrows import DIGEST, MOMENT, refused_write
 
 if TYPE_CHECKING:
     from calreg.db.engine import Database

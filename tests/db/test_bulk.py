@@ -20,11 +20,11 @@ from calreg.db.bulk import (
 )
 from calreg.db.schema import CoefficientRow, DetectionRow, FieldRow, IngestRow, PmapRow
 from calreg.errors import ConflictError, InvalidValueError
-from registryrows import add_catalog
+from support.registryrows import add_catalog
 
 if TYPE_CHECKING:
-    from calreg.db.columns import ColumnValue
     from calreg.db.engine import Database
+    from calreg.db.engines.columns import ColumnValue
 
 N_ROWS = 5000
 NULLABLE = (

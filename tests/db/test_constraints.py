@@ -21,11 +21,19 @@ from calreg.db.schema import (
     SourceRow,
 )
 from calreg.errors import ConflictError, DatabaseError
-from registryrows import DIGEST, add, add_catalog, add_exposure, add_pairs, plain_row, refused_write
+from support.registryrows import (
+    DIGEST,
+    add,
+    add_catalog,
+    add_exposure,
+    add_pairs,
+    plain_row,
+    refused_write,
+)
 
 if TYPE_CHECKING:
-    from calreg.db.columns import ColumnValue
     from calreg.db.engine import Database
+    from calreg.db.engines.columns import ColumnValue
 
 
 @pytest.mark.parametrize(

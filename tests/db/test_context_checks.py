@@ -8,12 +8,12 @@ import pytest
 
 from calreg.db.schema import PmapEqualityRow, ReferenceFileRow
 from calreg.errors import ConflictError
-from contextrows import ContextRows
-from registryrows import MOMENT, add, refused_write
+from support.contextrows import ContextRows
+from support.registryrows import MOMENT, add, refused_write
 
 if TYPE_CHECKING:
-    from calreg.db.columns import ColumnValue
     from calreg.db.engine import Database
+    from calreg.db.engines.columns import ColumnValue
 
 
 @pytest.mark.parametrize(

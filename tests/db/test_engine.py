@@ -24,8 +24,8 @@ from calreg.db.engine import (
     schema_state,
     upgrade_database,
 )
+from calreg.db.engines.base import Access
 from calreg.db.schema import PmapRow
-from calreg.db.verbs import Access
 from calreg.errors import (
     CalregError,
     ConflictError,
@@ -38,7 +38,7 @@ from calreg.errors import (
     SchemaOutdatedError,
     SchemaUninitialisedError,
 )
-from registryrows import refused_write
+from support.registryrows import refused_write
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from calreg.db.queries.exposures import merge_fields
-from calreg.db.queries.grids import (
+from calreg.db.queries.mosaics import (
     PlacedFootprint,
     StoredGrid,
     find_grid,
@@ -17,11 +17,11 @@ from calreg.db.queries.grids import (
 )
 from calreg.db.schema import EpochRow, FieldRow, GridRow, IngestRow, PmapRow
 from calreg.errors import ConflictError
-from registryrows import MOMENT, add, add_exposure, refused_write
+from support.registryrows import MOMENT, add, add_exposure, refused_write
 
 if TYPE_CHECKING:
-    from calreg.db.columns import ColumnValue
     from calreg.db.engine import Database
+    from calreg.db.engines.columns import ColumnValue
 
 
 def add_grid(connection: sa.Connection, field_id: int, **values: ColumnValue) -> int:

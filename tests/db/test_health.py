@@ -14,7 +14,7 @@ from calreg.db.health import (
     table_counts,
 )
 from calreg.db.schema import Base
-from registryrows import add_catalog, add_pairs
+from support.registryrows import add_catalog, add_pairs
 
 
 def problems(database: Database) -> list[Problem]:

@@ -11,8 +11,8 @@ from calreg import Registry
 from calreg.db.engine import migrate_database, open_database, upgrade_database
 from calreg.db.health import check_database
 from calreg.db.schema import ExternalSolutionRow
-from externaltables import CSV, write
-from registryrows import DIGEST, add, add_exposure
+from support.externaltables import CSV, write
+from support.registryrows import DIGEST, add, add_exposure
 
 if TYPE_CHECKING:
     from pathlib import Path

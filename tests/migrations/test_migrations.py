@@ -27,12 +27,12 @@ from calreg.db.engine import (
     schema_state,
     upgrade_database,
 )
+from calreg.db.engines.base import Access
 from calreg.db.health import check_database
 from calreg.db.schema import ApplicationRow, Base, IngestRow, PmapRow
-from calreg.db.verbs import Access
 from calreg.errors import ConflictError, DatabaseError, SchemaOutdatedError
-from contextrows import ContextRows
-from registryrows import DIGEST, add, add_catalog, add_exposure, add_pairs, refused_write
+from support.contextrows import ContextRows
+from support.registryrows import DIGEST, add, add_catalog, add_exposure, add_pairs, refused_write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

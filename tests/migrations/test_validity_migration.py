@@ -7,7 +7,7 @@ import pytest
 from calreg import Registry
 from calreg.db.engine import migrate_database, open_database, upgrade_database
 from calreg.db.health import check_database
-from setrows import SetRows
+from support.setrows import SetRows
 
 
 def test_sets_come_through_both_ways(db_url: str) -> None:

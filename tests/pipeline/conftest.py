@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 
 from calreg import Registry
-from crdsfiles import NIRCAM
-from programmes import PMAP, small_programme, write_files
-from referencesets import used_references, write_cache
+from support.crdsfiles import NIRCAM
+from support.programmes import PMAP, small_programme, write_files
+from support.referencesets import used_references, write_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from calreg.exports.referencefiles import ReferenceReport
-    from calreg.history import CoefficientsRow
+    from calreg.export.staging import ReferenceReport
     from calreg.instruments import Instrument
-    from crdsfiles import CacheMaker
+    from calreg.sets.coefficients import CoefficientsRow
+    from support.crdsfiles import CacheMaker
 
     RateMaker = Callable[..., Any]
 

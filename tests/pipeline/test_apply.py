@@ -9,9 +9,9 @@ import pytest
 from astropy.io import fits
 
 from calreg import Registry
-from calreg.reductions.correcting import ApplyOptions
-from calreg.science.detectorgradient import GradientDatum
-from correctedfiles import raw_headers, tree_of, ulps
+from calreg.apply.options import ApplyOptions
+from calreg.science.model.gradient import GradientDatum
+from support.correctedfiles import raw_headers, tree_of, ulps
 
 if TYPE_CHECKING:
     from collections.abc import Callable

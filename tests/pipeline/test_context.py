@@ -12,14 +12,14 @@ import pytest
 from astropy.io import fits
 
 from calreg import Registry
-from programmes import PMAP
-from referencesets import used_references
+from support.programmes import PMAP
+from support.referencesets import used_references
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from calreg.exports.contextexport import ContextReport
+    from calreg.export.context import ContextReport
 
     Exported = Any
 

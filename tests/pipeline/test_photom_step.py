@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from calreg.domain import Pmap
-from calreg.files.photom import (
+from calreg.files.references.parents import ReferenceMeta
+from calreg.files.references.photom import (
     PhotomRow,
     PhotomScaling,
     corrected_copy,
     new_photom,
     read_photom_parent,
 )
-from calreg.files.reference import ReferenceMeta
-from crdsfiles import SUBARRAYS, write_photom_parent
+from support.crdsfiles import SUBARRAYS, write_photom_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from crdsfiles import NIRCAM
+from support.crdsfiles import NIRCAM
 
 if TYPE_CHECKING:
     from collections.abc import Callable

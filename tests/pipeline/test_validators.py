@@ -9,11 +9,11 @@ from astropy.io import fits
 
 from calreg import Registry
 from calreg.errors import OutputError
-from calreg.files.certify import _write_cache, check_with_packages
-from calreg.files.simulated import write_programme
-from crdsfiles import NIRCAM
-from fitsimages import write_image
-from programmes import PMAP, small_programme
+from calreg.files.references.certify import _write_cache, check_with_packages
+from calreg.simulation.files import write_programme
+from support.crdsfiles import NIRCAM
+from support.fitsimages import write_image
+from support.programmes import PMAP, small_programme
 
 if TYPE_CHECKING:
     from pathlib import Path

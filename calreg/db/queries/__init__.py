@@ -1,1 +1,4 @@
-"""SELECTs and INSERTs, one module per part of the schema: dataclasses and arrays out."""
+"""Every SQL statement: a connection in, plain rows out.
+
+One module for each thing that the registry stores.
+"""

@@ -136,3 +136,16 @@ def load_delivered_sets(connection: sa.Connection) -> list[DeliveredSet]:
         .order_by(row.id, CoefficientSetRow.id)
     )
     return [DeliveredSet(*found) for found in connection.execute(statement)]
+
+
+def insert_delivery(
+    connection: sa.Connection, row: dict[str, object], set_pks: Sequence[int]
+) -> int:
+    """Record an exported file with the sets in it; return the delivery's id."""
+    delivery_id = insert_rows(connection, DeliveryRow.__table__, [row])[0]
+    if set_pks:
+        connection.execute(
+            sa.insert(DeliverySetRow),
+            [{"delivery_id": delivery_id, "set_pk": set_pk} for set_pk in sorted(set(set_pks))],
+        )
+    return delivery_id

@@ -408,3 +408,56 @@ def insert_exposures(
     ids = insert_rows(connection, ExposureRow.__table__, rows)
     add_header_zero_points(connection, exposures, pmap_ids, ingest_id)
     return ids
+
+
+@dataclass(frozen=True)
+class RawCount:
+    """Raw exposures of one array, band and epoch (the paper's Table 2)."""
+
+    epoch_id: int
+    pmap: Pmap
+    band: str
+    array: str
+    n_raw: int
+
+
+def count_raw_exposures(connection: sa.Connection) -> list[RawCount]:
+    """Count the raw exposures: those ingested, or where there are none, the members of mosaics."""
+    statement = (
+        sa.select(
+            ExposureRow.epoch_id,
+            PmapRow.number,
+            ExposureRow.band,
+            ExposureRow.array,
+            ExposureRow.kind,
+            sa.func.sum(ExposureRow.n_members),
+        )
+        .join(PmapRow, PmapRow.id == ExposureRow.pmap_id)
+        .group_by(
+            ExposureRow.epoch_id,
+            PmapRow.number,
+            ExposureRow.band,
+            ExposureRow.array,
+            ExposureRow.kind,
+        )
+    )
+    counts: dict[tuple[int, int, str, str], dict[str, int]] = {}
+    for epoch_id, number, band, array, kind, n_raw in connection.execute(statement):
+        counts.setdefault((epoch_id, number, band, array), {})[kind] = int(n_raw)
+    return [
+        RawCount(epoch_id, Pmap(number), band, array, by_kind.get("cal", max(by_kind.values())))
+        for (epoch_id, number, band, array), by_kind in sorted(counts.items())
+    ]
+
+
+def load_seen_pmaps(connection: sa.Connection, as_of_utc: datetime | None = None) -> set[Pmap]:
+    """Return the contexts of all exposures that had been ingested by a time."""
+    statement = (
+        sa.select(PmapRow.number)
+        .join(ExposureRow, ExposureRow.pmap_id == PmapRow.id)
+        .join(IngestRow, IngestRow.id == ExposureRow.ingest_id)
+        .distinct()
+    )
+    if as_of_utc is not None:
+        statement = statement.where(IngestRow.started_utc <= as_of_utc)
+    return {Pmap(number) for number in connection.scalars(statement)}

@@ -12,6 +12,7 @@ from sqlalchemy.orm import aliased
 
 from calreg.db.bulk import fetch_columns, insert_columns, insert_rows, integer_list
 from calreg.db.queries.catalogs import is_current, superseded_catalogs
+from calreg.db.queries.exposures import require_field
 from calreg.db.schema import (
     CatalogRow,
     DetectionRow,
@@ -384,3 +385,93 @@ def fetch_offset_pairs(
         .order_by(PairRow.group_id, PairRow.number_i, PairRow.number_j)
     )
     return fetch_columns(connection, statement)
+
+
+@dataclass(frozen=True)
+class PatchGroup:
+    """A pair group as the offsets table shows it."""
+
+    group_id: int
+    field: str
+    pmap: Pmap
+    band: str
+    array_id: str
+    image_kind: str
+    flux_kind: str
+    aperture: str
+    catalog_i_id: int
+    catalog_j_id: int
+    epoch_i_id: int
+    epoch_j_id: int
+    array_i: str
+    array_j: str
+    relation: str
+    n_matched: int
+    n_ambiguous: int
+    ra_median_mas: float | None
+    ra_mad_mas: float | None
+    dec_median_mas: float | None
+    dec_mad_mas: float | None
+
+
+def load_patch_groups(
+    connection: sa.Connection,
+    *,
+    max_sep_arcsec: float,
+    min_snr: float,
+    match_version: int,
+    pmap: Pmap | None = None,
+    band: str | None = None,
+    array_id: str | None = None,
+    field: str | None = None,
+) -> list[PatchGroup]:
+    """Return the pair groups of one search radius, in the order of the offsets table."""
+    statement = (
+        sa.select(
+            PairGroupRow.id,
+            FieldRow.name,
+            PmapRow.number,
+            PairGroupRow.band,
+            PairGroupRow.array_id,
+            PairGroupRow.image_kind,
+            PairGroupRow.flux_kind,
+            PairGroupRow.aperture,
+            PairGroupRow.catalog_i_id,
+            PairGroupRow.catalog_j_id,
+            PairGroupRow.epoch_i_id,
+            PairGroupRow.epoch_j_id,
+            PairGroupRow.array_i,
+            PairGroupRow.array_j,
+            PairGroupRow.relation,
+            PairGroupRow.n_matched,
+            PairGroupRow.n_ambiguous,
+            PairGroupRow.ra_median_mas,
+            PairGroupRow.ra_mad_mas,
+            PairGroupRow.dec_median_mas,
+            PairGroupRow.dec_mad_mas,
+        )
+        .join(FieldRow, FieldRow.id == PairGroupRow.field_id)
+        .join(PmapRow, PmapRow.id == PairGroupRow.pmap_id)
+        .where(
+            PairGroupRow.max_sep_arcsec == max_sep_arcsec,
+            PairGroupRow.min_snr == min_snr,
+            PairGroupRow.match_version == match_version,
+            PairGroupRow.catalog_i_id.not_in(superseded_catalogs()),
+            PairGroupRow.catalog_j_id.not_in(superseded_catalogs()),
+        )
+        .order_by(
+            FieldRow.name, PmapRow.number, PairGroupRow.band, PairGroupRow.array_id, PairGroupRow.id
+        )
+    )
+    if pmap is not None:
+        statement = statement.where(PmapRow.number == pmap.number)
+    if band is not None:
+        statement = statement.where(PairGroupRow.band == band)
+    if array_id is not None:
+        statement = statement.where(PairGroupRow.array_id == array_id)
+    if field is not None:
+        require_field(connection, field)
+        statement = statement.where(FieldRow.name == field)
+    rows: Sequence[Any] = connection.execute(statement).all()
+    values = [(*row[:2], Pmap(row[2]), *row[3:]) for row in rows]
+    return [PatchGroup(*value) for value in values]

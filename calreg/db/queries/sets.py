@@ -7,30 +7,28 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from calreg.db.bulk import insert_rows, integer_list
-from calreg.db.queries.exposures import require_field
-from calreg.db.queries.standing import (
+from calreg.db.bulk import integer_list
+from calreg.db.queries.acceptances import (
     Standing,
     StoredAcceptance,
     StoredWithdrawal,
     load_standing,
     series_of,
 )
+from calreg.db.queries.exposures import require_field
 from calreg.db.schema import (
     CoefficientRow,
     CoefficientSetRow,
     CovarianceRow,
+    DeliverySetRow,
     FieldRow,
-    FitRunRow,
     PmapRow,
-    RefusalRow,
-    SetInputRow,
 )
 from calreg.domain import Pmap, SetStatus
-from calreg.errors import InvalidValueError
+from calreg.errors import InvalidValueError, UnknownKeyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
 
@@ -331,89 +329,67 @@ def load_covariance(connection: sa.Connection, set_pk: int) -> dict[tuple[str, s
     return {(row.name_1, row.name_2): row.value for row in connection.execute(statement)}
 
 
-FitKey = tuple[int, int, str, str, str, str, str]
-"""(field_id, pmap_id, band, array_id, image_kind, flux_kind, aperture)."""
+_MIN_PREFIX = 4
+"""Characters of a set id that name it, at least."""
 
 
-@dataclass(frozen=True)
-class LatestSet:
-    """The newest set of a key, as far as refit needs it to tell what is stale."""
+def find_set(connection: sa.Connection, text: str, as_of_utc: datetime | None = None) -> StoredSet:
+    """Return the set that an id, or its first characters, names.
 
-    version: int
-    input_digest: str
-    settings: str
-    model_version: int
-    pk: int
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+    text : str
+    as_of_utc : datetime, optional
+        Time that its status is told for (aware).
 
+    Returns
+    -------
+    StoredSet
 
-def load_latest_sets(connection: sa.Connection) -> dict[FitKey, LatestSet]:
-    """Return the newest set of every key."""
-    latest = (
-        sa.select(*_KEY[:7], sa.func.max(_SET.version).label("version"))
-        .group_by(*_KEY[:7])
-        .subquery()
+    Raises
+    ------
+    UnknownKeyError
+        If there is none.
+    InvalidValueError
+        If there are several, or the text is too short to name one.
+    """
+    start = text.strip().lower()
+    if len(start) < _MIN_PREFIX or not set(start) <= set("0123456789abcdef-"):
+        msg = (
+            f"{text!r} is no set id: expected the id that calreg coefficients --format json shows, "
+            f"or at least its first {_MIN_PREFIX} characters"
+        )
+        raise InvalidValueError(msg)
+    statement = (
+        sa.select(_SET.set_id, _SET.band, _SET.array_id, PmapRow.number)
+        .join(PmapRow, PmapRow.id == _SET.pmap_id)
+        .where(_SET.set_id.startswith(start))
     )
-    is_latest = [latest.c[column.key] == column for column in _KEY[:7]]
-    statement = sa.select(
-        *_KEY[:7], _SET.version, _SET.input_digest, _SET.settings, _SET.model_version, _SET.id
-    ).join(latest, sa.and_(*is_latest, latest.c.version == _SET.version))
-    return {tuple(row[:7]): LatestSet(*row[7:]) for row in connection.execute(statement)}
-
-
-def load_input_groups(connection: sa.Connection, set_pk: int) -> set[int]:
-    """Return the ids of the pair groups that a set was fitted from."""
-    statement = sa.select(SetInputRow.group_id).where(SetInputRow.set_pk == set_pk)
-    return set(connection.scalars(statement))
-
-
-def load_refusals(connection: sa.Connection) -> dict[tuple[FitKey, str], str]:
-    """Return the reason of every refusal by key and input digest."""
-    statement = sa.select(
-        RefusalRow.field_id,
-        RefusalRow.pmap_id,
-        RefusalRow.band,
-        RefusalRow.array_id,
-        RefusalRow.image_kind,
-        RefusalRow.flux_kind,
-        RefusalRow.aperture,
-        RefusalRow.input_digest,
-        RefusalRow.reason,
+    found = connection.execute(statement.order_by(_SET.set_id).limit(3)).all()
+    if not found:
+        msg = f"there is no set {text.strip()}: calreg coefficients --all-versions lists them"
+        raise UnknownKeyError(msg)
+    if len(found) > 1:
+        msg = f"{text.strip()} is the start of several set ids, such as " + " and ".join(
+            row.set_id for row in found[:2]
+        )
+        raise InvalidValueError(msg)
+    wanted = SetFilter(
+        pmap=Pmap(found[0].number),
+        band=found[0].band,
+        array_id=found[0].array_id,
+        as_of_utc=as_of_utc,
+        all_versions=True,
     )
-    return {
-        ((row[0], row[1], row[2], row[3], row[4], row[5], row[6]), row.input_digest): row.reason
-        for row in connection.execute(statement)
-    }
+    by_id = {stored.set_id: stored for stored in load_sets(connection, wanted)}
+    if found[0].set_id not in by_id:
+        msg = f"set {found[0].set_id} was made after the time that is asked for"
+        raise UnknownKeyError(msg)
+    return by_id[found[0].set_id]
 
 
-def add_fit_run(
-    connection: sa.Connection, started_utc: datetime, settings: str, code_version: str
-) -> int:
-    """Record a refit and return its id."""
-    row = {"started_utc": started_utc, "settings": settings, "code_version": code_version}
-    return insert_rows(connection, FitRunRow.__table__, [row])[0]
-
-
-def insert_set(
-    connection: sa.Connection,
-    row: dict[str, object],
-    *,
-    coefficients: Iterable[dict[str, object]],
-    covariances: Iterable[dict[str, object]],
-    inputs: Iterable[dict[str, object]],
-) -> int:
-    """Insert a set with its coefficients, covariance and inputs; return its primary key."""
-    set_pk = insert_rows(connection, CoefficientSetRow.__table__, [row])[0]
-    for table, rows in (
-        (CoefficientRow, coefficients),
-        (CovarianceRow, covariances),
-        (SetInputRow, inputs),
-    ):
-        prepared = [{"set_pk": set_pk, **values} for values in rows]
-        if prepared:
-            connection.execute(sa.insert(table), prepared)
-    return set_pk
-
-
-def insert_refusal(connection: sa.Connection, row: dict[str, object]) -> None:
-    """Insert a refusal."""
-    insert_rows(connection, RefusalRow.__table__, [row])
+def count_deliveries(connection: sa.Connection, set_pk: int) -> int:
+    """Count the exported files that hold a set."""
+    statement = sa.select(sa.func.count()).where(DeliverySetRow.set_pk == set_pk)
+    return connection.execute(statement).scalar_one()

@@ -8,7 +8,7 @@ from typing import ClassVar
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase
 
-from calreg.db.types import UtcTimestamp
+from calreg.db.engines.types import UtcTimestamp
 
 NAMING_CONVENTION = {
     "pk": "pk_%(table_name)s",

@@ -10,7 +10,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from calreg.db.dialect import dialect_of
+from calreg.db.engines.choose import dialect_of
 from calreg.db.schema.base import Base, not_empty, positive
 
 
@@ -18,7 +18,7 @@ class AcceptanceRow(Base):
     """A set accepted for a range of contexts, in the half-open time [accepted_utc, ended_utc).
 
     Two acceptances of one band and array id never overlap in both range and time: the database
-    refuses that (`calreg.db.guards`).
+    refuses that (`calreg.db.engines.guards`).
     """
 
     __tablename__ = "acceptances"

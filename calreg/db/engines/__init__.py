@@ -1,0 +1,4 @@
+"""What SQLite and PostgreSQL do differently, each behind the same verbs.
+
+No other room names an engine.
+"""

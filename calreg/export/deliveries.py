@@ -1,0 +1,80 @@
+"""What was handed out: every exported file with its digest and the sets in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from calreg._version import __version__
+from calreg.db.queries.applications import insert_delivery
+from calreg.files.atomic import sha256_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from calreg.db.engine import Connection
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A file that was exported.
+
+    Attributes
+    ----------
+    path : Path
+    file_sha256 : str
+    n_sets : int
+    left_out : tuple of str
+        Band and array ids that the file lacks on request, each with the reason.
+    """
+
+    path: Path
+    file_sha256: str
+    n_sets: int
+    left_out: tuple[str, ...] = ()
+
+
+def record_delivery(
+    connection: Connection,
+    kind: str,
+    path: Path,
+    set_pks: Sequence[int],
+    created_utc: datetime,
+    *,
+    content: Path | None = None,
+) -> Delivery:
+    """Write the row of a file.
+
+    Parameters
+    ----------
+    connection : Connection
+        In a transaction.
+    kind : str
+        ``recipe``, ``photom``, ...
+    path : Path
+        Name that the file has, or will have.
+    set_pks : sequence of int
+        The sets in it.
+    created_utc : datetime
+    content : Path, optional
+        Where the file is as long as it does not have its name.
+
+    Returns
+    -------
+    Delivery
+    """
+    content = path if content is None else content
+    delivery = Delivery(path, sha256_of(content), len(set_pks))
+    row = {
+        "kind": kind,
+        "file_name": path.name,
+        "directory": str(path.resolve().parent),
+        "file_size_bytes": content.stat().st_size,
+        "file_sha256": delivery.file_sha256,
+        "created_utc": created_utc,
+        "code_version": __version__,
+    }
+    insert_delivery(connection, row, list(set_pks))
+    return delivery

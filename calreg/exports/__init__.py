@@ -1,1 +1,0 @@
-"""Files for others: reference files, contexts, tables, and the record of what was handed out."""

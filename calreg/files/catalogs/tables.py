@@ -1,0 +1,237 @@
+"""Reader of catalogs that astropy reads: ECSV, CSV, VOTable, Parquet and FITS tables."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from codecs import BOM_UTF8
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from calreg.errors import CatalogColumnError, FileFormatError, MissingExtraError
+from calreg.files.catalogs.columns import (
+    SourceColumn,
+    SourceTable,
+    first_data_line,
+    first_run_together,
+    line_of_row,
+)
+from calreg.files.catalogs.fitstables import only_table, open_fits, require_complete
+from calreg.files.images.names import image_base_name
+from calreg.files.recognise import FileKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from astropy.table import Table
+    from numpy.typing import NDArray
+
+# CSV is read as `basic` with commas: `ascii.csv` fills short rows without a word.
+_FORMATS: dict[FileKind, dict[str, Any]] = {
+    FileKind.ECSV: {"format": "ascii.ecsv"},
+    FileKind.CSV: {"format": "ascii.basic", "delimiter": ",", "comment": "#", "guess": False},
+    FileKind.VOTABLE: {"format": "votable", "use_names_over_ids": True},
+    FileKind.FITS_TABLE: {"format": "fits"},
+}
+_TEXT_KINDS = (FileKind.ECSV, FileKind.CSV)
+_IMAGE_KEYS = ("fitsfile", "image", "image_name")
+_DETECTION_IMAGE_KEYS = ("detection_image", "detection_image_name")
+_NOT_SETTINGS = ("comments", "history", "date", "__attributes__", "__serialized_columns__")
+
+
+def read_table(path: Path, kind: FileKind) -> SourceTable:
+    """Read a table with astropy.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    kind : FileKind
+        ECSV, CSV, VOTABLE, PARQUET or FITS_TABLE.
+
+    Returns
+    -------
+    SourceTable
+        SkyCoord columns are spread to ``NAME.ra`` and ``NAME.dec`` [deg, ICRS]; masked floats are
+        NaN.
+
+    Raises
+    ------
+    CatalogColumnError
+        Names and rows disagree, or two columns run together in the header.
+    FileFormatError
+        The file cannot be read; where a row is to blame, with the number of its line.
+    MissingExtraError
+        Parquet without pyarrow.
+    """
+    if kind is FileKind.FITS_TABLE:
+        with open_fits(path) as hdus:
+            require_complete(path, hdus)
+            only_table(path, hdus)
+    if kind is FileKind.PARQUET:
+        columns, meta = _read_parquet(path)
+    else:
+        table = _read(path, kind)
+        columns = {}
+        for name in table.colnames:
+            columns.update(_spread(name.strip(), table[name]))
+        meta = {str(key): value for key, value in table.meta.items()}
+    return SourceTable(
+        columns=columns,
+        n_rows=next((len(column.values) for column in columns.values()), 0),
+        image_name=_stated(meta, _IMAGE_KEYS),
+        detection_image_name=_stated(meta, _DETECTION_IMAGE_KEYS),
+        software=_software(meta),
+        settings=_flatten(meta),
+        is_text=kind in _TEXT_KINDS,
+    )
+
+
+def _read(path: Path, kind: FileKind) -> Table:
+    """Read a file with astropy and turn what it raises into one line."""
+    from astropy.table import Table
+    from astropy.utils.exceptions import AstropyWarning
+
+    try:
+        # astropy neither closes a text file that it fails on nor knows byte-order marks.
+        is_text = kind in _TEXT_KINDS
+        source = io.BytesIO(path.read_bytes().removeprefix(BOM_UTF8)) if is_text else path
+        with warnings.catch_warnings():
+            # Oddities of units and dialects that do not change the numbers.
+            warnings.simplefilter("ignore", AstropyWarning)
+            return Table.read(source, **_FORMATS[kind])
+    except Exception as error:
+        # Each reader raises what its parser does (YAML, XML, struct); nothing but the library's
+        # call is inside.
+        if kind in _TEXT_KINDS:
+            _check_names(path, kind, error)
+        raise FileFormatError(_unreadable(path, kind, error)) from error
+
+
+def _read_parquet(path: Path) -> tuple[dict[str, SourceColumn], dict[str, Any]]:
+    """Return columns and metadata of a Parquet file.
+
+    Units are taken from the field's metadata (key ``unit``), else from the YAML header that astropy
+    leaves. Read with pyarrow alone: astropy's reader needs pandas too.
+    """
+    from astropy.table.meta import get_header_from_yaml
+
+    try:
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        msg = f"{path}: reading Parquet needs pyarrow; run pip install 'calreg[arrow]'"
+        raise MissingExtraError(msg) from error
+    try:
+        table = pq.read_table(path)
+        header: dict[str, Any] = {}
+        text = (table.schema.metadata or {}).get(b"table_meta_yaml", b"").decode("utf-8")
+        if text:
+            header = get_header_from_yaml(text.split("\n"))
+    except Exception as error:
+        # Arrow and YAML raise their own; nothing but their calls is inside.
+        raise FileFormatError(_unreadable(path, FileKind.PARQUET, error)) from error
+    units = {
+        column["name"]: str(column["unit"])
+        for column in header.get("datatype", ())
+        if column.get("unit") is not None
+    }
+    columns: dict[str, SourceColumn] = {}
+    for field in table.schema:
+        values = table[field.name].to_numpy()
+        stated = (field.metadata or {}).get(b"unit", b"").decode("utf-8")
+        columns[field.name] = SourceColumn(values, stated or units.get(field.name, ""))
+    return columns, dict(header.get("meta") or {})
+
+
+def _check_names(path: Path, kind: FileKind, error: Exception) -> None:
+    """Say it if the header is why a text table cannot be read."""
+    separator = "," if kind is FileKind.CSV else r"[,\s]"
+    names = [name.strip().strip('"') for name in re.split(separator, first_data_line(path))]
+    glued = first_run_together(names, min_length=1)
+    if glued is not None:
+        name, (left, right) = glued
+        msg = f"{path}: two columns run together in the header: {name!r} is {left!r} and {right!r}"
+        raise CatalogColumnError(msg) from error
+    counts = re.search(r"header columns \((\d+)\) inconsistent .* line (\d+)", str(error))
+    if counts is not None:
+        line = line_of_row(path, int(counts[2]) + 1, n_header_lines=1)
+        msg = (
+            f"{path}: line {line}: more or fewer columns than the {counts[1]} names "
+            f"{', '.join(names)}; make header and rows agree"
+        )
+        raise CatalogColumnError(msg) from error
+
+
+def _unreadable(path: Path, kind: FileKind, error: Exception) -> str:
+    """Describe in one line what a library could not read."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = lines[0].rstrip(".:") if lines else type(error).__name__
+    return f"{path}: cannot be read as {kind} ({reason}); is it complete?"
+
+
+def _spread(name: str, column: Any) -> dict[str, SourceColumn]:
+    """Return a table column as plain arrays, one per sky coordinate or vector element."""
+    from astropy.coordinates import SkyCoord
+
+    if isinstance(column, SkyCoord):
+        return {
+            f"{name}.ra": SourceColumn(_plain(column.icrs.ra.deg), "deg"),
+            f"{name}.dec": SourceColumn(_plain(column.icrs.dec.deg), "deg"),
+        }
+    values = _plain(getattr(column, "value", column))
+    unit = str(getattr(column, "unit", None) or "")
+    if values.ndim == 1:
+        return {name: SourceColumn(values, unit)}
+    if values.ndim == 2:
+        return {
+            name if i == 0 else f"{name}_{i}": SourceColumn(values[:, i], unit)
+            for i in range(values.shape[1])
+        }
+    return {}
+
+
+def _plain(values: Any) -> NDArray[Any]:
+    """Return an array whose masked floats are NaN; other masks stay."""
+    if hasattr(values, "unmasked"):
+        values = np.ma.MaskedArray(values.unmasked, mask=values.mask)
+    if isinstance(values, np.ma.MaskedArray):
+        if values.dtype.kind == "f":
+            return np.asarray(values.filled(np.nan))
+        return values if np.ma.is_masked(values) else np.asarray(values.data)
+    return np.asarray(values)
+
+
+def _stated(meta: Mapping[str, Any], keys: tuple[str, ...]) -> str:
+    """Return the first of some keys of the metadata, in any case, as a bare file name."""
+    by_lower = {key.lower(): value for key, value in meta.items()}
+    found = next((by_lower[key] for key in keys if isinstance(by_lower.get(key), str)), "")
+    return image_base_name(found)
+
+
+def _software(meta: Mapping[str, Any]) -> str:
+    """Return the program with its version, where the metadata list versions."""
+    for key in ("versions", "version"):
+        versions = meta.get(key)
+        if isinstance(versions, dict):
+            for program in ("jwst", "photutils"):
+                if versions.get(program):
+                    return f"{program} {versions[program]}"
+    return ""
+
+
+def _flatten(meta: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return nested metadata as text, keys joined by dots."""
+    settings: dict[str, str] = {}
+    for key, value in meta.items():
+        if key.lower() in _NOT_SETTINGS:
+            continue
+        if isinstance(value, dict):
+            nested = {str(inner): content for inner, content in value.items()}
+            settings.update(_flatten(nested, f"{prefix}{key}."))
+        elif isinstance(value, (list, tuple, np.ndarray)):
+            settings[f"{prefix}{key}"] = " ".join(str(item) for item in value)
+        else:
+            settings[f"{prefix}{key}"] = str(value)
+    return settings

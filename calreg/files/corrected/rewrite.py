@@ -1,0 +1,329 @@
+"""Correct finished exposures, and take corrections back.
+
+A correction multiplies SCI and ERR by s(x, y) = photom_factor / delta_flat(x, y), variances by its
+square, and PHOTMJSR and PHOTUJA2 by the photom factor: what is constant over the array is in
+PHOTMJSR, what is left has a mean of one over the array, and their product is the whole correction,
+as in the reference files that calreg exports. So PHOTMJSR is what the pipeline would have written
+with the corrected photom file. DQ, AREA and everything else stay to the last byte.
+
+Cards that change are kept, as they were, in cards CALREGO1, CALREGO2, ... of the same header, and
+numbers of the ASDF tree in CALREGA1, CALREGA2: a file is restored without any registry. Restored
+headers and trees are what they were to the last byte. Restored pixels are what they were to one
+unit of the last binary digit of 32 bits (at most 2**-23 of the value, and about one pixel in a
+hundred differs at all), because two neighbouring numbers may have one and the same product; for 64
+bits to 1e-15 of the value.
+
+The digest of the headers that the jwst package keeps in the tree (``_fits_hash``) is left as it is.
+It does not fit any more, which makes data models read the cards, CALREGID among them, and not the
+tree; it fits again in a restored file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from calreg.errors import (
+    CalregError,
+    FileFormatError,
+    HeaderValueError,
+    OutputError,
+    UnsupportedDataError,
+)
+from calreg.files.atomic import replace_file, sha256_of
+from calreg.files.corrected.cards import (
+    add_record,
+    keep_checksums,
+    multiply_photometry,
+    photmjsr_before,
+    restore_cards,
+)
+from calreg.files.corrected.exposure import is_unchanged, power_of, require_own_photmjsr
+from calreg.files.corrected.planes import MultipliedPlanes, PixelFactor
+from calreg.files.fits.cards import format_card
+from calreg.files.fits.edit import RawFits
+from calreg.files.images.correctionrecord import DIGEST_CARD
+from calreg.science.model.gradient import ArrayCorrection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from io import RawIOBase
+    from pathlib import Path
+
+    from calreg.files.corrected.exposure import CalFile
+    from calreg.files.fits.edit import RawHdu
+    from calreg.files.images.correctionrecord import CorrectionRecord
+
+_NO_DIGEST = "0" * 64
+"""Stands in the header until the digest of the file before is known."""
+
+_PIECE_BYTES = 1 << 18
+_THE_END = -1
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file that was written.
+
+    Attributes
+    ----------
+    sha256_before : str
+        Of the file that was read.
+    sha256_restored : str or None
+        Of the file without its former correction, where that was taken back first.
+    sha256_after : str
+        Of the file that was written.
+    """
+
+    sha256_before: str
+    sha256_restored: str | None
+    sha256_after: str
+
+
+def write_corrected(
+    cal: CalFile, target: Path, record: CorrectionRecord, history: Sequence[str]
+) -> Written:
+    """Write an exposure with a correction, in the place of any that it has.
+
+    Parameters
+    ----------
+    cal : CalFile
+    target : Path
+        `cal.path` to replace the file, else a name that is not taken.
+    record : CorrectionRecord
+        The correction; its `sha256_before` is filled in.
+    history : sequence of str
+        Lines for HISTORY.
+
+    Returns
+    -------
+    Written
+
+    Raises
+    ------
+    UnsupportedDataError
+        If a pixel becomes too large, or its place on the array cannot be told.
+    OutputError
+        If the target exists, cannot be written, or the file was changed meanwhile.
+
+    Notes
+    -----
+    The target is written under another name, flushed to disk, and then gets its name.
+    """
+    with _opened(cal) as raw:
+        restored = None
+        if cal.record is not None:
+            _restore(raw, cal, cal.record)
+            restored = _sha256(raw.segments())
+        correction = _array_correction(record)
+        _scale(raw, cal, cal.pixel_factor(correction))
+        multiply_photometry(raw, correction.photom_factor, cal.path)
+        add_record(raw, replace(record, sha256_before=_NO_DIGEST).cards(), history)
+        keep_checksums(raw)
+
+        def fill_in(before: str) -> None:
+            card = format_card(DIGEST_CARD, restored or before)
+            raw.hdus[0].cards.replace(DIGEST_CARD, card)
+
+        before, after = _write(raw, cal, target, fill_in)
+    return Written(before, restored, after)
+
+
+def write_restored(cal: CalFile, target: Path) -> Written:
+    """Write an exposure as it was before its correction.
+
+    Parameters
+    ----------
+    cal : CalFile
+        A corrected one.
+    target : Path
+        `cal.path` to replace the file, else a name that is not taken.
+
+    Returns
+    -------
+    Written
+
+    Raises
+    ------
+    HeaderValueError
+        If the cards that restore it are damaged, or it was calibrated again since.
+    OutputError
+        As in `write_corrected`.
+    """
+    record = require_restorable(cal)
+    with _opened(cal) as raw:
+        _restore(raw, cal, record)
+        before, after = _write(raw, cal, target, lambda _: None)
+    return Written(before, None, after)
+
+
+def require_restorable(cal: CalFile) -> CorrectionRecord:
+    """Return the correction of a file that can be restored.
+
+    Parameters
+    ----------
+    cal : CalFile
+
+    Returns
+    -------
+    CorrectionRecord
+
+    Raises
+    ------
+    HeaderValueError
+        If it is not corrected, the cards that restore it are damaged, or it was calibrated again
+        since.
+    """
+    record = cal.record
+    if record is None:
+        msg = f"{cal.path}: is not corrected (no card CALREGID): there is nothing to undo"
+        raise HeaderValueError(msg)
+    if record.photom_factor != 1.0:
+        with _opened(cal) as raw:
+            require_own_photmjsr(cal, record, photmjsr_before(raw, cal.path))
+    cal.pixel_factor(_array_correction(record))
+    return record
+
+
+def _restore(raw: RawFits, cal: CalFile, record: CorrectionRecord) -> None:
+    """Take a correction back."""
+    _scale(raw, cal, cal.pixel_factor(_array_correction(record)).inverse())
+    restore_cards(raw, cal.path)
+
+
+def _array_correction(record: CorrectionRecord) -> ArrayCorrection:
+    """Return the correction that a record tells of."""
+    return ArrayCorrection(
+        record.photom_factor, 0.0, gradient=record.gradient, n_pixels=record.n_pixels
+    )
+
+
+# --- bytes in and out -----------------------------------------------------------------------------
+
+
+@contextmanager
+def _opened(cal: CalFile) -> Iterator[RawFits]:
+    """Open the file, which must be the one that was looked at."""
+    try:
+        with cal.path.open("rb", buffering=0) as stream:
+            if not is_unchanged(cal):
+                raise _changed_meanwhile(cal)
+            yield RawFits(cal.headers, stream)
+    except OSError as error:
+        if isinstance(error, CalregError):
+            raise
+        msg = f"{cal.path}: cannot be read ({error.strerror or error})"
+        raise FileFormatError(msg) from error
+
+
+def _write(
+    raw: RawFits,
+    cal: CalFile,
+    target: Path,
+    fill_in: Callable[[str], None],
+) -> tuple[str, str]:
+    """Write a file as a whole; return the digests of what was read and of what was written.
+
+    The primary header comes last: `fill_in` puts the digest of the file before into it, and may
+    change cards for that but not add any. Digests take longer than all the rest, so that another
+    thread works them out behind the writer.
+    """
+    start = len(raw.hdus[0].header())
+    done: SimpleQueue[int] = SimpleQueue()
+    with (
+        replace_file(target, overwrite=target == cal.path) as temporary,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        digests = pool.submit(_follow, cal, raw, fill_in, temporary, done)
+        try:
+            with temporary.open("wb", buffering=0) as stream:
+                stream.seek(start)
+                for hdu in raw.hdus:
+                    if hdu is not raw.hdus[0]:
+                        _write_all(stream, memoryview(hdu.header()))
+                    _write_data(stream, hdu, cal)
+                    done.put(stream.tell())
+        finally:
+            done.put(_THE_END)
+        before, after = digests.result()
+        with temporary.open("r+b", buffering=0) as stream:
+            _write_all(stream, memoryview(raw.hdus[0].header()))
+        if not is_unchanged(cal):
+            raise _changed_meanwhile(cal)
+    return before, after
+
+
+def _follow(
+    cal: CalFile,
+    raw: RawFits,
+    fill_in: Callable[[str], None],
+    path: Path,
+    done: SimpleQueue[int],
+) -> tuple[str, str]:
+    """Work out both digests while the file is written; `done` says how far it is."""
+    before = sha256_of(cal.path)
+    fill_in(before)
+    header = raw.hdus[0].header()
+    digest = hashlib.sha256(header)
+    piece = memoryview(bytearray(_PIECE_BYTES))
+    with path.open("rb", buffering=0) as stream:
+        stream.seek(len(header))
+        while (end := done.get()) != _THE_END:
+            while stream.tell() < end:
+                n_read = stream.readinto(piece[: end - stream.tell()])
+                digest.update(piece[:n_read])
+    return before, digest.hexdigest()
+
+
+def _write_data(stream: RawIOBase, hdu: RawHdu, cal: CalFile) -> None:
+    """Write the data of an HDU."""
+    try:
+        for chunk in hdu.data.chunks():
+            _write_all(stream, chunk)
+    except UnsupportedDataError as error:
+        msg = f"{cal.path}: extension {hdu.name}: {error}; is the file damaged?"
+        raise UnsupportedDataError(msg) from error
+    except FileFormatError as error:
+        raise _changed_meanwhile(cal) from error
+
+
+def _write_all(stream: RawIOBase, rest: memoryview) -> None:
+    """Write some bytes, in as many calls as the system wants."""
+    while rest:
+        n_written = stream.write(rest)
+        rest = rest[n_written or 0 :]
+
+
+def _sha256(segments: Iterable[bytes | memoryview]) -> str:
+    """Return the SHA-256 of some bytes behind each other."""
+    digest = hashlib.sha256()
+    for segment in segments:
+        digest.update(segment)
+    return digest.hexdigest()
+
+
+def _changed_meanwhile(cal: CalFile) -> OutputError:
+    """Say that somebody else has written the file."""
+    return OutputError(
+        f"{cal.path}: was changed by another program meanwhile; it is as that one left it: run the "
+        "command again"
+    )
+
+
+# --- pixels ---------------------------------------------------------------------------------------
+
+
+def _scale(raw: RawFits, cal: CalFile, factor: PixelFactor) -> None:
+    """Have the planes multiplied when they are written."""
+    if factor.is_one:
+        return
+    by_power = {1: factor, 2: factor.squared()}
+    for index, dtype in cal.dtypes.items():
+        hdu = raw.hdus[index]
+        power = by_power[power_of(hdu.name)]
+        planes = MultipliedPlanes(hdu.stored(), hdu.n_data_bytes, dtype, power)
+        hdu.put(planes, hdu.n_data_bytes)

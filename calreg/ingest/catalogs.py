@@ -1,0 +1,373 @@
+"""The door for catalogs: find the image, calibrate, hold against what is known, write."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from calreg.db.queries.catalogs import (
+    StoredCatalog,
+    find_catalogs_by_digest,
+    find_catalogs_of_image,
+    insert_catalog,
+)
+from calreg.db.queries.exposures import (
+    StoredExposure,
+    find_identities,
+    find_images,
+    identity_of,
+)
+from calreg.domain import CatalogOrigin
+from calreg.errors import (
+    CatalogColumnError,
+    ConflictError,
+    FileFormatError,
+    UnknownImageError,
+)
+from calreg.files.catalogs.read import read_catalog
+from calreg.files.images.exposures import read_exposure
+from calreg.files.images.names import image_name_candidates
+from calreg.files.readguard import refuse_damaged
+from calreg.ingest.detectorpositions import with_detector_positions
+from calreg.science.photometry.calibrate import (
+    MAG_DISAGREEMENT_LIMIT,
+    CalibratedCatalog,
+    calibrate_catalog,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from calreg.db.engine import Connection
+    from calreg.domain import Catalog, IntArray
+    from calreg.files.recognise import FileKind
+    from calreg.ingest.options import IngestOptions
+    from calreg.instruments import Instrument
+
+_INTEGER_BOUND = 2**31
+"""Row identifiers and flags are stored in four bytes."""
+
+_PHOTMJSR_RELATIVE_TOLERANCE = 1e-6
+"""A copied header may have lost digits; contexts differ by 1e-4 and more."""
+
+
+@dataclass(frozen=True)
+class CatalogEntry:
+    """A catalog that is ready to be written.
+
+    Attributes
+    ----------
+    catalog : Catalog
+    image : StoredExposure
+    calibrated : CalibratedCatalog
+    known_as : str or None
+        The catalog that has the same content already.
+    version : int
+        1, or one more than that of the catalog that it replaces.
+    """
+
+    catalog: Catalog
+    image: StoredExposure
+    calibrated: CalibratedCatalog
+    known_as: str | None
+    version: int = 1
+
+    @property
+    def summary(self) -> str:
+        """What is loaded, in a few words; rows that were dropped are counted apart."""
+        return (
+            f"{self.catalog.number.size} detections ({self.catalog.flux_kind.upper()}) of "
+            f"{self.image.array} {self.image.band} {self.image.pmap}"
+        )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A line when stated and computed magnitudes disagree."""
+        disagreement = self.calibrated.mag_disagreement
+        if disagreement is None or not self.calibrated.n_disagreeing:
+            return ()
+        message = (
+            f"{self.calibrated.n_disagreeing} of {self.catalog.number.size} magnitudes differ by "
+            f"more than {MAG_DISAGREEMENT_LIMIT} mag from -2.5 log10(flux * PIXAR_SR * 1e6) + 8.90 "
+            f"(computed - stated: median {disagreement:+.4f} mag); the computed ones are stored; "
+            "check MAG_ZEROPOINT"
+        )
+        return (message,)
+
+
+class CatalogDoor:
+    """Reads and writes the catalogs of one call of ingest.
+
+    Parameters
+    ----------
+    connection : Connection
+    options : IngestOptions
+    instrument : Instrument
+    refused_images : collection of str
+        File names of images of the call that were not taken, for messages.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        options: IngestOptions,
+        instrument: Instrument,
+        refused_images: Collection[str] = (),
+    ) -> None:
+        self.connection = connection
+        self.options = options
+        self.instrument = instrument
+        self.refused_images = refused_images
+
+    def read(self, path: Path, kind: FileKind) -> CatalogEntry:
+        """Read a catalog, find its image and calibrate it.
+
+        Parameters
+        ----------
+        path : Path
+        kind : FileKind
+
+        Returns
+        -------
+        CatalogEntry
+
+        Raises
+        ------
+        CalregError
+            If the file is bad, the image unknown, or the image has another catalog of this kind.
+        """
+        with refuse_damaged(path):
+            catalog = read_catalog(
+                path,
+                kind,
+                flux=self.options.flux,
+                aperture=self.options.aperture,
+                columns=self.options.columns,
+            )
+        _require_storable(path, "number", catalog.number)
+        _require_storable(path, "flags", catalog.flags)
+        return self.enter(path, catalog, self._find_image(path, catalog))
+
+    def enter(
+        self, path: Path, catalog: Catalog, image: StoredExposure, *, replace: bool = False
+    ) -> CatalogEntry:
+        """Calibrate a catalog whose image is known, and hold it against what is there.
+
+        Parameters
+        ----------
+        path : Path
+            The catalog, or the image that it was measured on, for messages.
+        catalog : Catalog
+        image : StoredExposure
+        replace : bool
+            Let it stand as the next version where the image has other fluxes of this kind.
+
+        Returns
+        -------
+        CatalogEntry
+
+        Raises
+        ------
+        CatalogColumnError
+            If it has neither fluxes with a known unit nor magnitudes.
+        ConflictError
+            If the image has another catalog of this kind, without `replace`.
+        FileFormatError
+            If the image is a mosaic at hand whose table of exposures cannot be read.
+        """
+        known = self.hold(path, catalog, image, replace=replace)
+        is_same = known is not None and known.file_sha256 == catalog.file_sha256
+        if not is_same:
+            try:
+                catalog = with_detector_positions(catalog, image, self.instrument)
+            except FileFormatError as error:
+                msg = f"{path}: its image cannot be used: {error}"
+                raise FileFormatError(msg) from error
+        try:
+            calibrated = calibrate_catalog(catalog, bunit=image.bunit, pixar_sr=image.pixar_sr)
+        except CatalogColumnError as error:
+            msg = f"{path}: {error}"
+            raise CatalogColumnError(msg) from error
+        if known is None:
+            return CatalogEntry(catalog, image, calibrated, None)
+        if is_same:
+            return CatalogEntry(catalog, image, calibrated, f"{known.file_name} in the registry")
+        return CatalogEntry(catalog, image, calibrated, None, known.version + 1)
+
+    def hold(
+        self, path: Path, catalog: Catalog, image: StoredExposure, *, replace: bool = False
+    ) -> StoredCatalog | None:
+        """Hold a catalog, of which only the digest matters, against what is in the registry.
+
+        Parameters
+        ----------
+        path : Path
+            For messages.
+        catalog : Catalog
+            Its rows do not matter.
+        image : StoredExposure
+        replace : bool
+            Take it as the next version where the image has other fluxes of this kind.
+
+        Returns
+        -------
+        StoredCatalog or None
+            The image's current catalog of this kind: the same, or one that will be replaced.
+
+        Raises
+        ------
+        ConflictError
+            If the image has another catalog of this kind, without `replace`.
+        """
+        known = self._known(catalog, image)
+        if known is not None and known.file_sha256 != catalog.file_sha256 and not replace:
+            raise ConflictError(_conflict_message(path, catalog, image, known))
+        return known
+
+    def write(self, entry: CatalogEntry, ingest_id: int) -> None:
+        """Write a catalog with its detections."""
+        insert_catalog(
+            self.connection,
+            entry.catalog,
+            entry.calibrated.detections,
+            exposure_id=entry.image.id,
+            ingest_id=ingest_id,
+            mag_origin=entry.calibrated.mag_origin,
+            mag_disagreement=entry.calibrated.mag_disagreement,
+            version=entry.version,
+        )
+
+    def _known(self, catalog: Catalog, image: StoredExposure) -> StoredCatalog | None:
+        """Return the current catalog of the same image, flux and aperture."""
+        for known in find_catalogs_of_image(self.connection, image.id):
+            if (known.flux_kind, known.aperture) == (catalog.flux_kind, catalog.aperture):
+                return known
+        return None
+
+    def _find_image(self, path: Path, catalog: Catalog) -> StoredExposure:
+        """Return the image that a catalog was measured on."""
+        if self.options.image is not None:
+            return self._named_image(path, self.options.image)
+        names = [catalog.image_name] if catalog.image_name else image_name_candidates(path.name)
+        found = _most_likely(names, find_images(self.connection, names))
+        if not found:
+            raise UnknownImageError(self._unknown(path, catalog, names))
+        alike = [image for image in found if _has_stated_photmjsr(catalog, image)]
+        if not alike:
+            stated = ", ".join(f"{image.photmjsr} under {image.pmap}" for image in found)
+            msg = (
+                f"{path}: its header states PHOTMJSR {catalog.settings['PHOTMJSR']}, but "
+                f"{found[0].file_name} in the registry has {stated}: the catalog was measured on "
+                "another reduction; ingest that image, or name the right one with --image"
+            )
+            raise UnknownImageError(msg)
+        if len(alike) > 1:
+            folder = path.resolve().parent
+            beside = [image for image in alike if Path(image.directory).resolve() == folder]
+            alike = beside or alike
+        if len(alike) > 1:
+            places = " and ".join(f"{image.directory} ({image.pmap})" for image in alike)
+            msg = (
+                f"{path}: {len(alike)} images are called {alike[0].file_name}, in {places}; put "
+                "the catalog beside its image, or name the image with --image"
+            )
+            raise UnknownImageError(msg)
+        return alike[0]
+
+    def _unknown(self, path: Path, catalog: Catalog, names: Sequence[str]) -> str:
+        """Say that an image is unknown, and what the reason may be."""
+        refused = next((name for name in names if name in self.refused_images), None)
+        if refused is not None:
+            return f"{path}: its image {refused} was refused; mend that first"
+        same = find_catalogs_by_digest(self.connection, catalog.file_sha256)
+        hint = f" (known with the same content for {same[0].image_name})" if same else ""
+        return (
+            f"{path}: its image {' or '.join(names)} is neither in the registry nor in this call"
+            f"{hint}; ingest the image too, or name it with --image"
+        )
+
+    def _named_image(self, path: Path, image: Path) -> StoredExposure:
+        """Return the image that ``--image`` names: a file, or a file name in the registry."""
+        if image.is_file():
+            exposure = read_exposure(image, instrument=self.instrument)
+            stored = find_identities(self.connection, [exposure]).get(identity_of(exposure))
+            if stored is not None and stored.header_sha256 == exposure.header_sha256:
+                return stored
+        else:
+            found = find_images(self.connection, [image.name])
+            if len(found) == 1:
+                return found[0]
+            if found:
+                places = " and ".join(f"{other.directory} ({other.pmap})" for other in found)
+                msg = (
+                    f"{path}: --image {image}: {len(found)} images have this name, in {places}; "
+                    "give the path of the file"
+                )
+                raise UnknownImageError(msg)
+        msg = f"{path}: --image {image} is not in the registry; ingest it first or in the same call"
+        raise UnknownImageError(msg)
+
+
+def _conflict_message(
+    path: Path, catalog: Catalog, image: StoredExposure, known: StoredCatalog
+) -> str:
+    """Say that an image has other fluxes of this kind, and what differs."""
+    has = f"{path}: {image.file_name} under {image.pmap} has {catalog.flux_kind.upper()} fluxes"
+    if catalog.origin is CatalogOrigin.PIXELS and known.origin == CatalogOrigin.PIXELS:
+        # What is stored besides was found while measuring, and was not chosen.
+        differing = [
+            f"{name} {known.settings.get(name, 'unset')} -> {value}"
+            for name, value in sorted(catalog.settings.items())
+            if known.settings.get(name) != value
+        ]
+        return (
+            f"{has} already, measured with other settings "
+            f"({'; '.join(differing) or 'or images'}); nothing of this image was stored: give the "
+            "settings of before, or --replace, which keeps the old numbers as an earlier version"
+        )
+    source = "measured pixels" if known.origin == CatalogOrigin.PIXELS else known.file_name
+    remedy = (
+        "--replace keeps them as an earlier version"
+        if catalog.origin is CatalogOrigin.PIXELS
+        else "choose another flux with --flux, or use a new registry"
+    )
+    return (
+        f"{has} already, from catalog {source} with other content; nothing of this file was "
+        f"loaded: {remedy}"
+    )
+
+
+def _most_likely(names: Sequence[str], found: Sequence[StoredExposure]) -> list[StoredExposure]:
+    """Return the images with the first name that any image has."""
+    for name in names:
+        images = [image for image in found if image.file_name == name]
+        if images:
+            return images
+    return []
+
+
+def _has_stated_photmjsr(catalog: Catalog, image: StoredExposure) -> bool:
+    """Tell whether an image has the PHOTMJSR of the catalog's header, where that states one.
+
+    SExtractor copies the header of the measured extension, and so tells contexts apart.
+    """
+    try:
+        stated = float(catalog.settings["PHOTMJSR"])
+    except (KeyError, ValueError):
+        return True
+    return image.photmjsr is None or math.isclose(
+        stated, image.photmjsr, rel_tol=_PHOTMJSR_RELATIVE_TOLERANCE
+    )
+
+
+def _require_storable(path: Path, name: str, values: IntArray) -> None:
+    """Refuse integers that the registry cannot hold."""
+    if values.min() < -_INTEGER_BOUND or values.max() >= _INTEGER_BOUND:
+        extreme = values.min() if values.min() < -_INTEGER_BOUND else values.max()
+        msg = (
+            f"{path}: column {name}: found {extreme}, expected whole numbers of 32 bits; name "
+            f"another column with --columns {name}=..."
+        )
+        raise CatalogColumnError(msg)

@@ -1,0 +1,347 @@
+"""From measured patches to one catalog of a mosaic, for each kind of flux."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from calreg._version import __version__
+from calreg.domain import Catalog, CatalogOrigin, FluxKind
+from calreg.errors import UnsupportedDataError
+from calreg.science.photometry.compactness import (
+    COMPACT,
+    Compactness,
+    compact_sources,
+    expected_fwhm_arcsec,
+)
+from calreg.science.photometry.patchsources import PatchSources, merge_patches
+from calreg.science.sky.grids import offset_between
+from calreg.units import MAG_PER_RELATIVE_FLUX, ab_mag, surface_brightness_to_ujy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from calreg.pixels.measure.options import MeasureOptions
+    from calreg.pixels.measure.patches import PatchImage, PatchJob
+    from calreg.pixels.measure.plan import PlannedMosaic
+    from calreg.science.imaging.alignment import Alignment
+    from calreg.science.sky.coverage import DetectorPositions
+    from calreg.units import FloatArray
+
+KINDS = (FluxKind.ISO, FluxKind.AUTO, FluxKind.APER)
+"""Fluxes that are entered, one catalog each."""
+
+_DEPTH_SIGMA = 5.0
+
+
+@dataclass(frozen=True)
+class MeasuredMosaic:
+    """The sources of one mosaic.
+
+    Attributes
+    ----------
+    planned : PlannedMosaic
+    sources : PatchSources
+        Each source once; `x_win`, `y_win` are pixels of the mosaic's file, 0-based.
+    x_iso, y_iso : ndarray of float64, shape (n,)
+        Isophotal centroids in pixels of the file, 0-based.
+    compact : Compactness
+    scale_arcsec : float
+        Side of the pixels that it was measured on [arcsec].
+    outside : float
+        Part of its pixels with data that no detection image has data for.
+    noise_from : str
+    alignment : Alignment or None
+        Applied before it was measured, in pixels of its main detection image.
+    """
+
+    planned: PlannedMosaic
+    sources: PatchSources = field(repr=False)
+    x_iso: FloatArray = field(repr=False)
+    y_iso: FloatArray = field(repr=False)
+    compact: Compactness = field(repr=False)
+    scale_arcsec: float
+    outside: float
+    noise_from: str
+    alignment: Alignment | None = None
+
+    @property
+    def flux_scale_ujy(self) -> float:
+        """Microjansky per unit of the fluxes."""
+        pixar_sr = self.planned.stored.pixar_sr
+        return float("nan") if pixar_sr is None else surface_brightness_to_ujy(pixar_sr)
+
+    def flux(self, kind: FluxKind) -> tuple[FloatArray, FloatArray]:
+        """Return fluxes and their errors [image unit times pixels]; NaN where there are no data."""
+        flux, flux_err = (getattr(self.sources, f"{name}_{kind}") for name in ("flux", "flux_err"))
+        has_data = flux_err > 0.0
+        return np.where(has_data, flux, np.nan), np.where(has_data, flux_err, np.nan)
+
+    def mag(self, kind: FluxKind) -> tuple[FloatArray, FloatArray]:
+        """Return AB magnitudes of one kind and their errors [mag]; NaN for no positive flux."""
+        flux, flux_err = self.flux(kind)
+        mag = ab_mag(flux * self.flux_scale_ujy)
+        mag_err = np.full(mag.shape, np.nan)
+        is_known = np.isfinite(mag)
+        np.divide(MAG_PER_RELATIVE_FLUX * flux_err, flux, out=mag_err, where=is_known)
+        return mag, mag_err
+
+    @property
+    def n_compact(self) -> int:
+        """How many sources are compact."""
+        return int(np.count_nonzero(self.compact.compactness == COMPACT))
+
+    @property
+    def depth_mag(self) -> float:
+        """Magnitude of five median errors in the fixed aperture [mag AB]; NaN if unknown."""
+        _, flux_err = self.flux(FluxKind.APER)
+        is_known = np.isfinite(flux_err)
+        if not is_known.any():
+            return float("nan")
+        limit = _DEPTH_SIGMA * float(np.median(flux_err[is_known])) * self.flux_scale_ujy
+        return float(ab_mag(np.array([limit]))[0])
+
+
+def catalog_head(planned: PlannedMosaic, options: MeasureOptions, kind: FluxKind) -> Catalog:
+    """Return a catalog without sources: what it will be made of, and the digest of that.
+
+    Parameters
+    ----------
+    planned : PlannedMosaic
+    options : MeasureOptions
+    kind : FluxKind
+
+    Returns
+    -------
+    Catalog
+        The same image, detection images and settings give the same digest.
+    """
+    exposure = planned.mosaic.exposure
+    names = " ".join(detection.name for detection in planned.detections)
+    chosen = options.to_text()
+    if planned.is_detection_image:
+        # It stays where it is, and is on its own pixels.
+        chosen |= {"align": "none", "reproject": "no"}
+    settings = {**chosen, "detection_images": names}
+    radius = options.settings.aperture_radius_arcsec
+    aperture = f"r={radius:g} arcsec" if kind is FluxKind.APER else ""
+    content = {
+        **chosen,
+        "flux": f"{kind} {aperture}".strip(),
+        "image": exposure.header_sha256,
+        "detection": [list(detection.digests) for detection in planned.detections],
+    }
+    nothing = np.empty(0)
+    return Catalog(
+        file_name=exposure.file_name,
+        directory=exposure.directory,
+        file_sha256=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
+        file_size_bytes=exposure.file_size_bytes,
+        image_name=exposure.file_name,
+        detection_image_name=names,
+        software=software(),
+        flux_kind=kind,
+        aperture=aperture,
+        settings=settings,
+        number=np.empty(0, dtype=np.int64),
+        ra_deg=nothing,
+        dec_deg=nothing,
+        x=nothing,
+        y=nothing,
+        flux=nothing,
+        flux_err=nothing,
+        flux_unit="image",
+        mag=nothing,
+        mag_err=nothing,
+        origin=CatalogOrigin.PIXELS,
+    )
+
+
+@cache
+def software() -> str:
+    """Return what measured, with versions."""
+    return f"calreg {__version__}, sep {version('sep')}"
+
+
+def catalog_of(
+    measured: MeasuredMosaic,
+    options: MeasureOptions,
+    kind: FluxKind,
+    positions: DetectorPositions | None = None,
+) -> Catalog:
+    """Return the catalog of one kind of flux.
+
+    Parameters
+    ----------
+    measured : MeasuredMosaic
+    options : MeasureOptions
+    kind : FluxKind
+    positions : DetectorPositions or None
+        Where on the detector its sources were seen.
+
+    Returns
+    -------
+    Catalog
+        Without the rows whose aperture holds no data; numbers are those of the catalogs of all
+        kinds.
+    """
+    head = catalog_head(measured.planned, options, kind)
+    flux, flux_err = measured.flux(kind)
+    good = np.isfinite(flux)
+    sources = measured.sources
+    nothing = np.full(int(good.sum()), np.nan)
+    return replace(
+        head,
+        settings=head.settings | _outcome_text(measured),
+        number=np.arange(1, sources.n_sources + 1, dtype=np.int64)[good],
+        ra_deg=sources.ra_win_deg[good],
+        dec_deg=sources.dec_win_deg[good],
+        x=sources.x_win[good],
+        y=sources.y_win[good],
+        flux=flux[good],
+        flux_err=flux_err[good],
+        mag=nothing,
+        mag_err=nothing.copy(),
+        flags=sources.flags[good],
+        n_dropped_nonfinite=int(np.count_nonzero(~good)),
+        n_negative_flux=int(np.count_nonzero(flux[good] <= 0.0)),
+        r_half_arcsec=(sources.r_half_px * measured.scale_arcsec)[good],
+        compactness=measured.compact.compactness[good],
+        x_det=None if positions is None else positions.x_det[good],
+        y_det=None if positions is None else positions.y_det[good],
+        v2_arcsec=None if positions is None else positions.v2_arcsec[good],
+        v3_arcsec=None if positions is None else positions.v3_arcsec[good],
+    )
+
+
+def _outcome_text(measured: MeasuredMosaic) -> dict[str, str]:
+    """Return what was found on the way to the numbers."""
+    found = {
+        "noise_from": measured.noise_from,
+        "noise_correlation": f"{measured.planned.mosaic.image.noise_correlation:.6g}",
+        "star_r_half_arcsec": f"{measured.compact.star_arcsec:.5g}",
+        "star_n": str(measured.compact.n_stars),
+    }
+    if measured.alignment is not None:
+        found |= measured.alignment.to_text(measured.scale_arcsec)
+    return found
+
+
+def assemble(
+    planned: PlannedMosaic, parts: Sequence[tuple[PatchJob, PatchImage]]
+) -> MeasuredMosaic:
+    """Put together what was measured on one mosaic inside the isophotes of its detection images.
+
+    Parameters
+    ----------
+    planned : PlannedMosaic
+    parts : sequence of (PatchJob, PatchImage)
+        Of this mosaic.
+
+    Returns
+    -------
+    MeasuredMosaic
+
+    Raises
+    ------
+    UnsupportedDataError
+        If the mosaic shares no pixels with any of them.
+    """
+    used = [(job, image) for job, image in parts if image.sources is not None]
+    used.sort(key=lambda part: -part[1].n_shared)
+    scale_arcsec = parts[0][0].frame.scale_arcsec
+    placed = [_placed(planned, job, image) for job, image in used]
+    merged = merge_patches(placed, scale_arcsec) if placed else None
+    if merged is None or merged.n_sources == 0:
+        names = ", ".join(str(path) for job, _ in parts for path in job.detection)
+        msg = (
+            f"{planned.path}: shares no pixel with data, or no source, with the image to detect on "
+            f"({names}): name another with --detect"
+        )
+        raise UnsupportedDataError(msg)
+    x_iso, y_iso = _file_pixels(planned, merged.ra_iso_deg, merged.dec_iso_deg)
+    found = MeasuredMosaic(
+        planned=planned,
+        sources=merged,
+        x_iso=x_iso,
+        y_iso=y_iso,
+        compact=Compactness(np.empty(0, dtype=np.int64), float("nan"), float("nan"), 0),
+        scale_arcsec=scale_arcsec,
+        outside=1.0 - _covered(planned, used) / max(parts[0][1].n_good, 1),
+        noise_from=used[0][1].noise_from,
+        alignment=used[0][0].alignments.get(planned.path),
+    )
+    compact = compact_sources(
+        merged.r_half_px * scale_arcsec,
+        found.mag(FluxKind.AUTO)[0],
+        merged.flags,
+        psf_fwhm_arcsec=expected_fwhm_arcsec(planned.stored.band),
+    )
+    return replace(found, compact=compact)
+
+
+def _placed(planned: PlannedMosaic, job: PatchJob, image: PatchImage) -> PatchSources:
+    """Return a part with positions in the file's pixels, fluxes in its unit, and whole errors.
+
+    In a drizzled mosaic neighbours share noise: a sum is NOISCORR times less certain than its
+    pixels add up to.
+    """
+    sources = image.sources
+    if sources is None:
+        msg = f"{planned.path}: nothing was measured inside {job.detection[0].name}"
+        raise UnsupportedDataError(msg)
+    x, y = sources.x_win, sources.y_win
+    alignment = job.alignments.get(planned.path)
+    if alignment is not None:
+        x, y = alignment.backward(x, y)
+    x_win, y_win = _file_pixels(planned, *job.frame.sky_of(x, y))
+    placed = replace(sources, x_win=x_win, y_win=y_win)
+    pixar_sr = planned.stored.pixar_sr
+    is_resampled = not _has_pixels_of(planned, job) and pixar_sr is not None
+    factor = job.frame.pixel_sr / pixar_sr if is_resampled and pixar_sr else 1.0
+    return placed.scaled(factor, planned.mosaic.image.noise_correlation)
+
+
+def _has_pixels_of(planned: PlannedMosaic, job: PatchJob) -> bool:
+    """Tell whether a mosaic lies on the pixels of a job's frame, so that it was not resampled."""
+    grid = planned.mosaic.image.grid
+    return grid is not None and offset_between(job.frame, grid) is not None
+
+
+def _file_pixels(
+    planned: PlannedMosaic, ra_deg: FloatArray, dec_deg: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return positions in pixels of the mosaic's file, 0-based."""
+    image = planned.mosaic.image
+    if image.grid is not None:
+        return image.grid.pixels_of(ra_deg, dec_deg)
+    x, y = image.wcs.all_world2pix(ra_deg, dec_deg, 0, quiet=True)
+    return np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+
+
+def _covered(planned: PlannedMosaic, used: Sequence[tuple[PatchJob, PatchImage]]) -> int:
+    """Return how many of a mosaic's pixels any detection image has data for."""
+    grid = planned.mosaic.image.grid
+    n_good = used[0][1].n_good
+    if grid is None or not all(_has_pixels_of(planned, job) for job, _ in used):
+        return min(sum(image.n_shared for _, image in used), n_good)
+    is_covered = np.zeros(grid.shape, dtype=np.bool_)
+    for job, image in used:
+        offset = offset_between(grid, job.frame)
+        if offset is None:
+            continue
+        shape = job.frame.shape
+        shared = np.unpackbits(image.shared, count=shape[0] * shape[1]).reshape(shape)
+        x0, y0 = offset
+        rows = slice(max(y0, 0), min(y0 + shape[0], grid.ny))
+        columns = slice(max(x0, 0), min(x0 + shape[1], grid.nx))
+        is_covered[rows, columns] |= shared[
+            rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0
+        ].view(np.bool_)
+    return min(int(np.count_nonzero(is_covered)), n_good)

@@ -1,1 +1,0 @@
-"""Corrections of a reduction's own files: check, apply, undo, and what they rest on."""

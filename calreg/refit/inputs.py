@@ -1,0 +1,279 @@
+"""What one key is fitted from: its groups, its digest, and the nodes of the model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from calreg.db.queries.pairs import mark_variable
+from calreg.domain import BoolArray, IntArray, RollRelation
+from calreg.errors import FitRefusedError
+from calreg.science.model.pairmodel import MODEL_VERSION, Nodes
+from calreg.science.sky.association import assign_sources
+from calreg.science.sky.geometry import along_axis, module_side, sky_position, unit_vectors
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from calreg.db.queries.fitruns import FitKey
+    from calreg.db.queries.pairs import CatalogImage, StoredGroup
+    from calreg.instruments import Instrument
+    from calreg.science.model.settings import FitSettings
+    from calreg.science.sky.geometry import FieldAxis
+
+Columns = dict[str, "npt.NDArray[Any]"]
+
+_NUMBERS_PER_CATALOG = 2**32
+"""Numbers of detections are 32-bit integers, so that one 64-bit integer names any detection."""
+
+
+@dataclass(frozen=True)
+class KeyInputs:
+    """All that decides the answer for one key, before any pair is read.
+
+    Attributes
+    ----------
+    key : FitKey
+    images : list of CatalogImage
+        Catalogs of the key in the order of time.
+    groups : list of StoredGroup
+    axis : FieldAxis
+    fit_slope : bool
+    settings : FitSettings
+    variable : dict of int to list of (int, int)
+        Pairs left out as variable, by group.
+    epoch_names : dict of int to str
+        Of all epochs, by id.
+    """
+
+    key: FitKey
+    images: list[CatalogImage]
+    groups: list[StoredGroup]
+    axis: FieldAxis
+    fit_slope: bool
+    settings: FitSettings
+    variable: dict[int, list[tuple[int, int]]]
+    epoch_names: dict[int, str]
+
+    @cached_property
+    def images_by_catalog(self) -> dict[int, CatalogImage]:
+        """The key's catalogs by id."""
+        return {image.catalog_id: image for image in self.images}
+
+    @cached_property
+    def epoch_ids(self) -> list[int]:
+        """The epochs of the key in the order of time."""
+        first_seen: dict[int, float] = {}
+        for image in self.images:
+            known = first_seen.get(image.epoch_id, np.inf)
+            first_seen[image.epoch_id] = min(known, image.expmid_mjd_utc)
+        return sorted(first_seen, key=lambda epoch_id: (first_seen[epoch_id], epoch_id))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over everything that the fit depends on, the same in any registry and order."""
+        order = {epoch_id: n for n, epoch_id in enumerate(self.epoch_ids)}
+        groups = sorted(
+            (
+                self.images_by_catalog[group.catalog_i_id].file_sha256,
+                self.images_by_catalog[group.catalog_j_id].file_sha256,
+                group.array_i,
+                group.array_j,
+                order[group.epoch_i_id],
+                order[group.epoch_j_id],
+                group.n_matched,
+                self.variable.get(group.id, []),
+            )
+            for group in self.groups
+        )
+        first = self.images[0]
+        axis = self.axis
+        content = {
+            "key": [first.pmap.name, *self.key[2:]],
+            "groups": groups,
+            "axis": [axis.pa_deg, axis.origin_ra_deg, axis.origin_dec_deg]
+            if self.fit_slope
+            else [],
+            "settings": self.settings.canonical_json(),
+            "model_version": MODEL_VERSION,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class SelectedPairs:
+    """The pairs within the selection, with what follows from their groups.
+
+    Attributes
+    ----------
+    columns : dict of str to ndarray
+        Columns of the table pairs, all shape (n_pairs,).
+    group_index : ndarray of int64, shape (n_pairs,)
+        Into `KeyInputs.groups`.
+    is_variable : ndarray of bool, shape (n_pairs,)
+    is_opposite : ndarray of bool, shape (n_pairs,)
+        Rolls of the two epochs are opposite.
+    """
+
+    columns: Columns
+    group_index: IntArray
+    is_variable: BoolArray
+    is_opposite: BoolArray
+
+    @property
+    def is_used(self) -> BoolArray:
+        """Whether each pair enters the fit."""
+        return self.is_opposite & ~self.is_variable
+
+    @property
+    def dmag(self) -> npt.NDArray[np.float64]:
+        """Later - earlier magnitude [mag]."""
+        return np.asarray(self.columns["mag_j"] - self.columns["mag_i"])
+
+
+def check_one_reduction(inputs: KeyInputs) -> None:
+    """Refuse mosaics of one array and epoch that were made by different pipeline versions.
+
+    Parameters
+    ----------
+    inputs : KeyInputs
+
+    Raises
+    ------
+    FitRefusedError
+    """
+    versions: dict[tuple[int, str], set[str]] = {}
+    for image in inputs.images:
+        versions.setdefault((image.epoch_id, image.array), set()).add(image.cal_ver)
+    for (_, array), found in sorted(versions.items()):
+        if len(found) > 1:
+            msg = (
+                f"{array} has images of one epoch made by CAL_VER {' and '.join(sorted(found))}: "
+                "the same photons would count twice; keep one reduction per registry"
+            )
+            raise FitRefusedError(msg)
+
+
+def select_pairs(inputs: KeyInputs, columns: Columns) -> SelectedPairs:
+    """Take a key's pairs out of those read, relate them to its groups, mark the variable ones."""
+    group_ids = np.array([group.id for group in inputs.groups], dtype=np.int64)
+    is_mine = np.isin(columns["group_id"], group_ids)
+    columns = {name: values[is_mine] for name, values in columns.items()}
+    order = np.argsort(group_ids)
+    group_index = order[np.searchsorted(group_ids[order], columns["group_id"])]
+    is_opposite = np.array(
+        [group.relation == RollRelation.OPPOSITE for group in inputs.groups], dtype=np.bool_
+    )[group_index]
+    is_variable = mark_variable(columns, inputs.variable)
+    return SelectedPairs(columns, group_index, is_variable, is_opposite)
+
+
+def build_nodes(inputs: KeyInputs, selected: SelectedPairs, instrument: Instrument) -> Nodes:
+    """Turn pairs into the distinct detections that the model is fitted to.
+
+    A detection that several pairs share becomes one node. Patch p is the sky that module B sees at
+    epochs where it lies toward +d.
+
+    Parameters
+    ----------
+    inputs : KeyInputs
+    selected : SelectedPairs
+    instrument : Instrument
+
+    Returns
+    -------
+    Nodes
+    """
+    is_used = selected.is_used
+    columns = {name: values[is_used] for name, values in selected.columns.items()}
+    group_index = selected.group_index[is_used]
+    epoch_order = {epoch_id: n for n, epoch_id in enumerate(inputs.epoch_ids)}
+    side = {
+        image.catalog_id: module_side(image.roll_deg, inputs.axis, instrument, image.array_id)
+        for image in inputs.images
+    }
+    catalog_i, catalog_j = (
+        np.array([getattr(group, f"catalog_{end}_id") for group in inputs.groups], dtype=np.int64)
+        for end in ("i", "j")
+    )
+    detections = np.concatenate(
+        [
+            catalog_ids[group_index] * _NUMBERS_PER_CATALOG + columns[f"number_{end}"]
+            for end, catalog_ids in (("i", catalog_i), ("j", catalog_j))
+        ]
+    )
+    source = _link_sources(columns, detections, inputs.settings.max_sep_arcsec)
+    parts: dict[str, list[npt.NDArray[np.generic]]] = {}
+    for end, catalog_ids in (("i", catalog_i), ("j", catalog_j)):
+        images = [inputs.images_by_catalog[catalog_id] for catalog_id in catalog_ids]
+        is_module_a = np.array([image.module == "A" for image in images], dtype=np.bool_)
+        orientation = np.array([side[catalog_id] for catalog_id in catalog_ids], dtype=np.int64)
+        epoch = np.array([epoch_order[image.epoch_id] for image in images], dtype=np.int64)
+        part = {
+            "source_id": source,
+            "is_patch_p": (is_module_a == (orientation < 0))[group_index],
+            "epoch": epoch[group_index],
+            "is_module_a": is_module_a[group_index],
+            "mag": columns[f"mag_{end}"],
+            "mag_err": columns[f"mag_err_{end}"],
+        }
+        for name, values in part.items():
+            parts.setdefault(name, []).append(values)
+    joined = {name: np.concatenate(values) for name, values in parts.items()}
+    first = _first_of_each(joined["source_id"], joined["is_patch_p"], detections)
+    nodes = {name: values[first] for name, values in joined.items()}
+    return Nodes(
+        **nodes,
+        d_arcmin=_source_coordinates(columns, source, nodes["source_id"], inputs.axis),
+        epoch_labels=tuple(inputs.epoch_names[epoch_id] for epoch_id in inputs.epoch_ids),
+    )
+
+
+def _first_of_each(*keys: npt.NDArray[np.generic]) -> IntArray:
+    """Return where each combination of keys stands first, in the order of the combinations."""
+    order = np.lexsort(keys[::-1])
+    is_new = np.zeros(order.size, dtype=np.bool_)
+    is_new[:1] = True
+    for key in keys:
+        ordered = key[order]
+        is_new[1:] |= ordered[1:] != ordered[:-1]
+    return order[is_new]
+
+
+def _link_sources(columns: Columns, detections: IntArray, max_sep_arcsec: float) -> IntArray:
+    """Return the source of every pair, from the key's own pairs alone.
+
+    Pairs that share a detection are of one source, and so are those at one place on both patches.
+    The sources of the registry will not do: they depend on other bands, and on the order of ingest.
+    """
+    n_pairs = columns["ra_deg"].size
+    distinct, index = np.unique(detections, return_inverse=True)
+    ends = index.reshape(2, n_pairs)
+    graph = coo_array(
+        (np.ones(n_pairs, dtype=np.int8), (ends[0], ends[1])), shape=(len(distinct),) * 2
+    )
+    n_linked, label = connected_components(graph, directed=False)
+    linked = label[ends[0]]
+    vectors = unit_vectors(columns["ra_deg"], columns["dec_deg"])
+    mean = np.zeros((n_linked, 3))
+    np.add.at(mean, linked, vectors)
+    nothing = np.empty(0)
+    places = assign_sources(*sky_position(mean), nothing, nothing, max_sep_arcsec=max_sep_arcsec)
+    source: IntArray = places.index[linked]
+    return source
+
+
+def _source_coordinates(
+    columns: Columns, source: IntArray, wanted: IntArray, axis: FieldAxis
+) -> npt.NDArray[np.float64]:
+    """Return the coordinate d [arcmin] of the wanted sources, from the mean of their pairs."""
+    d_arcmin = along_axis(columns["ra_deg"], columns["dec_deg"], axis)
+    n_pairs = np.maximum(np.bincount(source), 1)
+    return np.asarray((np.bincount(source, d_arcmin) / n_pairs)[wanted])

@@ -1,0 +1,439 @@
+"""Refit: match what is new, fit exactly what is stale, and say what was done and what was not."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from calreg._version import __version__
+from calreg.contexts.residuals import ResidualRow, store_residuals
+from calreg.db.queries.acceptances import load_standing
+from calreg.db.queries.exposures import load_epochs
+from calreg.db.queries.fitruns import (
+    add_fit_run,
+    insert_refusal,
+    insert_set,
+    load_input_groups,
+    load_latest_sets,
+    load_refusals,
+)
+from calreg.db.queries.pairs import (
+    fetch_pairs,
+    load_catalog_images,
+    load_groups,
+    load_variable_pairs,
+)
+from calreg.domain import Progress, RollRelation, no_progress
+from calreg.errors import FitRefusedError
+from calreg.instruments import Instrument, load_instrument
+from calreg.refit.inputs import (
+    Columns,
+    KeyInputs,
+    build_nodes,
+    check_one_reduction,
+    select_pairs,
+)
+from calreg.refit.pairing import (
+    PairingReport,
+    group_by_key,
+    is_in_use,
+    match_new_catalogs,
+    plan_matching,
+)
+from calreg.refit.rows import coefficient_rows, covariance_rows, input_rows, make_set_id, set_row
+from calreg.science.model.pairmodel import MODEL_NAME, MODEL_VERSION, fit_pair_model
+from calreg.science.model.settings import FitSettings
+from calreg.science.sky.geometry import field_axis, parse_s_region
+from calreg.units import MAG_PER_RELATIVE_FLUX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from calreg.db.engine import Connection, Database
+    from calreg.db.queries.fitruns import FitKey, LatestSet
+    from calreg.db.queries.pairs import CatalogImage, StoredGroup
+    from calreg.science.sky.geometry import FieldAxis
+
+
+_PAIRS_PER_QUERY = 1 << 20
+"""Pairs of stale keys that are read together, before the selection."""
+
+
+@dataclass(frozen=True)
+class KeyOutcome:
+    """What refit did about one key.
+
+    Attributes
+    ----------
+    field, pmap, band, array_id, image_kind, flux_kind : str
+    reason : str
+        Why it was fitted, left alone or refused.
+    set_id : str or None
+    version : int or None
+    offset_ab_mag, offset_ab_err_mag : float or None
+    slope_mag_arcmin, slope_err_mag_arcmin : float or None
+    n_pairs : int or None
+    status : str or None
+        Of a new set: ``current``, or ``candidate`` where another one is accepted for its context.
+    """
+
+    field: str
+    pmap: str
+    band: str
+    array_id: str
+    image_kind: str
+    flux_kind: str
+    reason: str
+    set_id: str | None = None
+    version: int | None = None
+    offset_ab_mag: float | None = None
+    offset_ab_err_mag: float | None = None
+    slope_mag_arcmin: float | None = None
+    slope_err_mag_arcmin: float | None = None
+    n_pairs: int | None = None
+    status: str | None = None
+
+
+@dataclass(frozen=True)
+class RefitReport:
+    """What a refit did.
+
+    Attributes
+    ----------
+    pairing : PairingReport
+    fitted, unchanged, refused, waiting : list of KeyOutcome
+        Fitted anew; left alone because nothing changed; impossible, with the reason; not yet
+        possible because there is no pair of epochs with opposite rolls.
+    residuals : list of ResidualRow
+        New sets beside what was predicted for them from other contexts.
+    """
+
+    pairing: PairingReport
+    fitted: list[KeyOutcome] = field(default_factory=list)
+    unchanged: list[KeyOutcome] = field(default_factory=list)
+    refused: list[KeyOutcome] = field(default_factory=list)
+    waiting: list[KeyOutcome] = field(default_factory=list)
+    residuals: list[ResidualRow] = field(default_factory=list)
+
+
+def refit(
+    database: Database,
+    settings: FitSettings | None = None,
+    *,
+    instrument: Instrument | None = None,
+    progress: Progress = no_progress,
+) -> RefitReport:
+    """Match new catalogs against earlier epochs and fit every key that is stale.
+
+    Parameters
+    ----------
+    database : Database
+    settings : FitSettings, optional
+        Selection and model; defaults as in the paper.
+    instrument : Instrument, optional
+        NIRCam if not given.
+    progress : Progress
+        Called as work goes on.
+
+    Returns
+    -------
+    RefitReport
+
+    Notes
+    -----
+    A key is stale when the digest over its pair groups, the pairs left out as variable, the field
+    axis (where a slope is fitted), the settings and the model version differs from that of its
+    latest set. All of it is one transaction.
+    """
+    settings = settings or FitSettings()
+    with database.write() as connection:
+        run = _Run(connection, settings, instrument or load_instrument(), progress)
+        return run.execute()
+
+
+def _batches(
+    stale: list[tuple[KeyInputs, LatestSet | None]],
+) -> Iterator[list[tuple[KeyInputs, LatestSet | None]]]:
+    """Cut keys into batches whose pairs are read in one query, and fit into memory together."""
+    batch: list[tuple[KeyInputs, LatestSet | None]] = []
+    n_pairs = 0
+    for inputs, latest in stale:
+        n_own = sum(group.n_matched for group in inputs.groups)
+        if batch and n_pairs + n_own > _PAIRS_PER_QUERY:
+            yield batch
+            batch, n_pairs = [], 0
+        batch.append((inputs, latest))
+        n_pairs += n_own
+    if batch:
+        yield batch
+
+
+class _Run:
+    """One refit: state that its steps share."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        settings: FitSettings,
+        instrument: Instrument,
+        progress: Progress,
+    ) -> None:
+        self.connection = connection
+        self.settings = settings
+        self.instrument = instrument
+        self.progress = progress
+        self.started_utc = datetime.now(UTC)
+        self.epoch_names: dict[int, str] = {}
+        self.standing = load_standing(connection)
+        self._fit_run_id: int | None = None
+
+    @property
+    def fit_run_id(self) -> int:
+        """The id of this run; the run is recorded when something is written."""
+        if self._fit_run_id is None:
+            self._fit_run_id = add_fit_run(
+                self.connection, self.started_utc, self.settings.canonical_json(), __version__
+            )
+        return self._fit_run_id
+
+    def execute(self) -> RefitReport:
+        """Match, find what is stale, fit it."""
+        by_key = group_by_key(load_catalog_images(self.connection))
+        groups = load_groups(self.connection)
+        self.epoch_names = {epoch.id: epoch.name for epoch in load_epochs(self.connection)}
+        plan = plan_matching(by_key, groups, self.settings)
+        pairing = PairingReport(notes=plan.notes)
+        if plan.wanted:
+            pairing = match_new_catalogs(
+                self.connection,
+                plan,
+                settings=self.settings,
+                epoch_names=self.epoch_names,
+                fit_run_id=self.fit_run_id,
+                progress=self.progress,
+            )
+            groups = load_groups(self.connection)
+        report = RefitReport(pairing)
+        stale = self._sort_out(by_key, groups, report)
+        n_done = 0
+        for batch in _batches(stale):
+            pairs = fetch_pairs(
+                self.connection,
+                [group.id for inputs, _ in batch for group in inputs.groups],
+                mag_limit=self.settings.mag_limit,
+                mag_err_limit=MAG_PER_RELATIVE_FLUX / self.settings.snr,
+            )
+            for inputs, latest in batch:
+                self.progress("fitting", n_done, len(stale))
+                self._fit(inputs, latest, pairs, report)
+                n_done += 1
+        self.progress("fitting", len(stale), len(stale))
+        self._test_predictions(report)
+        return report
+
+    def _test_predictions(self, report: RefitReport) -> None:
+        """Hold the new sets against what other contexts predict."""
+        set_ids = {outcome.set_id for outcome in report.fitted if outcome.set_id is not None}
+        bands = sorted({outcome.band for outcome in report.fitted})
+        report.residuals.extend(store_residuals(self.connection, set_ids, bands, self.instrument))
+
+    def _sort_out(
+        self,
+        by_key: dict[FitKey, list[CatalogImage]],
+        groups: list[StoredGroup],
+        report: RefitReport,
+    ) -> list[tuple[KeyInputs, LatestSet | None]]:
+        """Tell stale keys from the rest; the rest goes into the report."""
+        latest_sets = load_latest_sets(self.connection)
+        refusals = load_refusals(self.connection)
+        withdrawals = self.standing.withdrawals
+        stale = []
+        for inputs in self._inputs(by_key, groups):
+            latest = latest_sets.get(inputs.key)
+            if not any(group.relation == RollRelation.OPPOSITE for group in inputs.groups):
+                reason = "no two epochs with opposite rolls yet"
+                report.waiting.append(_outcome(inputs, reason))
+            elif latest is not None and latest.input_digest == inputs.digest:
+                reason = "inputs, settings and model unchanged"
+                if latest.pk in withdrawals:
+                    reason += f"; withdrawn: {withdrawals[latest.pk].reason}"
+                report.unchanged.append(_outcome(inputs, reason, version=latest.version))
+            elif (inputs.key, inputs.digest) in refusals:
+                reason = f"{refusals[inputs.key, inputs.digest]} (nothing new since)"
+                report.refused.append(_outcome(inputs, reason))
+            else:
+                stale.append((inputs, latest))
+        return stale
+
+    def _inputs(
+        self, by_key: dict[FitKey, list[CatalogImage]], groups: list[StoredGroup]
+    ) -> list[KeyInputs]:
+        """Gather what every key would be fitted from, with its digest."""
+        variable = load_variable_pairs(self.connection)
+        by_catalog = {image.catalog_id: key for key, images in by_key.items() for image in images}
+        groups_of: dict[FitKey, list[StoredGroup]] = defaultdict(list)
+        for group in groups:
+            if is_in_use(group, self.settings):
+                groups_of[by_catalog[group.catalog_i_id]].append(group)
+        axes = self._axes(by_key)
+        return [
+            KeyInputs(
+                key=key,
+                images=images,
+                groups=groups_of[key],
+                axis=axes[key],
+                fit_slope=self._has_slope(images[0]),
+                settings=self.settings,
+                variable=variable,
+                epoch_names=self.epoch_names,
+            )
+            for key, images in sorted(by_key.items(), key=lambda item: _report_order(item[1][0]))
+        ]
+
+    def _axes(self, by_key: dict[FitKey, list[CatalogImage]]) -> dict[FitKey, FieldAxis]:
+        """Return the axis of every key.
+
+        A gradient is measured along the axis of all arrays of the band. Without one the axis only
+        tells the two patches apart: it is the key's own, so that a set depends on nothing but its
+        inputs.
+        """
+        of_band: dict[tuple[int, int, str], set[str]] = defaultdict(set)
+        for key, images in by_key.items():
+            of_band[key[:3]].update(image.s_region for image in images)
+        footprints = {
+            region: parse_s_region(region) for regions in of_band.values() for region in regions
+        }
+        pa_deg = None if self.settings.axis_pa_deg == "auto" else self.settings.axis_pa_deg
+        axes: dict[frozenset[str], FieldAxis] = {}
+        found: dict[FitKey, FieldAxis] = {}
+        for key, images in by_key.items():
+            own = {image.s_region for image in images}
+            regions = frozenset(of_band[key[:3]] if self._has_slope(images[0]) else own)
+            if regions not in axes:
+                axes[regions] = field_axis([footprints[r] for r in sorted(regions)], pa_deg)
+            found[key] = axes[regions]
+        return found
+
+    def _has_slope(self, image: CatalogImage) -> bool:
+        """Tell whether a gradient is fitted to an image's band."""
+        return self.settings.slope_is_fitted(self.instrument.band_named(image.band).channel)
+
+    def _fit(
+        self, inputs: KeyInputs, latest: LatestSet | None, pairs: Columns, report: RefitReport
+    ) -> None:
+        """Fit one key and write its set, or the reason why there is none."""
+        first = inputs.images[0]
+        try:
+            check_one_reduction(inputs)
+            selected = select_pairs(inputs, pairs)
+            nodes = build_nodes(inputs, selected, self.instrument)
+            fit = fit_pair_model(
+                nodes, self.settings, fit_slope=inputs.fit_slope, seed=int(inputs.digest[:8], 16)
+            )
+        except FitRefusedError as error:
+            self._refuse(inputs, str(error), report)
+            return
+        version = 1 if latest is None else latest.version + 1
+        set_id = make_set_id(inputs.digest, version)
+        row = set_row(inputs, selected, fit)
+        row |= {
+            "set_id": set_id,
+            "version": version,
+            "fit_run_id": self.fit_run_id,
+            "created_utc": datetime.now(UTC),
+        }
+        set_pk = insert_set(
+            self.connection,
+            row,
+            coefficients=coefficient_rows(fit),
+            covariances=covariance_rows(fit),
+            inputs=input_rows(inputs, selected),
+        )
+        report.fitted.append(
+            KeyOutcome(
+                field=first.field_name,
+                pmap=first.pmap.name,
+                band=first.band,
+                array_id=first.array_id,
+                image_kind=first.image_kind,
+                flux_kind=first.flux_kind,
+                reason=self._why_stale(inputs, latest),
+                set_id=set_id,
+                version=version,
+                offset_ab_mag=fit.offset_ab_mag,
+                offset_ab_err_mag=fit.offset_ab_err_mag,
+                slope_mag_arcmin=fit.slope_mag_arcmin,
+                slope_err_mag_arcmin=fit.slope_err_mag_arcmin,
+                n_pairs=fit.n_pairs,
+                status=self.standing.status(
+                    set_pk, (inputs.key[0], *inputs.key[2:], MODEL_NAME), first.pmap, is_newest=True
+                ),
+            )
+        )
+
+    def _why_stale(self, inputs: KeyInputs, latest: LatestSet | None) -> str:
+        """Say in a few words why a key is fitted."""
+        if latest is None:
+            return "first fit"
+        if latest.model_version != MODEL_VERSION:
+            return f"model version {latest.model_version} -> {MODEL_VERSION}"
+        if latest.settings != inputs.settings.canonical_json():
+            return "settings changed"
+        if {group.id for group in inputs.groups} != load_input_groups(self.connection, latest.pk):
+            return "new data"
+        if inputs.fit_slope:
+            return "sources found variable since, or the field's axis moved"
+        return "sources found variable since"
+
+    def _refuse(self, inputs: KeyInputs, reason: str, report: RefitReport) -> None:
+        """Store why a key has no set."""
+        names = (
+            "field_id",
+            "pmap_id",
+            "band",
+            "array_id",
+            "image_kind",
+            "flux_kind",
+            "aperture",
+        )
+        insert_refusal(
+            self.connection,
+            {
+                **dict(zip(names, inputs.key, strict=True)),
+                "fit_run_id": self.fit_run_id,
+                "input_digest": inputs.digest,
+                "reason": reason,
+                "created_utc": datetime.now(UTC),
+            },
+        )
+        report.refused.append(_outcome(inputs, reason))
+
+
+def _report_order(image: CatalogImage) -> tuple[str, int, str, str, str, str, str]:
+    """Order of keys in reports: field, pmap by its integer, band, array id."""
+    return (
+        image.field_name,
+        image.pmap.number,
+        image.band,
+        image.array_id,
+        image.image_kind,
+        image.flux_kind,
+        image.aperture,
+    )
+
+
+def _outcome(inputs: KeyInputs, reason: str, version: int | None = None) -> KeyOutcome:
+    """Build an outcome without numbers."""
+    first = inputs.images[0]
+    return KeyOutcome(
+        field=first.field_name,
+        pmap=first.pmap.name,
+        band=first.band,
+        array_id=first.array_id,
+        image_kind=first.image_kind,
+        flux_kind=first.flux_kind,
+        reason=reason,
+        version=version,
+    )

@@ -1,0 +1,400 @@
+"""Corrections: what the current sets say about each array, as photom factors and gradients.
+
+Everything that corrects data goes through here, so that a photom file, a flat and a corrected
+exposure of one set never disagree.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from calreg.db.queries.sets import SetFilter, StoredSet, load_covariance
+from calreg.db.queries.zeropoints import SetImage, fetch_detector_positions, load_set_images
+from calreg.domain import ExposureKind
+from calreg.errors import InvalidValueError
+from calreg.science.model.gradient import (
+    ArrayCorrection,
+    GradientDatum,
+    PairOffset,
+    PixelPlane,
+    View,
+    decompose,
+    dilution,
+    folded_axis,
+)
+from calreg.science.sky.geometry import (
+    FieldAxis,
+    along_axis,
+    module_side,
+    parse_s_region,
+    sky_from_tangent_plane,
+    tangent_plane,
+)
+from calreg.science.sky.pointing import ReferencePoint
+from calreg.sets.current import one_set_per_key
+from calreg.units import ARCSEC_PER_DEG
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from calreg.db.engine import Connection
+    from calreg.domain import Pmap
+    from calreg.instruments import Array, Band, Instrument
+    from calreg.units import FloatArray
+
+_ARCMIN_PER_ARCSEC = 60.0 / ARCSEC_PER_DEG
+
+_MAX_DITHERED_AREA = 3.0
+"""In areas of the array: a mosaic outline larger than that is the field's grid, not the dithers."""
+
+_MIN_POSITIONS = 20
+"""Sources with detector positions that tell how far dithers have diluted a gradient."""
+
+
+class PointedImage(Protocol):
+    """What tells where an image looked: kind, outline, and the cards of its reference point."""
+
+    @property
+    def kind(self) -> str:
+        """Return ``cal``, ``crf`` or ``i2d``."""
+
+    @property
+    def s_region(self) -> str:
+        """Return its outline."""
+
+    @property
+    def roll_deg(self) -> float:
+        """Return the angle of V3 [deg, north over east]."""
+
+    @property
+    def ra_ref_deg(self) -> float | None:
+        """Return the card RA_REF [deg]."""
+
+    @property
+    def dec_ref_deg(self) -> float | None:
+        """Return the card DEC_REF [deg]."""
+
+    @property
+    def roll_ref_deg(self) -> float | None:
+        """Return the card ROLL_REF [deg]."""
+
+
+@dataclass(frozen=True)
+class CorrectionQuery:
+    """Which corrections are asked for.
+
+    Attributes
+    ----------
+    pmap : Pmap
+        Context whose data are to be corrected.
+    field, flux_kind : str or None
+        Which sets, where a key has several.
+    as_of_utc : datetime or None
+        The sets that were current at this time (aware).
+    gradient_datum : GradientDatum
+        How gradients are shared between modules.
+    """
+
+    pmap: Pmap
+    field: str | None = None
+    flux_kind: str | None = None
+    as_of_utc: datetime | None = None
+    gradient_datum: GradientDatum = GradientDatum.SYMMETRIC
+
+    @property
+    def sets(self) -> SetFilter:
+        """The sets that were measured under the context."""
+        return SetFilter(
+            pmap=self.pmap,
+            field=self.field,
+            flux_kind=self.flux_kind,
+            as_of_utc=self.as_of_utc,
+        )
+
+
+@dataclass(frozen=True)
+class CarriedOffset:
+    """The offset of a set carried to a context that it was not measured under.
+
+    Attributes
+    ----------
+    pmap : Pmap
+        Context that it is carried to.
+    offset_ab_mag, offset_ab_err_mag : float
+        m_A - m_B at d = 0 there [mag].
+    """
+
+    pmap: Pmap
+    offset_ab_mag: float
+    offset_ab_err_mag: float
+
+
+@dataclass(frozen=True)
+class SetCorrection:
+    """What one set says about the two arrays that it compares.
+
+    Attributes
+    ----------
+    stored : StoredSet
+    carried : CarriedOffset or None
+        Where the correction is predicted for a context other than the set's; None if measured.
+    band : Band
+    arrays : dict of str to Array
+        By module.
+    corrections : dict of str to ArrayCorrection
+        By module.
+    gradient_datum : GradientDatum
+    gradient_scale : float or None
+        Gradient on the detector over that of the fit; None where it is not known, and one is taken.
+    first_mjd_utc, last_mjd_utc : float
+        Begin and end of the exposures that it was measured on.
+    """
+
+    stored: StoredSet
+    carried: CarriedOffset | None
+    band: Band
+    arrays: dict[str, Array]
+    corrections: dict[str, ArrayCorrection]
+    gradient_datum: GradientDatum
+    gradient_scale: float | None
+    first_mjd_utc: float
+    last_mjd_utc: float
+
+    @property
+    def pmap(self) -> Pmap:
+        """Context whose data are corrected."""
+        return self.stored.pmap if self.carried is None else self.carried.pmap
+
+    @property
+    def offset_ab_mag(self) -> float:
+        """Offset m_A - m_B at d = 0 under `pmap` [mag]."""
+        if self.carried is not None:
+            return self.carried.offset_ab_mag
+        return self.stored.value("offset_ab")
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether a gradient was fitted."""
+        return self.stored.value("slope") != 0.0
+
+    def lines(self, module: str) -> list[str]:
+        """Say in a few lines, for the header of a file, how an array of a module is corrected."""
+        stored, correction = self.stored, self.corrections[module]
+        offset_mag, slope = self.offset_ab_mag, stored.value("slope")
+        text = (
+            f"{self.band.name} ({self.band.filter} {self.band.pupil}): photmjsr x "
+            f"{correction.photom_factor:.8f} +- {correction.photom_err_mag:.5f} mag\n"
+            f"  set {stored.set_id}\n"
+            f"  version {stored.version}, {stored.pmap.name}, field {stored.field}, "
+            f"{stored.image_kind} {stored.flux_kind}, datum {stored.datum}, m_A - m_B "
+            f"{offset_mag:+.5f} mag"
+        )
+        if self.carried is not None:
+            text += (
+                f"\n  PREDICTED for {self.carried.pmap.name} by PHOTMJSR from the "
+                f"{stored.value('offset_ab'):+.5f} mag measured under {stored.pmap.name}"
+            )
+        if self.has_gradient:
+            scale = self.gradient_scale
+            text += (
+                f"\n  at d = 0; slope {slope:+.6f} mag/arcmin, gradient datum "
+                f"{self.gradient_datum}: mean over the array in photom, the rest in the flat\n"
+                "  gradient on the detector over slope on the sky: "
+                f"{'not known, 1 taken' if scale is None else format(scale, '.4f')}"
+            )
+        return text.splitlines()
+
+
+def load_corrections(
+    connection: Connection, query: CorrectionQuery, instrument: Instrument
+) -> list[SetCorrection]:
+    """Return the corrections measured under one context, one set for each band and array id.
+
+    Parameters
+    ----------
+    connection : Connection
+    query : CorrectionQuery
+    instrument : Instrument
+
+    Returns
+    -------
+    list of SetCorrection
+
+    Raises
+    ------
+    NoCalibrationError
+        If there is no set, or one was withdrawn or is not accepted.
+    InvalidValueError
+        If a band and array id has several sets, from different fields or fluxes, none accepted.
+    """
+    sets = one_set_per_key(connection, query.sets, instrument)
+    return [correction_of(connection, stored, query.gradient_datum, instrument) for stored in sets]
+
+
+def correction_of(
+    connection: Connection,
+    stored: StoredSet,
+    gradient_datum: GradientDatum,
+    instrument: Instrument,
+    *,
+    carried: CarriedOffset | None = None,
+) -> SetCorrection:
+    """Turn a set into corrections of its two arrays.
+
+    Parameters
+    ----------
+    connection : Connection
+    stored : StoredSet
+    gradient_datum : GradientDatum
+    instrument : Instrument
+    carried : CarriedOffset, optional
+        In place of the set's own offset, for data of another context.
+
+    Returns
+    -------
+    SetCorrection
+
+    Raises
+    ------
+    InvalidValueError
+        If the images of a set with a gradient do not tell where its arrays looked.
+    """
+    arrays = {
+        array.module: array
+        for array in instrument.arrays.values()
+        if array.array_id == stored.array_id
+    }
+    images = load_set_images(connection, stored.pk)
+    planes: dict[str, PixelPlane] = {}
+    scale = None
+    covariance = 0.0
+    if stored.value("slope") != 0.0:
+        elements = load_covariance(connection, stored.pk)
+        covariance = elements.get(("offset_ab", "slope"), elements.get(("slope", "offset_ab"), 0.0))
+        planes = _planes(stored, arrays, images, instrument)
+        scale = _gradient_scale(connection, stored, arrays, images, planes, instrument)
+    offset = (stored.value("offset_ab"), stored.err("offset_ab"))
+    if carried is not None:
+        offset = (carried.offset_ab_mag, carried.offset_ab_err_mag)
+    return SetCorrection(
+        stored=stored,
+        carried=carried,
+        band=instrument.band_named(stored.band),
+        arrays=arrays,
+        corrections=decompose(
+            PairOffset(*offset, stored.value("slope"), stored.err("slope"), covariance),
+            {module: plane.stretched(scale or 1.0) for module, plane in planes.items()},
+            gradient_datum,
+            n_pixels=arrays["A"].n_pixels,
+        ),
+        gradient_datum=gradient_datum,
+        gradient_scale=scale,
+        first_mjd_utc=min(image.expstart_mjd_utc for image in images),
+        last_mjd_utc=max(image.expend_mjd_utc for image in images),
+    )
+
+
+def _axis(stored: StoredSet) -> FieldAxis:
+    """Return the axis of a set's fit."""
+    return FieldAxis(stored.axis_pa_deg, stored.origin_ra_deg, stored.origin_dec_deg)
+
+
+def _planes(
+    stored: StoredSet, arrays: dict[str, Array], images: list[SetImage], instrument: Instrument
+) -> dict[str, PixelPlane]:
+    """Return the folded coordinate of both arrays' pixels."""
+    axis = _axis(stored)
+    views: dict[str, list[View]] = defaultdict(list)
+    for image in images:
+        array = instrument.array(image.array)
+        sign = module_side(image.roll_deg, axis, instrument, stored.array_id)
+        views[array.module].append(View(image.epoch_id, sign, mean_pointing(image, array)))
+    return {module: folded_axis(array, views[module], axis) for module, array in arrays.items()}
+
+
+def mean_pointing(image: PointedImage, array: Array) -> ReferencePoint:
+    """Return where an array looked, for a mosaic on average over its dithers.
+
+    The cards of a mosaic are its first member's; its outline is centred on all of them, unless it
+    is the outline of a grid that the field's mosaics share.
+
+    Parameters
+    ----------
+    image : PointedImage
+    array : Array
+
+    Returns
+    -------
+    ReferencePoint
+
+    Raises
+    ------
+    InvalidValueError
+        If neither outline nor cards tell.
+    """
+    roll_deg = image.roll_deg if image.roll_ref_deg is None else image.roll_ref_deg
+    has_cards = image.ra_ref_deg is not None and image.dec_ref_deg is not None
+    if image.kind == ExposureKind.I2D:
+        centre, area_arcmin2 = _centroid(parse_s_region(image.s_region))
+        side_arcmin = _ARCMIN_PER_ARCSEC * array.n_pixels * array.x_scale_arcsec
+        if area_arcmin2 <= _MAX_DITHERED_AREA * side_arcmin**2:
+            return ReferencePoint(*centre, roll_deg)
+    if not has_cards:
+        msg = (
+            f"{array.name}: its images have no RA_REF and DEC_REF, and outlines much larger than "
+            "the array: a gradient cannot be turned into detector pixels; ingest the exposures"
+        )
+        raise InvalidValueError(msg)
+    return ReferencePoint(image.ra_ref_deg or 0.0, image.dec_ref_deg or 0.0, roll_deg)
+
+
+def _centroid(footprint: FloatArray) -> tuple[tuple[float, float], float]:
+    """Return the middle [deg] and the area [arcmin2] of a footprint."""
+    ra0, dec0 = (float(value) for value in footprint[0])
+    xi, eta = tangent_plane(footprint[:, 0], footprint[:, 1], ra0, dec0)
+    cross = xi * np.roll(eta, -1) - np.roll(xi, -1) * eta
+    twice_area = float(cross.sum())
+    if twice_area == 0.0:
+        msg = f"an outline at ({ra0:.6f}, {dec0:.6f}) deg has no area"
+        raise InvalidValueError(msg)
+    middle = sky_from_tangent_plane(
+        float(((xi + np.roll(xi, -1)) * cross).sum() / (3.0 * twice_area)),
+        float(((eta + np.roll(eta, -1)) * cross).sum() / (3.0 * twice_area)),
+        ra0,
+        dec0,
+    )
+    return (float(middle[0]), float(middle[1])), 0.5 * abs(twice_area)
+
+
+def _gradient_scale(
+    connection: Connection,
+    stored: StoredSet,
+    arrays: dict[str, Array],
+    images: list[SetImage],
+    planes: dict[str, PixelPlane],
+    instrument: Instrument,
+) -> float | None:
+    """Return how much steeper the gradient is on the detector, None where that is not known."""
+    if stored.image_kind != ExposureKind.I2D:
+        return 1.0
+    mag_limit = float(json.loads(stored.settings).get("mag_limit", np.inf))
+    by_id = {image.catalog_id: image for image in images}
+    found = fetch_detector_positions(connection, by_id, mag_limit=mag_limit)
+    axis = _axis(stored)
+    pairs = []
+    for catalog_id in np.unique(found["catalog_id"]).tolist():
+        of_this = found["catalog_id"] == catalog_id
+        ra, dec, x, y = (found[name][of_this] for name in ("ra_deg", "dec_deg", "x_det", "y_det"))
+        image = by_id[catalog_id]
+        array = instrument.array(image.array)
+        sign = module_side(image.roll_deg, axis, instrument, stored.array_id)
+        plane = planes[array.module]
+        pairs.append((sign * along_axis(ra, dec, axis), plane.at(x, y, array.n_pixels)))
+    known = {instrument.array(by_id[i].array).name for i in found["catalog_id"].tolist()}
+    is_enough = found["catalog_id"].size >= _MIN_POSITIONS and len(known) == len(arrays)
+    return 1.0 / dilution(pairs) if is_enough else None

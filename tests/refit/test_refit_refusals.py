@@ -1,0 +1,247 @@
+"""What cannot be fitted is not fitted: no set, the reason stored, and no second try."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+from calreg import Registry
+from calreg.db.engine import open_database
+from calreg.db.schema import PairGroupRow, RefusalRow
+from calreg.ingest.options import IngestOptions
+from calreg.science.model.settings import FitSettings
+from calreg.science.sky.geometry import sky_from_tangent_plane
+from calreg.simulation.programme import FIELD_DEC_DEG, FIELD_RA_DEG
+from support.programmes import (
+    Files,
+    dimmed,
+    planted,
+    row_counts,
+    small_programme,
+    with_copies,
+    write_files,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from calreg.simulation.simulate import SimulatedMosaic
+    from calreg.simulation.sources import SimulatedDetections
+
+
+def stored_reasons(url: str) -> list[tuple[str, str, str]]:
+    with open_database(url, read_only=True) as database, database.read() as connection:
+        statement = sa.select(RefusalRow.band, RefusalRow.array_id, RefusalRow.reason)
+        rows = connection.execute(statement.order_by(RefusalRow.id))
+        return [(row.band, row.array_id, row.reason) for row in rows]
+
+
+def refuse(
+    registry: Registry, settings: FitSettings | None = None, *, n_fitted: int = 0
+) -> list[str]:
+    """Refit twice; return the reasons, which the second run repeats without writing a row."""
+    report = registry.refit(settings)
+    assert len(report.fitted) == n_fitted
+    assert report.refused
+    before = row_counts(registry)
+    again = registry.refit(settings)
+    assert row_counts(registry) == before
+    assert again.fitted == []
+    reasons = [outcome.reason for outcome in report.refused]
+    assert [outcome.reason for outcome in again.refused] == [
+        f"{reason} (nothing new since)" for reason in reasons
+    ]
+    stored = stored_reasons(registry.url) if registry.url.startswith("sqlite") else None
+    assert stored is None or [row[2] for row in stored][-len(reasons) :] == reasons
+    return reasons
+
+
+def test_too_few_pairs(db_url: str, small_files: Files) -> None:
+    with Registry(db_url) as registry:
+        registry.ingest(small_files.select(band="F444W"))
+        (reason,) = refuse(registry, FitSettings(mag_limit=18.6))
+        assert re.search(
+            r"too few sources .* on patch p, \d+ on patch q, expected 5 on each", reason
+        )
+        assert "--mag-limit" in reason
+        assert registry.coefficients() == []
+        # Other settings are another question.
+        assert len(registry.refit().fitted) == 1
+    assert [row[:2] for row in stored_reasons(db_url)] == [("F444W", "long")]
+
+
+def test_no_pairs_at_all(db_url: str, small_files: Files) -> None:
+    with Registry(db_url) as registry:
+        registry.ingest(small_files.select(band="F444W"))
+        (reason,) = refuse(registry, FitSettings(snr=1e6))
+    assert reason.startswith("0 pairs")
+
+
+def test_a_missing_patch(db_url: str, small_files: Files) -> None:
+    """A1 in epoch 1 and B1 in epoch 2 see one patch; the other one is missing."""
+    files = small_files.select(epoch=1, array="nrca1") + small_files.select(epoch=2, array="nrcb1")
+    others = small_files.select(epoch=1, array="nrcb1") + small_files.select(epoch=2, array="nrca1")
+    with Registry(db_url) as registry:
+        registry.ingest(files)
+        (reason,) = refuse(registry)
+        assert re.search(r"patch [pq] has no sources seen at opposite rolls, [pq] has \d+", reason)
+        (patch,) = registry.offsets()
+        assert (patch.offset_ab_mag, patch.time_mag) == (None, None)
+        assert patch.n > 10
+        registry.ingest(others)
+        report = registry.refit()
+        assert [(outcome.reason, outcome.version) for outcome in report.fitted] == [
+            ("first fit", 1)
+        ]
+        assert report.refused == []
+        patches = registry.offsets()
+    assert all(patch.offset_ab_mag is not None for patch in patches)
+    assert len(stored_reasons(db_url)) == 1
+
+
+def at_one_place(mosaic: SimulatedMosaic) -> SimulatedDetections:
+    """Put all sources of a patch on a line across the axis: no lever arm for a gradient."""
+    detections = mosaic.detections
+    n_rows = detections.number.size
+    east = np.full(n_rows, -0.86 if mosaic.patch.startswith("nrca") else 0.86)
+    north = np.linspace(-1.0, 1.0, n_rows)
+    ra_deg, dec_deg = sky_from_tangent_plane(east, north, FIELD_RA_DEG, FIELD_DEC_DEG)
+    return replace(
+        detections, ra_deg=ra_deg, ra_win_deg=ra_deg, dec_deg=dec_deg, dec_win_deg=dec_deg
+    )
+
+
+def test_a_singular_system(db_url: str, tmp_path: Path) -> None:
+    """All sources of each patch at one d: offset and gradient cannot be told apart."""
+    programme = small_programme(bands=("F444W",), n_epochs=2, faint_per_patch=0)
+    files = write_files(planted(programme, at_one_place), tmp_path / "files")
+    with Registry(db_url) as registry:
+        registry.ingest(list(files.paths))
+        settings = FitSettings(axis_pa_deg=90.0)
+        (reason,) = refuse(registry, settings)
+        assert "offset_ab" in reason
+        assert "slope" in reason
+        assert registry.coefficients() == []
+        # Without a gradient the same data are enough.
+        assert len(registry.refit(FitSettings(slope="none")).fitted) == 1
+
+
+def recalibrated(path: Path, folder: Path) -> Path:
+    """Copy a mosaic as another version of the pipeline would write it."""
+    folder.mkdir()
+    content = path.read_bytes()
+    card = re.search(rb"CAL_VER = '([0-9.]+) *'", content)
+    assert card is not None
+    other = card[0].replace(card[1], b"9" + card[1][1:])
+    (folder / path.name).write_bytes(content.replace(card[0], other))
+    return folder / path.name
+
+
+def test_two_reductions_of_one_epoch(db_url: str, tmp_path: Path) -> None:
+    programme = small_programme(bands=("F444W",), n_epochs=2)
+    files = write_files(programme, tmp_path / "files")
+    (original,) = files.select(epoch=1, array="nrcalong", suffix=".fits")
+    # The other reduction gave the same sources, a little brighter.
+    brighter = write_files(planted(programme, all_brighter), tmp_path / "brighter")
+    (catalog,) = brighter.select(epoch=1, array="nrcalong", suffix=".cat")
+    mosaic = recalibrated(original, tmp_path / "again")
+    with Registry(db_url) as registry:
+        registry.ingest(list(files.paths))
+        registry.refit()
+        before = registry.coefficients()
+        report = registry.ingest([mosaic, catalog], IngestOptions(image=mosaic))
+        assert report.refused == []
+        (reason,) = refuse(registry)
+        assert re.search(r"nrcalong .* CAL_VER [0-9.]+ and 9", reason)
+        # What was answered before is still the answer.
+        assert registry.coefficients() == before
+
+
+def all_brighter(mosaic: SimulatedMosaic) -> SimulatedDetections:
+    return dimmed(mosaic.detections, np.arange(mosaic.detections.number.size), -0.01)
+
+
+def test_a_refusal_does_not_stop_the_others(db_url: str, small_files: Files) -> None:
+    missing = small_files.select(array="nrcb3")
+    with Registry(db_url) as registry:
+        registry.ingest([path for path in small_files.paths if path not in missing])
+        report = registry.refit()
+        assert len(report.fitted) == 4
+        # nrca3 meets itself at equal rolls, but never nrcb3.
+        assert [outcome.array_id for outcome in report.waiting] == ["3"]
+        assert report.refused == []
+
+
+# --- pairs that do not count ----------------------------------------------------------------------
+
+
+def with_neighbours(mosaic: SimulatedMosaic) -> SimulatedDetections:
+    """Give three bright stars of epoch 2 a neighbour at 0.05 arcsec, 2 mag off their magnitude."""
+    detections = mosaic.detections
+    if mosaic.epoch.number != 2:
+        return detections
+    rows = np.flatnonzero((detections.mag_iso < 21.0) & (detections.flags == 0))[:3]
+    return with_copies(detections, rows, east_arcsec=0.05, dmag=-2.0)
+
+
+def test_ambiguous_pairs_are_flagged_and_left_out(db_url: str, tmp_path: Path) -> None:
+    programme = small_programme(bands=("F444W",), n_epochs=2)
+    clean = write_files(programme, tmp_path / "clean")
+    files = write_files(planted(programme, with_neighbours), tmp_path / "files")
+    with Registry.create(str(tmp_path / "clean.sqlite")) as registry:
+        registry.ingest(list(clean.paths))
+        reference = registry.refit()
+        (expected,) = registry.coefficients()
+    with Registry(db_url) as registry:
+        registry.ingest(list(files.paths))
+        report = registry.refit()
+        (row,) = registry.coefficients()
+    n_planted = 6
+    assert report.pairing.n_ambiguous == reference.pairing.n_ambiguous + n_planted
+    assert row.n_pairs + row.n_clipped >= expected.n_pairs + expected.n_clipped - n_planted
+    assert row.n_pairs < expected.n_pairs
+    assert row.offset_ab_mag == pytest.approx(expected.offset_ab_mag, abs=row.offset_ab_err_mag)
+    with open_database(db_url, read_only=True) as database, database.read() as connection:
+        stored = connection.scalar(sa.select(sa.func.sum(PairGroupRow.n_ambiguous)))
+    assert stored == report.pairing.n_ambiguous
+
+
+_ROLL_CARDS = ("PA_V3", "ROLL_REF")
+
+
+def turned(path: Path, folder: Path) -> Path:
+    """Copy a mosaic as if its epoch had been taken at a quarter turn of roll."""
+    folder.mkdir(exist_ok=True)
+    content = path.read_bytes()
+    for name in _ROLL_CARDS:
+        for card in set(re.findall(rb"%-8s= +[-+0-9.E]+" % name.encode(), content)):
+            value = float(card.split(b"=")[1])
+            other = b"%-8s= %20s" % (name.encode(), repr((value + 90.0) % 360.0).encode())
+            assert len(other) == len(card) == 30
+            content = content.replace(card, other)
+    (folder / path.name).write_bytes(content)
+    return folder / path.name
+
+
+def test_a_quarter_turn_is_noted_and_left_apart(db_url: str, tmp_path: Path) -> None:
+    files = write_files(small_programme(bands=("F444W",)), tmp_path / "files")
+    mosaics = [turned(path, tmp_path / "turned") for path in files.select(epoch=3, suffix=".fits")]
+    with Registry(db_url) as registry:
+        registry.ingest(files.select(epoch=1) + files.select(epoch=2))
+        registry.refit()
+        before = registry.coefficients()
+        report = registry.ingest(mosaics + files.select(epoch=3, suffix=".cat"))
+        assert report.refused == []
+        again = registry.refit()
+        assert registry.coefficients() == before
+    assert again.fitted == []
+    assert len(again.unchanged) == 1
+    assert again.pairing.n_groups == 0
+    assert again.pairing.notes
+    for note in again.pairing.notes:
+        assert re.search(r"rolls [0-9.]+ and [0-9.]+ deg are neither equal nor opposite", note)
