@@ -42,10 +42,6 @@ class Pmap:
         text : str
             In any case; blanks around it do not matter.
 
-        Returns
-        -------
-        Pmap
-
         Raises
         ------
         InvalidValueError
@@ -145,15 +141,12 @@ class ReferenceChoice:
 
     Attributes
     ----------
-    pmap : Pmap
     array : str
         Detector in lower case.
-    kind : ReferenceKind
     filter, pupil : str
         Empty for every one.
     useafter : str
         From which date of exposures on, as in the mapping; empty where not stated.
-    file_name : str
     source : str
         The mapping, ``header``, or a citation.
     """
@@ -185,24 +178,17 @@ class Exposure:
 
     Attributes
     ----------
-    kind : ExposureKind
     program, observation, visit, visit_group, sequence, activity, exposure : str
         The JWST identifiers as in the header (``01176``, ``241``, ``001``, ``02``, ``1``, ``01``,
         ``1``). Empty from `visit` on for mosaics.
     array : str
         ``nrca1`` ... ``nrcblong``.
-    pmap : Pmap
     cal_ver : str
         Version of the jwst pipeline.
     filter, pupil, band : str
         Upper case; `band` is what shapes the passband.
-    subarray : str
-    expstart_mjd_utc, expmid_mjd_utc, expend_mjd_utc : float
-    exposure_time_s : float or None
     n_members : int
         Raw exposures in the image, one for an exposure.
-    ra_v1_deg, dec_v1_deg, pa_v3_deg : float or None
-    ra_ref_deg, dec_ref_deg, roll_ref_deg : float or None
     v2_ref_arcsec, v3_ref_arcsec : float or None
     roll_deg : float
         PA_V3, or ROLL_REF where PA_V3 is missing: the roll that epochs are told apart by.
@@ -210,7 +196,6 @@ class Exposure:
         As in the header.
     footprint : ndarray of float64, shape (n_vertices, 2)
         ICRS (ra, dec) [deg] of `s_region`.
-    bunit : str
     photmjsr, pixar_sr : float or None
         Conversion [MJy/sr per DN/s] and pixel area [sr].
     r_photom, r_flat, r_area : str
@@ -219,7 +204,6 @@ class Exposure:
         Proposer's name of the target (TARGPROP).
     file_name, directory : str
         Where the file was when it was ingested.
-    file_size_bytes : int
     header_sha256 : str
         SHA-256 over all header blocks and the file's size.
     file_sha256 : str or None
@@ -280,17 +264,14 @@ class Catalog:
 
     Attributes
     ----------
-    file_name, directory : str
     file_sha256 : str
         SHA-256 of the whole file.
-    file_size_bytes : int
     image_name : str
         Name of the measured image that the file states or its own name implies; empty if neither.
     detection_image_name : str
         Name of the detection image where stated, else empty.
     software : str
         ``SExtractor 2.25.0``, ``jwst 1.12.0``, or empty.
-    flux_kind : FluxKind
     aperture : str
         Which aperture, for `FluxKind.APER` (``2`` for MAG_APER_2, ``r=0.1 arcsec``), else empty.
     settings : dict of str to str
@@ -369,7 +350,6 @@ class Detections:
 
     Attributes
     ----------
-    number : ndarray of int64
     ra_deg, dec_deg : ndarray of float64
         ICRS [deg].
     x, y : ndarray of float64

@@ -35,14 +35,12 @@ class AffectedFile:
 
     Attributes
     ----------
-    path : Path
     kind : str
         ``corrected`` for an exposure, else what was exported: ``recipe``, ``photom``, ...
     pmap, band, array_id : str
         Of the set.
     array : str
         Of a corrected exposure; empty for exports, which are for both modules.
-    set_id : str
     status : str
         Of the set now: ``superseded``, ``withdrawn``, or ``candidate`` where another was accepted.
     current_set_id : str
@@ -71,7 +69,6 @@ def affected_files(database: Database, pmap: Pmap | None = None) -> list[Affecte
 
     Parameters
     ----------
-    database : Database
     pmap : Pmap or None
         Only sets of this context, and exposures of it.
 

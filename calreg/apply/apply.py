@@ -57,11 +57,8 @@ def apply_files(
 
     Parameters
     ----------
-    database : Database
     paths : sequence of Path
         `cal` and `crf` files.
-    options : ApplyOptions
-    instrument : Instrument
     progress : Progress
         Called as work goes on.
 

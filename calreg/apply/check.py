@@ -65,10 +65,8 @@ class FileProblem:
 
     Attributes
     ----------
-    kind : ProblemKind
     message : str
         One line: which files, what was found, what to do.
-    paths : tuple of Path
     """
 
     kind: ProblemKind
@@ -82,8 +80,6 @@ class CheckRow:
 
     Attributes
     ----------
-    array, band, subarray : str
-    kind : ExposureKind
     pmap, cal_ver, r_photom : str
         CRDS_CTX, CAL_VER, R_PHOTOM.
     photmjsr, pixar_sr : float or None
@@ -94,7 +90,6 @@ class CheckRow:
         compared with), ``mosaic`` (its header does not tell).
     set_id : str
         Set that was applied; empty without one.
-    n_files : int
     """
 
     array: str
@@ -119,7 +114,6 @@ class CheckReport:
     ----------
     rows : list of CheckRow
         By array, band, subarray.
-    problems : list of FileProblem
     notes : list of str
         What could not be checked.
     n_files : int
@@ -143,16 +137,10 @@ def check_files(
 
     Parameters
     ----------
-    paths : sequence of Path
     database : Database or None
         Without one, files are compared with each other only.
-    instrument : Instrument
     progress : Progress
         Called as work goes on.
-
-    Returns
-    -------
-    CheckReport
     """
     report = CheckReport()
     states = []

@@ -43,14 +43,12 @@ class ChosenCorrection:
 
     Attributes
     ----------
-    origin : CorrectionOrigin
     set_correction : SetCorrection or None
         None for the identity.
     correction : ArrayCorrection
         Of the exposure's array.
     pmap : Pmap
         Context of the exposure.
-    module : str
     note : str
         What the user should know of it; empty if nothing.
     """
@@ -83,16 +81,7 @@ class ChosenCorrection:
         )
 
     def fits(self, record: CorrectionRecord) -> bool:
-        """Return whether a file carries this very correction.
-
-        Parameters
-        ----------
-        record : CorrectionRecord
-
-        Returns
-        -------
-        bool
-        """
+        """Return whether a file carries this very correction."""
         own = self.record(record.application_id, datetime.fromisoformat(record.created_utc))
         words = attrgetter("set_id", "origin", "set_pmap", "gradient_datum", "n_pixels")
         return (
@@ -130,14 +119,7 @@ def _same_plane(first: PixelPlane | None, second: PixelPlane | None) -> bool:
 
 
 class CorrectionChooser:
-    """Chooses corrections, each set read once.
-
-    Parameters
-    ----------
-    connection : Connection
-    options : ApplyOptions
-    instrument : Instrument
-    """
+    """Chooses corrections, each set read once."""
 
     def __init__(
         self, connection: Connection, options: ApplyOptions, instrument: Instrument
@@ -152,14 +134,6 @@ class CorrectionChooser:
 
     def choose(self, cal: CalFile) -> ChosenCorrection:
         """Return the correction of an exposure.
-
-        Parameters
-        ----------
-        cal : CalFile
-
-        Returns
-        -------
-        ChosenCorrection
 
         Raises
         ------

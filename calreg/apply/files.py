@@ -56,14 +56,12 @@ class CorrectedFile:
     action : Action
         ``corrected``; ``replaced`` (a former correction was taken back first); ``restored``;
         ``recorded`` (it was written by a call that could not record it).
-    array, band, subarray, pmap : str
     set_id : str
         Of the coefficient set, ``identity`` without one.
     origin : str
         ``measured``, ``predicted`` or ``identity``.
     photom_factor : float
         PHOTMJSR was multiplied by it; for ``restored``, it was divided by it.
-    sha256_before, sha256_after : str
     left_alone : tuple of str
         Image extensions that were not corrected, because calreg does not know them.
     note : str

@@ -48,7 +48,6 @@ def undo_files(
         Where it is recorded; nowhere without one.
     paths : sequence of Path
         Corrected files.
-    instrument : Instrument
     out : Path, optional
         Folder to write to; without one, the files themselves are replaced.
     progress : Progress

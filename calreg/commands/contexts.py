@@ -232,16 +232,7 @@ def predict(
 
 
 def prediction_summary(rows: Sequence[Prediction]) -> list[str]:
-    """Say in a few lines how much of the measured offsets remains under another context.
-
-    Parameters
-    ----------
-    rows : sequence of Prediction
-
-    Returns
-    -------
-    list of str
-    """
+    """Say in a few lines how much of the measured offsets remains under another context."""
     from calreg.science.zeropoints import absorption
 
     counts = Counter(str(row.status) for row in rows)

@@ -41,13 +41,10 @@ class CompareRow:
         Of the external solution.
     their_offset_ab_mag, their_offset_ab_err_mag : float, float or None
         m_A - m_B [mag]; no error where none is stated.
-    their_slope_mag_arcmin, their_slope_err_mag_arcmin : float
     offset_ab_mag, offset_ab_err_mag : float or None
         Ours, or those of the source that it is compared with.
-    slope_mag_arcmin, slope_err_mag_arcmin : float or None
     difference_mag, difference_err_mag, difference_sigma : float or None
         Ours minus theirs, errors taken as independent, without floor.
-    slope_difference_mag_arcmin, slope_difference_sigma : float or None
     field, set_id : str or None
         Of our set.
     against : str
@@ -203,12 +200,6 @@ def compare_solutions(
     connection: Connection, query: CompareQuery, instrument: Instrument
 ) -> list[CompareRow]:
     """Set external solutions beside our current sets, or beside another source.
-
-    Parameters
-    ----------
-    connection : Connection
-    query : CompareQuery
-    instrument : Instrument
 
     Returns
     -------
@@ -429,10 +420,6 @@ def _difference(
 
 def summarise(rows: Iterable[CompareRow]) -> list[CompareSummary]:
     """Summarise comparisons by source, other side and band, with the sum over bands.
-
-    Parameters
-    ----------
-    rows : iterable of CompareRow
 
     Returns
     -------

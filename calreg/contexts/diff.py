@@ -41,11 +41,9 @@ class DiffRow:
 
     Attributes
     ----------
-    array, band, filter, pupil, subarray : str
     change_mag, change_err_mag : float or None
         Change of magnitudes by PHOTMJSR, positive: fainter under the second context, with the error
         from rounding [mag]; None where unknown.
-    status : DiffStatus
     photmjsr_1, photmjsr_2 : float or None
         [MJy/sr per DN/s].
     photmjsr_change_percent : float or None
@@ -108,9 +106,6 @@ def diff_contexts(
 
     Parameters
     ----------
-    connection : Connection
-    pmap_1, pmap_2 : Pmap
-    instrument : Instrument
     band, array : str, optional
         Only this band; only this detector.
     as_of_utc : datetime, optional

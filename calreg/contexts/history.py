@@ -37,19 +37,15 @@ class HistoryRow:
 
     Attributes
     ----------
-    pmap, band, array_id : str
     photmjsr_a, photmjsr_b : float or None
         PHOTMJSR of the two arrays in full frames [MJy/sr per DN/s]; None where unknown or where
         sources disagree.
     offset_ab_mag, offset_ab_err_mag : float or None
         Measured m_A - m_B at d = 0 [mag].
-    slope_mag_arcmin, slope_err_mag_arcmin : float or None
     change_mag, change_err_mag, change_sigma : float or None
         Measured offset minus that of the previous measured context, its error with both errors
         taken as independent, and their ratio. The same exposures reduced twice share their noise,
         so the ratio is a lower limit to the significance.
-    n_pairs, version : int or None
-    set_id, field, image_kind, flux_kind : str or None
     note : str
         Values of PHOTMJSR that disagree, and how values come to count that were recorded elsewhere.
     predicted_offset_ab_mag, predicted_err_mag : float or None

@@ -34,12 +34,10 @@ class PmapRow:
 
     Attributes
     ----------
-    pmap : str or None
     date : str
         As far as it is known: ``2023-09-14``, ``2023-10``, ``<= 2026-09``; empty if not at all.
     what : str
         What happened to NIRCam's photometry, as far as sources state.
-    source : str
     confidence : str
         ``stated``, ``by date``, ``in use``, or empty where nothing is recorded.
     equal_to : str
@@ -67,11 +65,8 @@ class EqualityRow:
 
     Attributes
     ----------
-    pmap_1, pmap_2, reason : str
-    declared_utc : datetime
     withdrawn_utc : datetime or None
         None while it holds.
-    withdrawn_reason : str or None
     is_new : bool
         Whether this call declared it.
     """
@@ -87,11 +82,6 @@ class EqualityRow:
 
 def list_pmaps(connection: Connection, instrument: Instrument) -> list[PmapRow]:
     """Return every context that the registry or the shipped table knows, in integer order.
-
-    Parameters
-    ----------
-    connection : Connection
-    instrument : Instrument
 
     Returns
     -------
@@ -152,8 +142,6 @@ def declare_equal(database: Database, pmap_1: Pmap, pmap_2: Pmap, *, reason: str
 
     Parameters
     ----------
-    database : Database
-    pmap_1, pmap_2 : Pmap
     reason : str
         Why that is believed; it is shown wherever a number rests on it.
 
@@ -197,16 +185,6 @@ def declare_equal(database: Database, pmap_1: Pmap, pmap_2: Pmap, *, reason: str
 
 def withdraw_equal(database: Database, pmap_1: Pmap, pmap_2: Pmap, *, reason: str) -> EqualityRow:
     """Withdraw that two contexts have the same PHOTMJSR; the declaration stays on record.
-
-    Parameters
-    ----------
-    database : Database
-    pmap_1, pmap_2 : Pmap
-    reason : str
-
-    Returns
-    -------
-    EqualityRow
 
     Raises
     ------

@@ -39,7 +39,6 @@ class Prediction:
 
     Attributes
     ----------
-    array_id, band, filter, pupil : str
     from_pmap, to_pmap : str
         Context of the measurement, and the one that is asked for.
     offset_ab_mag, offset_ab_err_mag : float, float or None
@@ -112,10 +111,8 @@ class PredictionQuery:
 
     Attributes
     ----------
-    to_pmap : Pmap
     from_pmap : Pmap or None
         Context of the measurement.
-    band, array_id : str or None
     field, flux_kind : str or None
         Which coefficient sets.
     source : str or None
@@ -140,14 +137,6 @@ class PredictionQuery:
 def require_ok(prediction: Prediction) -> DeltaMag:
     """Return the offset that is predicted, with its error.
 
-    Parameters
-    ----------
-    prediction : Prediction
-
-    Returns
-    -------
-    DeltaMag
-
     Raises
     ------
     NoCalibrationError
@@ -170,10 +159,8 @@ def load_predictions(
 
     Parameters
     ----------
-    connection : Connection
     query : PredictionQuery
         With `from_pmap`.
-    instrument : Instrument
 
     Returns
     -------
@@ -200,10 +187,8 @@ def nearest_prediction(
 
     Parameters
     ----------
-    connection : Connection
     query : PredictionQuery
         With `band` and `array_id`.
-    instrument : Instrument
 
     Returns
     -------
@@ -285,8 +270,6 @@ class Predictor:
 
     Parameters
     ----------
-    connection : Connection
-    instrument : Instrument
     band, array_id : str, optional
         Only measurements of this band, of this array id, will be carried.
     as_of_utc : datetime, optional
@@ -319,15 +302,10 @@ class Predictor:
 
         Parameters
         ----------
-        one : StoredSet or StoredSolution
         pmap : Pmap
             The context that is asked for.
         subarray : str, optional
             Of the exposures that are asked for; that of the measurement if not given.
-
-        Returns
-        -------
-        Prediction
         """
         subarrays = sorted(self._subarrays(one))
         subarray = subarray or subarrays[0]
@@ -451,10 +429,6 @@ class CarryingOrder:
     """In which order measurements are carried over to a context.
 
     Sets come before external solutions, earlier contexts before later ones, the nearest first.
-
-    Parameters
-    ----------
-    measured : iterable of StoredSet or StoredSolution
     """
 
     def __init__(self, measured: Iterable[Measurement]) -> None:
@@ -473,10 +447,6 @@ class CarryingOrder:
         ----------
         pmap : Pmap
             The context that is asked for.
-
-        Yields
-        ------
-        StoredSet or StoredSolution
         """
         for numbers, group in self._groups:
             yield from reversed(group[: bisect_left(numbers, pmap.number)])

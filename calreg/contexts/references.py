@@ -21,7 +21,6 @@ class KnownReference:
 
     Attributes
     ----------
-    status : Status
     file_name : str
         Empty where unknown or in conflict.
     reason : str
@@ -38,7 +37,6 @@ class References:
 
     Parameters
     ----------
-    stored : iterable of ReferenceChoice
     points : iterable of StoredZeroPoint
         They name photom files too.
     """
@@ -68,13 +66,6 @@ class References:
         self, pmap: Pmap, array: str, kind: ReferenceKind, filter_name: str, pupil: str
     ) -> KnownReference:
         """Return the file of a context for an array and band.
-
-        Parameters
-        ----------
-        pmap : Pmap
-        array : str
-        kind : ReferenceKind
-        filter_name, pupil : str
 
         Returns
         -------

@@ -108,7 +108,6 @@ def store_residuals(
         Sets that were just fitted.
     bands : sequence of str
         Their bands.
-    instrument : Instrument
 
     Returns
     -------

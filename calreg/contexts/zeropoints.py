@@ -58,7 +58,6 @@ class KnownZeroPoint:
 
     Attributes
     ----------
-    status : Status
     photmjsr, pixar_sr : Rounded or None
         [MJy/sr per DN/s], [sr]; None where unknown or in conflict.
     r_photom : str
@@ -87,10 +86,8 @@ class ArrayChange:
 
     Attributes
     ----------
-    status : Status
     change : DeltaMag or None
         Positive: fainter under the second context.
-    first, second : KnownZeroPoint
     reason : str
         Why there is no change.
     via : tuple of str
@@ -143,8 +140,6 @@ class ZeroPoints:
 
     Parameters
     ----------
-    points : iterable of StoredZeroPoint
-    references : References
     equalities : sequence of StoredEquality
         Those that hold.
     """
@@ -176,10 +171,6 @@ class ZeroPoints:
 
     def keys(self, *pmaps: Pmap) -> set[ZeroPointKey]:
         """Return the keys that values were recorded of under some contexts, or their equals.
-
-        Parameters
-        ----------
-        *pmaps : Pmap
 
         Returns
         -------
@@ -219,8 +210,6 @@ class ZeroPoints:
 
         Parameters
         ----------
-        pmap_1, pmap_2 : Pmap
-        key : ZeroPointKey
         key_2 : ZeroPointKey, optional
             Under the second context, where it is another subarray.
 
@@ -351,16 +340,10 @@ def load_zero_point_book(
 
     Parameters
     ----------
-    connection : Connection
-    band : str, optional
     arrays : sequence of str, optional
         Detectors.
     as_of_utc : datetime, optional
         What the registry knew at this time (aware).
-
-    Returns
-    -------
-    ZeroPoints
     """
     points = load_zero_points(connection, band, arrays, as_of_utc)
     references = load_references(connection, arrays=arrays, as_of_utc=as_of_utc)

@@ -47,7 +47,6 @@ def insert_columns(
     ----------
     connection : sqlalchemy.Connection
         From `calreg.db.engine.Database.write`.
-    table : Table or mapped class
     columns : mapping of str to ndarray, shape (n_rows,), or scalar
         By column name; a scalar is repeated. NaN and None become NULL. Columns that are left out
         get NULL or the table's default. Times are datetime64 in UTC, or datetimes with a zone.
@@ -110,7 +109,6 @@ def reserve_ids(connection: sa.Connection, table: TableLike, n_ids: int) -> IntA
         From `calreg.db.engine.Database.write`; on SQLite the ids hold for its transaction only.
     table : Table or mapped class
         With a primary key ``id`` that the database gives out.
-    n_ids : int
 
     Returns
     -------
@@ -128,15 +126,6 @@ def integer_list(connection: sa.Connection, values: Sequence[int]) -> sa.Select[
 
     It is one parameter, however many there are, and needs no temporary table, which a transaction
     that only reads could not make.
-
-    Parameters
-    ----------
-    connection : sqlalchemy.Connection
-    values : sequence of int
-
-    Returns
-    -------
-    sqlalchemy.Select
     """
     return dialect_of(connection).integer_list([int(value) for value in values])
 
@@ -148,7 +137,6 @@ def fetch_columns(connection: sa.Connection, statement: sa.Select[*tuple[object,
     ----------
     connection : sqlalchemy.Connection
         Inside a transaction, whose own changes are seen.
-    statement : Select
 
     Returns
     -------
@@ -185,11 +173,6 @@ def fetch_columns_fast(database: Database, statement: sa.Select[*tuple[object, .
     `fetch_columns` and with the same result. On SQLite that is done only while this process has no
     transaction open in the file, because ADBC brings a second copy of SQLite, and two copies in one
     process break each other's locks; within a transaction use `fetch_columns`.
-
-    Parameters
-    ----------
-    database : Database
-    statement : Select
 
     Returns
     -------

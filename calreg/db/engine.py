@@ -51,7 +51,6 @@ class SchemaState:
 
     Attributes
     ----------
-    status : SchemaStatus
     current : str or None
         Revision of the database, None where there is none.
     head : str
@@ -98,11 +97,6 @@ class Database:
 
     Use `read` and `write`; both are context managers that yield a SQLAlchemy connection inside one
     transaction. A database may be used by several threads, a connection by one.
-
-    Parameters
-    ----------
-    url : str
-    access : Access
 
     Attributes
     ----------
@@ -169,10 +163,6 @@ class Database:
         wait_s : float
             How long to wait for another writer [s].
 
-        Yields
-        ------
-        sqlalchemy.Connection
-
         Raises
         ------
         ConflictError
@@ -192,10 +182,6 @@ class Database:
     @contextmanager
     def connect(self) -> Iterator[Connection]:
         """Connect without a transaction, for migrations.
-
-        Yields
-        ------
-        sqlalchemy.Connection
 
         Raises
         ------
@@ -246,10 +232,6 @@ def open_database(url: str, *, check_schema: bool = True, read_only: bool = Fals
         Whether to raise unless the schema is this version's.
     read_only : bool
         Whether to refuse `Database.write`.
-
-    Returns
-    -------
-    Database
 
     Raises
     ------
@@ -311,10 +293,6 @@ def upgrade_database(url: str) -> UpgradeOutcome:
     url : str
         As for `open_database`.
 
-    Returns
-    -------
-    UpgradeOutcome
-
     Raises
     ------
     DatabaseUnreachableError, DatabaseBusyError
@@ -357,10 +335,6 @@ def schema_state(url: str) -> SchemaState:
     url : str
         As for `open_database`.
 
-    Returns
-    -------
-    SchemaState
-
     Raises
     ------
     DatabaseUnreachableError
@@ -382,10 +356,6 @@ def migrations_folder() -> Path:
 
 def head_revision() -> str:
     """Return the newest revision, from the names of the files, which costs no import of Alembic.
-
-    Returns
-    -------
-    str
 
     Raises
     ------

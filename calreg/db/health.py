@@ -36,7 +36,6 @@ class Problem:
 
     Attributes
     ----------
-    kind : ProblemKind
     table : str
         Empty if it concerns no single table.
     message : str
@@ -102,10 +101,6 @@ def describe_database(connection: sa.Connection) -> DatabaseDescription:
     ----------
     connection : sqlalchemy.Connection
         From `calreg.db.engine.Database.read`.
-
-    Returns
-    -------
-    DatabaseDescription
     """
     dialect = dialect_of(connection)
     revision = sa.table(VERSION_TABLE, sa.column("version_num"))
@@ -119,10 +114,6 @@ def describe_database(connection: sa.Connection) -> DatabaseDescription:
 
 def table_counts(connection: sa.Connection) -> dict[str, int]:
     """Count the rows of every table.
-
-    Parameters
-    ----------
-    connection : sqlalchemy.Connection
 
     Returns
     -------

@@ -106,23 +106,16 @@ def export_context(
 
     Parameters
     ----------
-    database : Database
     out : Path
         New folder.
-    query : CorrectionQuery
     name : str
         Private word in the names of context and files.
     cache : CrdsCache
         Synced parent, which stays as it is.
-    instrument : Instrument
     predict : bool
         Whether corrections that were not measured under the context are carried over from others.
     verify : bool
         Whether to ask CRDS for every array and band which files it takes.
-
-    Returns
-    -------
-    ContextReport
 
     Raises
     ------

@@ -23,9 +23,6 @@ class Delivery:
 
     Attributes
     ----------
-    path : Path
-    file_sha256 : str
-    n_sets : int
     left_out : tuple of str
         Band and array ids that the file lacks on request, each with the reason.
     """
@@ -57,13 +54,8 @@ def record_delivery(
         Name that the file has, or will have.
     set_pks : sequence of int
         The sets in it.
-    created_utc : datetime
     content : Path, optional
         Where the file is as long as it does not have its name.
-
-    Returns
-    -------
-    Delivery
     """
     content = path if content is None else content
     delivery = Delivery(path, sha256_of(content), len(set_pks))

@@ -43,15 +43,10 @@ class FlatJob:
 
     Attributes
     ----------
-    array : Array
-    band : Band
     own : ArrayCorrection
         With a gradient.
-    set_pk : int
     used_names : frozenset of str
         Flats that the exposures name.
-    meta : ReferenceMeta
-    correction : SetCorrection
     """
 
     array: Array
@@ -75,13 +70,6 @@ def flat_jobs(
     created_utc: datetime,
 ) -> list[FlatJob]:
     """Return the flats to make, one per array and band that has a gradient.
-
-    Parameters
-    ----------
-    connection : Connection
-    pmap : Pmap
-    corrections : sequence of SetCorrection
-    created_utc : datetime
 
     Returns
     -------
@@ -138,13 +126,10 @@ def stage_flat(
 
     Parameters
     ----------
-    staging : Staging
-    job : FlatJob
     parent : Parent or None
         None for a delta flat.
     label : str
         In the file's name.
-    instrument : Instrument
     like : Path, optional
         File whose subarray a delta flat shall have.
 
@@ -192,11 +177,8 @@ def export_flat(
 
     Parameters
     ----------
-    database : Database
     out : Path
         Folder.
-    query : CorrectionQuery
-    instrument : Instrument
     parents : sequence of Path
         Flats, or folders of them, to multiply; without them delta flats are written.
     like : Path, optional
@@ -205,10 +187,6 @@ def export_flat(
         Whether corrections that were not measured under the context are carried over from others.
     overwrite : bool
         Whether existing files are replaced.
-
-    Returns
-    -------
-    ReferenceReport
 
     Raises
     ------

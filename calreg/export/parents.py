@@ -58,13 +58,10 @@ def meta_of(
 
     Parameters
     ----------
-    connection : Connection
     pmap : Pmap
         Context that it corrects.
     corrections : sequence of SetCorrection
         That it holds, or that its partner array is the datum of; one at least.
-    history : sequence of str
-    created_utc : datetime
 
     Returns
     -------
@@ -92,8 +89,6 @@ def matching_keys(array: Array, instrument: Instrument, band: Band | None = None
 
     Parameters
     ----------
-    array : Array
-    instrument : Instrument
     band : Band, optional
         For files of one band, such as flats.
 
@@ -124,18 +119,10 @@ def one_reference_name(
 
     Parameters
     ----------
-    cache : CrdsCache
     context : Pmap or str
         A private name as it is.
-    reftype : str
     keys : dict of str to str
         Matching parameters.
-    corrections : sequence of SetCorrection
-    instrument : Instrument
-
-    Returns
-    -------
-    str
 
     Raises
     ------
@@ -167,7 +154,6 @@ class ParentFiles:
 
     Attributes
     ----------
-    found : list of Parent
     passed_over : list of str
         Why other reference files of a folder cannot be parents.
     is_named : set of Path
@@ -189,10 +175,6 @@ class ParentFiles:
             That fit it.
         used_names : set of str
             Files that the exposures name in their headers: they decide between several.
-
-        Returns
-        -------
-        Parent
 
         Raises
         ------
@@ -219,7 +201,6 @@ class ParentFiles:
 
         Parameters
         ----------
-        used : sequence of Parent
         expected : str
             What is corrected, for the message.
 
@@ -249,12 +230,10 @@ def read_parents(
 
     Parameters
     ----------
-    paths : sequence of Path
     reftype : str
         ``PHOTOM`` or ``FLAT``.
     reader : callable
         Reads a parent, or refuses it.
-    instrument : Instrument
 
     Returns
     -------

@@ -45,11 +45,6 @@ KIND = "photom"
 def seen_rows(job: PhotomJob, pmap: Pmap) -> tuple[list[PhotomRow], float]:
     """Return rows from the PHOTMJSR of exposures, for a file without parent.
 
-    Parameters
-    ----------
-    job : PhotomJob
-    pmap : Pmap
-
     Returns
     -------
     rows : list of PhotomRow
@@ -119,14 +114,10 @@ def stage_photom(
 
     Parameters
     ----------
-    staging : Staging
-    job : PhotomJob
     parent : Parent or None
         None for a file from the exposures' PHOTMJSR.
     label : str
         In the file's name.
-    pmap : Pmap
-    instrument : Instrument
 
     Returns
     -------
@@ -175,11 +166,8 @@ def export_photom(
 
     Parameters
     ----------
-    database : Database
     out : Path
         Folder.
-    query : CorrectionQuery
-    instrument : Instrument
     parents : sequence of Path
         Photom files, or folders of them.
     cache : CrdsCache, optional
@@ -190,10 +178,6 @@ def export_photom(
         Whether offsets that were not measured under the context are carried over from others.
     overwrite : bool
         Whether existing files are replaced.
-
-    Returns
-    -------
-    ReferenceReport
 
     Raises
     ------

@@ -39,14 +39,12 @@ class PhotomJob:
 
     Attributes
     ----------
-    array : Array
     corrections : tuple of SetCorrection
         Of all bands of the array; those of a datum array leave it as it is.
     seen : tuple of SeenZeroPoint
         PHOTMJSR of the array under the context.
     used_names : set of str
         Photom files that the exposures name.
-    meta : ReferenceMeta
     """
 
     array: Array
@@ -86,10 +84,6 @@ def photom_jobs(
 
     Parameters
     ----------
-    connection : Connection
-    pmap : Pmap
-    corrections : sequence of SetCorrection
-    created_utc : datetime
     all_arrays : bool
         Whether the arrays that are the datum are among them.
 
@@ -134,13 +128,6 @@ def cached_photom_parent(
     cache: CrdsCache, job: PhotomJob, pmap: Pmap, instrument: Instrument
 ) -> Parent | None:
     """Return the photom file of an array from a CRDS cache.
-
-    Parameters
-    ----------
-    cache : CrdsCache
-    job : PhotomJob
-    pmap : Pmap
-    instrument : Instrument
 
     Returns
     -------
@@ -188,12 +175,6 @@ def cached_photom_parent(
 def require_same_zero_points(job: PhotomJob, parent: Parent, pmap: Pmap) -> None:
     """Refuse a parent with other values than the exposures have: it is another context's.
 
-    Parameters
-    ----------
-    job : PhotomJob
-    parent : Parent
-    pmap : Pmap
-
     Raises
     ------
     InvalidValueError
@@ -230,13 +211,10 @@ def photom_parents(
 
     Parameters
     ----------
-    jobs : sequence of PhotomJob
-    pmap : Pmap
     paths : sequence of Path
         Files and folders that the user named.
     cache : CrdsCache or None
         Where to look if none are named.
-    instrument : Instrument
 
     Returns
     -------

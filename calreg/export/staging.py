@@ -30,7 +30,6 @@ class ReferenceReport:
 
     Attributes
     ----------
-    deliveries : list of Delivery
     checkers : list of str
         Packages that passed the files besides our own checks, with versions.
     notes : list of str
@@ -52,8 +51,6 @@ class StagedFile:
         The name that it will have.
     content : Path
         Where it is as long as it does not.
-    kind : str
-    set_pks : tuple of int
     """
 
     path: Path
@@ -115,12 +112,10 @@ class Staging:
         ----------
         name : str
             That it will have.
-        content : bytes
         kind : str
             Of the delivery.
         model : str
             The data model that it must open as.
-        set_pks : sequence of int
 
         Returns
         -------
@@ -164,16 +159,6 @@ class Staging:
         self, database: Database, created_utc: datetime
     ) -> tuple[list[Delivery], list[str]]:
         """Have the packages check all files, then name and record them in one transaction.
-
-        Parameters
-        ----------
-        database : Database
-        created_utc : datetime
-
-        Returns
-        -------
-        deliveries : list of Delivery
-        checkers : list of str
 
         Raises
         ------

@@ -103,7 +103,6 @@ def export_grizli(
 
     Parameters
     ----------
-    database : Database
     path : Path
         YAML file to write.
     instrument : Instrument
@@ -118,10 +117,6 @@ def export_grizli(
         Whether to leave out arrays whose sets may not be used, instead of failing.
     overwrite : bool
         Whether to replace the file if it exists.
-
-    Returns
-    -------
-    Delivery
 
     Raises
     ------

@@ -55,10 +55,6 @@ def pending_file(path: Path, *, overwrite: bool = False) -> PendingFile:
     overwrite : bool
         Whether an existing file may be replaced.
 
-    Returns
-    -------
-    PendingFile
-
     Raises
     ------
     OutputError
@@ -74,10 +70,6 @@ def fill_pending(pending: PendingFile) -> Iterator[Path]:
     """Write a file under its hidden name.
 
     On any exception the file is removed.
-
-    Parameters
-    ----------
-    pending : PendingFile
 
     Yields
     ------
@@ -140,10 +132,6 @@ class NamedFiles:
 
     def give(self, pending: PendingFile) -> None:
         """Give a file that was filled its name.
-
-        Parameters
-        ----------
-        pending : PendingFile
 
         Raises
         ------
@@ -211,10 +199,6 @@ def replace_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 def make_folder(folder: Path) -> None:
     """Make a folder and its parents, where they are missing.
 
-    Parameters
-    ----------
-    folder : Path
-
     Raises
     ------
     OutputError
@@ -229,10 +213,6 @@ def make_folder(folder: Path) -> None:
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's content.
-
-    Parameters
-    ----------
-    path : Path
 
     Returns
     -------

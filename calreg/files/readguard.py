@@ -20,10 +20,6 @@ def refuse_damaged(path: Path) -> Iterator[None]:
     The readers name the damage that they know. Damaged bytes have no end of ways to upset the
     parsers underneath, and one file must not stop a call that reads hundreds.
 
-    Parameters
-    ----------
-    path : Path
-
     Raises
     ------
     FileFormatError

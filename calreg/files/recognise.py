@@ -60,7 +60,6 @@ class RecognisedFile:
 
     Attributes
     ----------
-    kind : FileKind
     headers : FitsHeaders or None
         For FITS files, so that nobody needs to read them again.
     """
@@ -91,14 +90,6 @@ _TABLE_EXTENSIONS = frozenset({"BINTABLE", "TABLE", "A3DTABLE"})
 def inspect(path: Path) -> RecognisedFile:
     """Find out what a file holds, and keep the headers if it is FITS.
 
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    RecognisedFile
-
     Raises
     ------
     FileFormatError
@@ -114,14 +105,6 @@ def inspect(path: Path) -> RecognisedFile:
 
 def recognise(path: Path) -> FileKind:
     """Return what a file holds; see `inspect`.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    FileKind
 
     Raises
     ------

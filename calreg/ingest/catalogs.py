@@ -59,9 +59,6 @@ class CatalogEntry:
 
     Attributes
     ----------
-    catalog : Catalog
-    image : StoredExposure
-    calibrated : CalibratedCatalog
     known_as : str or None
         The catalog that has the same content already.
     version : int
@@ -102,9 +99,6 @@ class CatalogDoor:
 
     Parameters
     ----------
-    connection : Connection
-    options : IngestOptions
-    instrument : Instrument
     refused_images : collection of str
         File names of images of the call that were not taken, for messages.
     """
@@ -123,15 +117,6 @@ class CatalogDoor:
 
     def read(self, path: Path, kind: FileKind) -> CatalogEntry:
         """Read a catalog, find its image and calibrate it.
-
-        Parameters
-        ----------
-        path : Path
-        kind : FileKind
-
-        Returns
-        -------
-        CatalogEntry
 
         Raises
         ------
@@ -159,14 +144,8 @@ class CatalogDoor:
         ----------
         path : Path
             The catalog, or the image that it was measured on, for messages.
-        catalog : Catalog
-        image : StoredExposure
         replace : bool
             Let it stand as the next version where the image has other fluxes of this kind.
-
-        Returns
-        -------
-        CatalogEntry
 
         Raises
         ------
@@ -207,7 +186,6 @@ class CatalogDoor:
             For messages.
         catalog : Catalog
             Its rows do not matter.
-        image : StoredExposure
         replace : bool
             Take it as the next version where the image has other fluxes of this kind.
 

@@ -57,7 +57,6 @@ class ContextEntry:
 
     Attributes
     ----------
-    facts : ContextFacts
     warnings : list of str
         Without the name of the file.
     n_new : int
@@ -89,7 +88,6 @@ class ContextDoor:
     ----------
     connection : Connection
         Inside a write transaction.
-    instrument : Instrument
     pmap : Pmap or None
         Context of photom files, imaps and rmaps, which do not say it themselves.
     """
@@ -101,15 +99,6 @@ class ContextDoor:
 
     def read(self, path: Path, kind: FileKind) -> ContextEntry:
         """Read a file.
-
-        Parameters
-        ----------
-        path : Path
-        kind : FileKind
-
-        Returns
-        -------
-        ContextEntry
 
         Raises
         ------
@@ -136,8 +125,6 @@ class ContextDoor:
 
         Parameters
         ----------
-        entry : ContextEntry
-        file_name : str
         ingest_id : callable
             Returns the id of the call; called only if there is something to write.
         """

@@ -33,12 +33,10 @@ def detector_positions(
 
     Parameters
     ----------
-    image : Exposure or StoredExposure
     pixels : tuple of ndarray of float64, shape (n,)
         0-based (x, y) in the image; only used where it is a single exposure.
     sky : tuple of ndarray of float64, shape (n,)
         ICRS (ra, dec) [deg].
-    instrument : Instrument
 
     Returns
     -------
@@ -69,10 +67,8 @@ def with_detector_positions(
 
     Parameters
     ----------
-    catalog : Catalog
     image : Exposure or StoredExposure
         That it was measured on.
-    instrument : Instrument
 
     Returns
     -------

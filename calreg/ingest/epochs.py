@@ -66,12 +66,10 @@ def place_exposures(
 
     Parameters
     ----------
-    connection : Connection
     exposures : sequence of Exposure
         New ones.
     field_name, epoch_label : str or None
         Given by the user instead of found.
-    now_utc : datetime
 
     Returns
     -------

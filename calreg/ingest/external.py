@@ -64,7 +64,6 @@ class ImportOptions:
         Whether flux is multiplied or divided by the numbers.
     method : Method
         Whether they were measured on sources or on the sky.
-    datum : Datum
     pmap : Pmap or None
         Only entries of this context; the context of those that state none.
     with_commented : bool
@@ -336,17 +335,12 @@ def import_recipe(database: Database, path: Path, *, pmap: Pmap, source: str) ->
 
     Parameters
     ----------
-    database : Database
     path : Path
         ECSV table with the published columns.
     pmap : Pmap
         Context that the table corrects.
     source : str
         Citation that tells the solution from others.
-
-    Returns
-    -------
-    ImportReport
 
     Raises
     ------

@@ -51,10 +51,8 @@ def ingest(
 
     Parameters
     ----------
-    database : Database
     paths : sequence of Path
         Files and folders.
-    options : IngestOptions, optional
     instrument : Instrument, optional
         NIRCam if not given.
     progress : Progress

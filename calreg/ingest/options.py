@@ -58,7 +58,6 @@ class FileOutcome:
 
     Attributes
     ----------
-    path : Path
     kind : str
         ``cal``, ``crf``, ``i2d``, ``catalog``, what a file about contexts is, or empty when refused
         early.
@@ -106,10 +105,6 @@ class IngestReport:
 
 def parse_columns(text: str) -> dict[str, str]:
     """Read ``--columns ra=RAJ2000,dec=DEJ2000``.
-
-    Parameters
-    ----------
-    text : str
 
     Returns
     -------

@@ -57,11 +57,8 @@ def read_images(
     ----------
     files : list of (Path, bool)
         The flag tells what was named outright.
-    options : IngestOptions
-    instrument : Instrument
     report : IngestReport
         Takes up what is refused and what is passed over.
-    progress : Progress
 
     Returns
     -------

@@ -82,8 +82,6 @@ class Keyword:
         Keyword of the card.
     type : str
         ``str``, ``float`` or ``int``.
-    unit : str
-    required : bool
     min, max : float or None
         Closed bounds.
     """
@@ -106,8 +104,6 @@ class Instrument:
     ----------
     name, telescope, prd : str
         `prd` is the version of the project reference database that the geometry is from.
-    modules, array_ids : tuple of str
-    imaging_exposure_types, clear_pupils : tuple of str
     arrays : dict of str to Array
         By array name.
     bands : dict of str to Band
@@ -134,10 +130,6 @@ class Instrument:
         ----------
         name : str
             ``nrcblong``, or a detector such as ``NRCBLONG``, in any case.
-
-        Returns
-        -------
-        Array
 
         Raises
         ------
@@ -195,10 +187,6 @@ class Instrument:
         name : str
             ``F356W``, in any case.
 
-        Returns
-        -------
-        Band
-
         Raises
         ------
         UnknownKeyError
@@ -245,10 +233,6 @@ def load_instrument(name: str = "nircam") -> Instrument:
     ----------
     name : str
         Name of the TOML file without its ending.
-
-    Returns
-    -------
-    Instrument
 
     Raises
     ------

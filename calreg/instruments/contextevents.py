@@ -20,8 +20,6 @@ class ContextEvent:
         None where no source names the context.
     date : str
         As far as it is known; empty if not at all.
-    what : str
-    source : str
     confidence : str
         ``stated``: a source says so of this context; ``by date``: concluded from dates alone; ``in
         use``: seen in files, without a statement of what changed.
@@ -37,10 +35,6 @@ class ContextEvent:
 @cache
 def load_context_events(instrument: str = "nircam") -> tuple[ContextEvent, ...]:
     """Return what is on record, in the order of the table.
-
-    Parameters
-    ----------
-    instrument : str
 
     Returns
     -------

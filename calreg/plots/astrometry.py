@@ -51,7 +51,6 @@ def plot_astrometry(
 
     Parameters
     ----------
-    rows : sequence of AstrometryRow
     offsets_mas : sequence of ndarray of float64, shape (2, n_sources)
         Offsets dRA cosDec and dDec that each row is of [mas].
     path : Path

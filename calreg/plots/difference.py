@@ -49,7 +49,6 @@ class DifferenceFigure:
 
     Attributes
     ----------
-    title, unit : str
     grid : Grid
         Pixels of the planes.
     before, after : ndarray of float32
@@ -77,7 +76,6 @@ def plot_difference(content: DifferenceFigure, pending: PendingFile) -> None:
 
     Parameters
     ----------
-    content : DifferenceFigure
     pending : PendingFile
         PNG, PDF or SVG, by the ending of its name, which it gets afterwards.
 

@@ -52,10 +52,6 @@ def require_matplotlib() -> None:
 def require_format(path: Path) -> None:
     """Refuse a name that does not say PNG, PDF or SVG.
 
-    Parameters
-    ----------
-    path : Path
-
     Raises
     ------
     InvalidValueError
@@ -74,10 +70,6 @@ def new_figure(width_inch: float, height_inch: float) -> Figure:
     width_inch, height_inch : float
         Size [inch].
 
-    Returns
-    -------
-    matplotlib.figure.Figure
-
     Raises
     ------
     MissingExtraError
@@ -94,7 +86,6 @@ def save_figure(figure: Figure, path: Path, *, overwrite: bool = False) -> None:
 
     Parameters
     ----------
-    figure : Figure
     path : Path
         Its ending says the format.
     overwrite : bool
@@ -117,7 +108,6 @@ def fill_figure(figure: Figure, pending: PendingFile) -> None:
 
     Parameters
     ----------
-    figure : Figure
     pending : PendingFile
         The ending of its name says the format.
 

@@ -66,7 +66,6 @@ class AstrometryRow:
 
     Attributes
     ----------
-    field, pmap, band : str
     epoch_i, epoch_j : str
         Names of the epochs.
     n_sources : int
@@ -197,8 +196,6 @@ def stored_offsets(
 
     Parameters
     ----------
-    connection : Connection
-    group_ids : sequence of int
     mag_limit : float
         Sources are brighter than this in both epochs [mag AB].
     sizes : Sizes
@@ -268,10 +265,6 @@ def measure_astrometry(
     samples: Mapping[BandEpochs, Sequence[OffsetSample]],
 ) -> list[tuple[AstrometryRow, FloatArray]]:
     """Measure the offsets of all patches of a band and epoch pair together.
-
-    Parameters
-    ----------
-    samples : mapping of BandEpochs to sequence of OffsetSample
 
     Returns
     -------

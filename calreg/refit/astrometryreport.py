@@ -75,7 +75,6 @@ def report_astrometry(
 
     Parameters
     ----------
-    connection : Connection
     pmap, band, field : optional
         Which epoch pairs; all if not given.
     mag_limit : float
@@ -84,10 +83,6 @@ def report_astrometry(
         Which sources count, by what is known of their size.
     settings : FitSettings, optional
         Its search radius and S/N say which of the stored pairs are meant.
-
-    Returns
-    -------
-    AstrometryReport
 
     Raises
     ------

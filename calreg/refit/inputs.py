@@ -40,13 +40,8 @@ class KeyInputs:
 
     Attributes
     ----------
-    key : FitKey
     images : list of CatalogImage
         Catalogs of the key in the order of time.
-    groups : list of StoredGroup
-    axis : FieldAxis
-    fit_slope : bool
-    settings : FitSettings
     variable : dict of int to list of (int, int)
         Pairs left out as variable, by group.
     epoch_names : dict of int to str
@@ -141,10 +136,6 @@ class SelectedPairs:
 def check_one_reduction(inputs: KeyInputs) -> None:
     """Refuse mosaics of one array and epoch that were made by different pipeline versions.
 
-    Parameters
-    ----------
-    inputs : KeyInputs
-
     Raises
     ------
     FitRefusedError
@@ -180,16 +171,6 @@ def build_nodes(inputs: KeyInputs, selected: SelectedPairs, instrument: Instrume
 
     A detection that several pairs share becomes one node. Patch p is the sky that module B sees at
     epochs where it lies toward +d.
-
-    Parameters
-    ----------
-    inputs : KeyInputs
-    selected : SelectedPairs
-    instrument : Instrument
-
-    Returns
-    -------
-    Nodes
     """
     is_used = selected.is_used
     columns = {name: values[is_used] for name, values in selected.columns.items()}

@@ -60,7 +60,6 @@ class PairingReport:
 
     Attributes
     ----------
-    n_groups, n_pairs, n_ambiguous, n_variable : int
     notes : list of str
         Epoch pairs that the pair model cannot use.
     astrometry : list of AstrometryRow
@@ -150,14 +149,8 @@ def plan_matching(
 
     Parameters
     ----------
-    by_key : dict of FitKey to list of CatalogImage
     groups : sequence of StoredGroup
         What was matched before.
-    settings : FitSettings
-
-    Returns
-    -------
-    MatchPlan
     """
     known = {
         (group.catalog_i_id, group.catalog_j_id) for group in groups if is_in_use(group, settings)

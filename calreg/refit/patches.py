@@ -38,7 +38,6 @@ class OffsetRow:
 
     Attributes
     ----------
-    field, pmap, band, array_id : str
     epoch_i, epoch_j : str
         Names of the earlier and the later epoch.
     relation : str
@@ -58,7 +57,6 @@ class OffsetRow:
     ra_median_mas, ra_mad_mas, dec_median_mas, dec_mad_mas : float or None
         Position offset that matching removed (Table 1) [mas]; None where several catalogs share a
         patch.
-    image_kind, flux_kind : str
     """
 
     field: str

@@ -67,14 +67,9 @@ class KeyOutcome:
 
     Attributes
     ----------
-    field, pmap, band, array_id, image_kind, flux_kind : str
     reason : str
         Why it was fitted, left alone or refused.
-    set_id : str or None
-    version : int or None
     offset_ab_mag, offset_ab_err_mag : float or None
-    slope_mag_arcmin, slope_err_mag_arcmin : float or None
-    n_pairs : int or None
     status : str or None
         Of a new set: ``current``, or ``candidate`` where another one is accepted for its context.
     """
@@ -102,7 +97,6 @@ class RefitReport:
 
     Attributes
     ----------
-    pairing : PairingReport
     fitted, unchanged, refused, waiting : list of KeyOutcome
         Fitted anew; left alone because nothing changed; impossible, with the reason; not yet
         possible because there is no pair of epochs with opposite rolls.
@@ -129,17 +123,12 @@ def refit(
 
     Parameters
     ----------
-    database : Database
     settings : FitSettings, optional
         Selection and model; defaults as in the paper.
     instrument : Instrument, optional
         NIRCam if not given.
     progress : Progress
         Called as work goes on.
-
-    Returns
-    -------
-    RefitReport
 
     Notes
     -----

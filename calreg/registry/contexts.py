@@ -32,7 +32,6 @@ class ContextMethods(RegistryBase):
 
         Parameters
         ----------
-        pmap_1, pmap_2 : str or Pmap
         band, array : str, optional
             Only this band; only this detector.
         as_of_utc : datetime, optional
@@ -78,7 +77,6 @@ class ContextMethods(RegistryBase):
 
         Parameters
         ----------
-        pmap_to, pmap_from : str or Pmap
         band, array_id, field : str, optional
             Only this band, array id, field.
         source : str, optional
@@ -132,8 +130,6 @@ class ContextMethods(RegistryBase):
 
         Parameters
         ----------
-        pmap_to : str or Pmap
-        band, array_id : str
         pmap_from : str or Pmap, optional
             From this context, instead of the nearest.
         field, flux_kind, source : str, optional
@@ -228,13 +224,8 @@ class ContextMethods(RegistryBase):
 
         Parameters
         ----------
-        pmap_1, pmap_2 : str or Pmap
         reason : str
             Why that is believed; it is shown wherever a number rests on it.
-
-        Returns
-        -------
-        EqualityRow
 
         Raises
         ------
@@ -249,15 +240,6 @@ class ContextMethods(RegistryBase):
 
     def withdraw_equal(self, pmap_1: str | Pmap, pmap_2: str | Pmap, *, reason: str) -> EqualityRow:
         """Withdraw such a declaration; it stays on record.
-
-        Parameters
-        ----------
-        pmap_1, pmap_2 : str or Pmap
-        reason : str
-
-        Returns
-        -------
-        EqualityRow
 
         Raises
         ------

@@ -69,10 +69,6 @@ class DataMethods(RegistryBase):
         source : str
             Citation that tells the solution from others.
 
-        Returns
-        -------
-        ImportReport
-
         Raises
         ------
         FileFormatError

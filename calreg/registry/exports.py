@@ -45,10 +45,6 @@ class ExportMethods(RegistryBase):
         overwrite : bool
             Replace the file if it exists.
 
-        Returns
-        -------
-        Delivery
-
         Raises
         ------
         NoCalibrationError

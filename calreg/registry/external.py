@@ -51,10 +51,6 @@ class ExternalMethods(RegistryBase):
         with_commented : bool
             Take entries that are commented out too; needs `pmap`.
 
-        Returns
-        -------
-        ImportReport
-
         Raises
         ------
         FileFormatError
@@ -84,7 +80,6 @@ class ExternalMethods(RegistryBase):
 
         Parameters
         ----------
-        path : path
         source : str
             Citation that tells the solution from others.
         sense : str
@@ -94,10 +89,6 @@ class ExternalMethods(RegistryBase):
             As in `import_grizli`.
         pmap : str or Pmap, optional
             Only rows of this context; the context of all where there is no such column.
-
-        Returns
-        -------
-        ImportReport
 
         Raises
         ------
@@ -141,10 +132,6 @@ class ExternalMethods(RegistryBase):
             Compare solutions of different contexts too.
         as_of_utc : datetime, optional
             Answer as the registry would have at this time (aware).
-
-        Returns
-        -------
-        list of CompareRow
 
         Raises
         ------

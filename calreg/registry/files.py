@@ -70,10 +70,6 @@ class FileMethods(RegistryBase):
         progress : Progress
             Called as work goes on.
 
-        Returns
-        -------
-        list of CorrectedFile
-
         Raises
         ------
         FilesRefusedError
@@ -104,10 +100,6 @@ class FileMethods(RegistryBase):
             Folder to write to; without one, the files themselves are replaced.
         progress : Progress
             Called as work goes on.
-
-        Returns
-        -------
-        list of CorrectedFile
 
         Raises
         ------

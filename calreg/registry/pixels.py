@@ -42,10 +42,6 @@ class PixelMethods(RegistryBase):
         progress : Progress
             Called as work goes on.
 
-        Returns
-        -------
-        MosaicReport
-
         Raises
         ------
         RefusedFilesError

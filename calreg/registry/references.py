@@ -62,10 +62,6 @@ class ReferenceMethods(RegistryBase):
         overwrite : bool
             Replace files that exist.
 
-        Returns
-        -------
-        ReferenceReport
-
         Raises
         ------
         CalregError
@@ -125,10 +121,6 @@ class ReferenceMethods(RegistryBase):
         overwrite : bool
             Replace files that exist.
 
-        Returns
-        -------
-        ReferenceReport
-
         Raises
         ------
         CalregError
@@ -184,10 +176,6 @@ class ReferenceMethods(RegistryBase):
             Which sets, where a key has several.
         as_of_utc : datetime, optional
             The sets that were current at this time (aware).
-
-        Returns
-        -------
-        ContextReport
 
         Raises
         ------

@@ -72,10 +72,6 @@ class ValidityMethods(RegistryBase):
         reinstate : bool
             Take a withdrawal of the set back.
 
-        Returns
-        -------
-        SetReport
-
         Raises
         ------
         UnknownKeyError
@@ -107,10 +103,6 @@ class ValidityMethods(RegistryBase):
             The set's id, or its first characters.
         reason : str
             For those who ask later.
-
-        Returns
-        -------
-        SetReport
 
         Raises
         ------

@@ -57,13 +57,10 @@ class ExternalValue:
         Context that it corrects.
     array : str
         Detector, ``nrca1``; empty where the number is the difference A - B of an array id.
-    array_id : str
-    band : str
     value, err : float, float or None
         As given: a factor, or an offset [mag] where `is_mag`. The error is None where none is
         stated.
     is_mag : bool
-    state : ValueState
     photmjsr, pixar_sr : float or None
         What the table gives beside it [MJy/sr per DN/s], [sr].
     line : int
@@ -88,11 +85,6 @@ class ExternalValue:
 
 def offset_of(value: ExternalValue, sense: Sense) -> tuple[float, float | None]:
     """Return a number and its error in our sign.
-
-    Parameters
-    ----------
-    value : ExternalValue
-    sense : Sense
 
     Returns
     -------

@@ -20,7 +20,6 @@ def median_by_group(values: FloatArray, group: IntArray, n_groups: int) -> Float
         Finite.
     group : ndarray of int64, shape (n_values,)
         Group of each value, 0 to ``n_groups - 1``, in any order.
-    n_groups : int
 
     Returns
     -------
@@ -46,7 +45,6 @@ def mad_by_group(
     group : ndarray of int64, shape (n_values,)
         Group of each value, 0 to ``n_groups - 1``, in any order.
     centre : ndarray of float64, shape (n_groups,)
-    n_groups : int
 
     Returns
     -------

@@ -47,7 +47,6 @@ class Rounded:
 
     Attributes
     ----------
-    value : float
     half_width : float
         Half a unit of its last digit, in the unit of `value`.
     """
@@ -103,10 +102,6 @@ def rounded(text: str, n_significant: int | None = None) -> Rounded:
     n_significant : int, optional
         Significant digits, where they are stated; ``2.78`` of four digits is known to 0.0005.
 
-    Returns
-    -------
-    Rounded
-
     Raises
     ------
     InvalidValueError
@@ -140,10 +135,6 @@ def single_precision(value: float) -> Rounded:
 
 def agree(values: Sequence[Rounded]) -> bool:
     """Tell whether one number can be behind all of some rounded ones.
-
-    Parameters
-    ----------
-    values : sequence of Rounded
 
     Returns
     -------
@@ -239,7 +230,6 @@ class Absorption:
 
     Attributes
     ----------
-    n_keys : int
     correlation : float or None
         Of change and offset; -1 where every offset was taken up by the same share. None for fewer
         than three keys, or without scatter.
@@ -264,10 +254,6 @@ def absorption(offset_ab_mag: Sequence[float], change_ab_mag: Sequence[float]) -
     ----------
     offset_ab_mag, change_ab_mag : sequence of float, shape (n_keys,)
         Measured under the first context, and second minus first [mag].
-
-    Returns
-    -------
-    Absorption
 
     Raises
     ------

@@ -37,19 +37,12 @@ class ValidityReport:
 
     Attributes
     ----------
-    set_id, pmap, band, array_id, field : str
-    version : int
-    status : str
     pmap_from, pmap_to : str
         First and last context over which PHOTMJSR are known to be equal, both included.
     why_from, why_to : str
         What ends the range at either side.
     accepted_for : str or None
         Contexts that the set is accepted for, in words; None where it is not.
-    accepted_utc : datetime or None
-    acceptance_reason : str or None
-    withdrawn_utc : datetime or None
-    withdrawal_reason : str or None
     contexts : list of ContextRow
         What is known of every context that the registry has seen.
     """
@@ -118,17 +111,12 @@ class SetReport:
 
     Attributes
     ----------
-    set_id, pmap, band, array_id : str
-    version : int
-    outcome : Outcome
     accepted_from, accepted_to : str or None
         First and last context that the set is accepted for; no last one where the end is open.
     moment_utc : datetime
         When it came into force.
-    reason : str
     replaced : list of str
         Sets whose acceptance ended by this.
-    warnings : list of str
     n_deliveries : int
         Exported files that hold the set.
     """
@@ -154,7 +142,6 @@ class Promotion:
 
     Attributes
     ----------
-    reason : str
     pmap_from, pmap_to : Pmap or None
         First and last context; the set's own where not given.
     is_open : bool
@@ -192,15 +179,8 @@ def promote(
 
     Parameters
     ----------
-    database : Database
     set_text : str
         Set id, or its first characters.
-    wanted : Promotion
-    instrument : Instrument
-
-    Returns
-    -------
-    SetReport
 
     Raises
     ------
@@ -258,14 +238,8 @@ def withdraw(database: Database, set_text: str, reason: str) -> SetReport:
 
     Parameters
     ----------
-    database : Database
     set_text : str
         Set id, or its first characters.
-    reason : str
-
-    Returns
-    -------
-    SetReport
 
     Raises
     ------

@@ -19,9 +19,6 @@ class CoefficientsRow:
 
     Attributes
     ----------
-    pmap, band, filter, pupil, array_id : str
-    model : str
-    model_version, version : int
     status : str
         ``current``, ``candidate``, ``superseded`` or ``withdrawn``.
     datum : str
@@ -36,16 +33,11 @@ class CoefficientsRow:
         v2_arcsec and v3_arcsec of detections are means over the exposures that cover a source.
     time_mag, time_err_mag : float
         Time term of the last epoch against the first [mag]; zero with zero error where held fixed.
-    n_pairs, n_sources, n_epochs, n_clipped : int
     floor_mag, scatter_mag : float
     offset_bootstrap_err_mag : float
     corr_offset_slope, pivot_arcmin, offset_pivot_mag, offset_pivot_err_mag : float or None
     check_time_mag, check_time_err_mag : float or None
         Median of the pairs with equal rolls [mag].
-    axis_pa_deg, origin_ra_deg, origin_dec_deg : float
-    field, image_kind, flux_kind, aperture : str
-    created_utc : datetime
-    set_id : str
     time_by_epoch_mag : dict of str to float
         Time term of every epoch but the first [mag].
     settings : str
@@ -54,10 +46,6 @@ class CoefficientsRow:
         Contexts that the set is accepted for, in words; None where it is not.
     accepted_from, accepted_to : str or None
         First and last of them; None for an open end.
-    accepted_utc : datetime or None
-    acceptance_reason : str or None
-    withdrawn_utc : datetime or None
-    withdrawal_reason : str or None
     """
 
     pmap: str

@@ -140,15 +140,12 @@ class SetCorrection:
 
     Attributes
     ----------
-    stored : StoredSet
     carried : CarriedOffset or None
         Where the correction is predicted for a context other than the set's; None if measured.
-    band : Band
     arrays : dict of str to Array
         By module.
     corrections : dict of str to ArrayCorrection
         By module.
-    gradient_datum : GradientDatum
     gradient_scale : float or None
         Gradient on the detector over that of the fit; None where it is not known, and one is taken.
     first_mjd_utc, last_mjd_utc : float
@@ -215,16 +212,6 @@ def load_corrections(
 ) -> list[SetCorrection]:
     """Return the corrections measured under one context, one set for each band and array id.
 
-    Parameters
-    ----------
-    connection : Connection
-    query : CorrectionQuery
-    instrument : Instrument
-
-    Returns
-    -------
-    list of SetCorrection
-
     Raises
     ------
     NoCalibrationError
@@ -248,16 +235,8 @@ def correction_of(
 
     Parameters
     ----------
-    connection : Connection
-    stored : StoredSet
-    gradient_datum : GradientDatum
-    instrument : Instrument
     carried : CarriedOffset, optional
         In place of the set's own offset, for data of another context.
-
-    Returns
-    -------
-    SetCorrection
 
     Raises
     ------
@@ -322,15 +301,6 @@ def mean_pointing(image: PointedImage, array: Array) -> ReferencePoint:
 
     The cards of a mosaic are its first member's; its outline is centred on all of them, unless it
     is the outline of a grid that the field's mosaics share.
-
-    Parameters
-    ----------
-    image : PointedImage
-    array : Array
-
-    Returns
-    -------
-    ReferencePoint
 
     Raises
     ------

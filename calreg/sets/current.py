@@ -34,10 +34,8 @@ def one_set_per_key(
 
     Parameters
     ----------
-    connection : Connection
     wanted : SetFilter
         With the context. A set of another context counts if it is accepted for this one.
-    instrument : Instrument
     left_out : list of str, optional
         Takes the reasons for keys whose sets may not be used, in place of an error.
 

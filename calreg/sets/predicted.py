@@ -36,10 +36,6 @@ def predicted_correction(
 
     Parameters
     ----------
-    connection : Connection
-    query : CorrectionQuery
-    band, array_id : str
-    instrument : Instrument
     from_pmap : Pmap, optional
         Context of the measurement; the nearest one by default.
 
@@ -89,13 +85,6 @@ def choose_corrections(
     connection: Connection, query: CorrectionQuery, instrument: Instrument, *, predict: bool
 ) -> tuple[list[SetCorrection], list[str]]:
     """Return the corrections of a context, predicted where none was measured and that is asked for.
-
-    Parameters
-    ----------
-    connection : Connection
-    query : CorrectionQuery
-    instrument : Instrument
-    predict : bool
 
     Returns
     -------

@@ -46,10 +46,8 @@ class ContextRow:
 
     Attributes
     ----------
-    pmap : str
     number : int
         By which contexts are ordered.
-    status : ContextStatus
     photmjsr_a, photmjsr_b : float or None
         PHOTMJSR of the two arrays [MJy/sr per DN/s], on the first subarray of the set.
     change_a_mag, change_b_mag : float or None
@@ -136,15 +134,8 @@ def valid_range(
 
     Parameters
     ----------
-    connection : Connection
-    stored : StoredSet
-    instrument : Instrument
     as_of_utc : datetime, optional
         What the registry knew at this time (aware).
-
-    Returns
-    -------
-    ValidRange
 
     Notes
     -----

@@ -53,14 +53,6 @@ class Distortion:
 def siaf_distortion(array: Array) -> Distortion:
     """Return the distortion of a NIRCam array as pysiaf has it.
 
-    Parameters
-    ----------
-    array : Array
-
-    Returns
-    -------
-    Distortion
-
     Raises
     ------
     MissingExtraError
@@ -120,7 +112,6 @@ def distorted_wcs(array: Array, distortion: Distortion, reference: ReferencePoin
 
     Parameters
     ----------
-    array : Array
     distortion : Distortion
         Of the array.
     reference : ReferencePoint
@@ -159,11 +150,6 @@ def distorted_wcs(array: Array, distortion: Distortion, reference: ReferencePoin
 
 def pixel_areas_arcsec2(array: Array, distortion: Distortion) -> FloatArray:
     """Return the solid angle of every pixel of an array.
-
-    Parameters
-    ----------
-    array : Array
-    distortion : Distortion
 
     Returns
     -------

@@ -33,12 +33,10 @@ class SimulatedEpoch:
         From 1.
     observation : str
         ``241``.
-    start_mjd_utc : float
     roll_deg : float
         Angle of V3 at the field centre [deg].
     side : int
         +1 when module B lies towards +d, else -1.
-    n_groups : int
     integration_s, exposure_time_s : float
         Of one exposure, and of all dithers in one band [s].
     """
@@ -59,19 +57,12 @@ class SimulatedExposure:
 
     Attributes
     ----------
-    epoch : SimulatedEpoch
-    array : Array
-    band : Band
-    pmap : str
     config : int
         Filter configuration of the visit, from 0.
     dither : int
         From 1.
     offset_v2_arcsec, offset_v3_arcsec : float
         Dither offset.
-    expstart_mjd_utc, expend_mjd_utc : float
-    ra_v1_deg, dec_v1_deg, pa_v3_deg : float
-    ra_ref_deg, dec_ref_deg, roll_ref_deg : float
     footprint : ndarray of float64, shape (4, 2)
     photmjsr : float
         [MJy/sr per DN/s].
@@ -164,10 +155,8 @@ def expose(
 
     Parameters
     ----------
-    instrument : Instrument
     bands : sequence of Band
         SW and LW bands are observed in pairs, in this order.
-    epochs : tuple of SimulatedEpoch
     n_dithers : int
         Exposures of each epoch, band and array.
 

@@ -67,7 +67,6 @@ def write_programme(
 
     Parameters
     ----------
-    programme : Programme
     directory : pathlib.Path
         Made if missing; files go to ``<directory>/<pmap>/epoch<N>/`` under the names that the
         archive gives, which are the same for every pmap.
@@ -111,10 +110,6 @@ def write_programme(
 
 def catalog_columns(mosaic: SimulatedMosaic) -> dict[str, NDArray[np.float64 | np.int64]]:
     """Return a mosaic's detections under SExtractor's column names.
-
-    Parameters
-    ----------
-    mosaic : SimulatedMosaic
 
     Returns
     -------

@@ -52,18 +52,15 @@ def write_exposures(
 
     Parameters
     ----------
-    programme : Programme
     scene : Scene
         Of the programme's sky.
     directory : pathlib.Path
         Made if missing; files go to ``<directory>/epoch<N>/`` under the names that the archive
         gives, so that a programme of one context is expected.
-    settings : PixelSettings
     epochs : collection of int, optional
         Numbers of the epochs to write, from 1; all by default.
     jobs : int
         Processes that work at the same time; the files are the same for any number.
-    progress : Progress
 
     Returns
     -------
@@ -132,11 +129,6 @@ def _simulate_and_write(task: _Task) -> None:
 
 def write_cal(path: Path, pixels: SimulatedPixels) -> None:
     """Write one `cal` file.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-    pixels : SimulatedPixels
 
     Raises
     ------

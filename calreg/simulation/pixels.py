@@ -67,7 +67,6 @@ class PixelSettings:
 
     Attributes
     ----------
-    seed : int
     gradient : GradientFrame
         What the gradients of the truth are fixed to.
     has_noise : bool
@@ -90,7 +89,6 @@ class SimulatedPixels:
     ----------
     exposure : SimulatedExposure
         With the footprint of the distorted array.
-    wcs : astropy.wcs.WCS
     sci, err : ndarray of float32
         [MJy/sr]; NaN in pixels without data.
     dq : ndarray of uint32
@@ -126,18 +124,12 @@ def simulate_pixels(
     ----------
     exposure : SimulatedExposure
         Reduced with a context: with its PHOTMJSR.
-    scene : Scene
     truth : TrueCoefficients
         What the array's photometry is wrong by.
     band_index : int
         Of the exposure's band among the scene's.
     distortion : Distortion
         Of the array.
-    settings : PixelSettings
-
-    Returns
-    -------
-    SimulatedPixels
 
     Notes
     -----

@@ -143,7 +143,6 @@ def draw_gaussians(gaussians: Gaussians, shape: tuple[int, int]) -> NDArray[np.f
 
     Parameters
     ----------
-    gaussians : Gaussians
     shape : tuple of int
         ``(ny, nx)``.
 

@@ -106,7 +106,6 @@ class TrueCoefficients:
     ----------
     pmap : str
         ``jwst_1130.pmap``.
-    band, array_id : str
     offset_ab_mag : float
         m_A - m_B at the field centre [mag]; A is offset, B is not.
     slope_mag_arcmin : float
@@ -193,10 +192,6 @@ def base_photmjsr(band: str, array: str) -> float:
     band, array : str
         ``F150W``, ``nrca1``.
 
-    Returns
-    -------
-    float
-
     Raises
     ------
     UnknownKeyError
@@ -216,13 +211,8 @@ def true_coefficients(
 
     Parameters
     ----------
-    truth : tuple of TrueCoefficients
     pmap, band, array_id : str
         ``jwst_1130.pmap``, ``F356W``, ``long``.
-
-    Returns
-    -------
-    TrueCoefficients
 
     Raises
     ------

@@ -61,10 +61,8 @@ class Scene:
         Tangent-plane position about the field centre, east and north [arcmin].
     saturated_mag : ndarray of float64, shape (n_saturated,)
         AB magnitudes of the stars that saturate, in every band.
-    is_star : ndarray of bool
     half_light_arcsec : ndarray of float64
         Half-light radius along the major axis [arcsec]; 0 for stars.
-    axis_ratio : ndarray of float64
     pa_deg : ndarray of float64
         Position angle of the major axis, east of north [deg].
     """
@@ -92,11 +90,6 @@ class Scene:
 
 def draw_scene(seed: int, sky: Sky) -> Scene:
     """Make stars and galaxies of a sky's sources.
-
-    Parameters
-    ----------
-    seed : int
-    sky : Sky
 
     Returns
     -------
@@ -132,11 +125,8 @@ def injected_offset_mag(
 
     Parameters
     ----------
-    scene : Scene
-    exposure : SimulatedExposure
     truth : TrueCoefficients
         Of the exposure's pmap, band and array id.
-    frame : GradientFrame
 
     Returns
     -------
@@ -180,8 +170,6 @@ def project_scene(
 
     Parameters
     ----------
-    scene : Scene
-    exposure : SimulatedExposure
     wcs : astropy.wcs.WCS
         Of the exposure.
     flux_ujy : ndarray of float64, shape (n_sources,)
@@ -273,8 +261,6 @@ def apparent_flux_ujy(
 
     Parameters
     ----------
-    scene : Scene
-    exposure : SimulatedExposure
     band_index : int
         Of the exposure's band among the scene's.
     offset_mag : ndarray of float64, shape (n_sources,)

@@ -50,14 +50,12 @@ class SimulatedMosaic:
 
     Attributes
     ----------
-    members : tuple of SimulatedExposure
     detection_name : str
         File name of the mosaic that sources were detected on: the first epoch's, of the same patch.
     patch : str
         Array that saw the patch in the first epoch.
     footprint : ndarray of float64, shape (4, 2)
         ICRS (ra, dec) [deg].
-    detections : SimulatedDetections
     """
 
     members: tuple[SimulatedExposure, ...] = field(repr=False)
@@ -108,18 +106,12 @@ class Programme:
 
     Attributes
     ----------
-    seed : int
     field_ra_deg, field_dec_deg : float
         Where d = 0.
     axis_pa_deg : float
         Position angle of +d [deg].
-    epochs : tuple of SimulatedEpoch
-    bands, pmaps : tuple of str
     truth : tuple of TrueCoefficients
         For exactly the pmaps, bands and array ids of the programme.
-    sky : Sky
-    exposures : tuple of SimulatedExposure
-    mosaics : tuple of SimulatedMosaic
     """
 
     seed: int
@@ -142,10 +134,6 @@ class Programme:
         pmap, band, array_id : str
             ``jwst_1130.pmap``, ``F356W``, ``long``.
 
-        Returns
-        -------
-        TrueCoefficients
-
         Raises
         ------
         UnknownKeyError
@@ -162,10 +150,6 @@ class Programme:
             ``jwst_1130.pmap``, ``F356W``, ``nrcalong``.
         epoch : int
             Number of the epoch, from 1.
-
-        Returns
-        -------
-        SimulatedMosaic
 
         Raises
         ------
@@ -195,7 +179,6 @@ def simulate_jwidf(
 
     Parameters
     ----------
-    seed : int
     n_epochs : int
         Rolls alternate by 180 deg; epochs after the third follow every 182 days.
     pmaps : sequence of str
@@ -211,10 +194,6 @@ def simulate_jwidf(
         Multiplies the paper's numbers of bright sources (Table 2).
     n_dithers : int
         1 to 6.
-
-    Returns
-    -------
-    Programme
 
     Raises
     ------

@@ -106,7 +106,6 @@ class Patch:
     ----------
     array : str
         Array of the first epoch.
-    channel : str
     outlines : tuple of Rectangle
         Mosaic of `array` at the first roll, mosaic of its partner at the opposite one.
     """
@@ -158,8 +157,6 @@ def draw_sky(
 
     Parameters
     ----------
-    rng : numpy.random.Generator
-    patches : tuple of Patch
     counts : tuple of dict
         For each band, the wanted number of constant, unblended sources brighter than
         `BRIGHT_LIMIT_MAG` in the patch of each array (arrays of the band's channel only).
@@ -169,10 +166,6 @@ def draw_sky(
         Mean number of fainter sources in a patch of the smallest channel.
     edge_margin_arcmin : float
         Distance that bright sources keep from the edges of patches [arcmin].
-
-    Returns
-    -------
-    Sky
 
     Raises
     ------

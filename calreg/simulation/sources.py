@@ -121,14 +121,10 @@ class View:
 
     Attributes
     ----------
-    seed : int
     epoch_index, band_index, array_index : int
         Counted from 0; with the seed they select the noise.
-    band : str
-    is_module_a : bool
     side : int
         +1 when module B lies towards +d, else -1.
-    exposure_time_s : float
     detected_within, measured_within : Rectangle
         Outline of the detection image and of the measured one.
     """
@@ -204,7 +200,6 @@ def true_magnitudes(sky: Sky, band_index: int, epoch_index: int) -> FloatArray:
 
     Parameters
     ----------
-    sky : Sky
     band_index, epoch_index : int
         Counted from 0.
 
@@ -219,11 +214,6 @@ def true_magnitudes(sky: Sky, band_index: int, epoch_index: int) -> FloatArray:
 
 def measure(sky: Sky, view: View) -> RawPhotometry:
     """Measure all sources of the detection image on one mosaic.
-
-    Parameters
-    ----------
-    sky : Sky
-    view : View
 
     Returns
     -------
@@ -272,18 +262,7 @@ def measure(sky: Sky, view: View) -> RawPhotometry:
 
 
 def calibrate(raw: RawPhotometry, view: View, truth: TrueCoefficients) -> SimulatedDetections:
-    """Give photometry the calibration errors of one context.
-
-    Parameters
-    ----------
-    raw : RawPhotometry
-    view : View
-    truth : TrueCoefficients
-
-    Returns
-    -------
-    SimulatedDetections
-    """
+    """Give photometry the calibration errors of one context."""
     time_mag = truth.time_mag[view.epoch_index] if view.epoch_index < len(truth.time_mag) else 0.0
     d_arcmin = along_field(raw.xi_arcmin, raw.eta_arcmin)
     offset_mag = (

@@ -52,7 +52,6 @@ def run_all(
     work : callable
         ``work(job, step)`` returns a result; it calls ``step()`` as it goes on. With several
         processes it is a function of a module, and jobs and results can be pickled.
-    jobs : sequence
     n_processes : int
         1 or more; no more are used than there are jobs.
     on_step : callable

@@ -47,7 +47,6 @@ def run_contexts(session: Session, url: str, directory: Path) -> None:
 
     Parameters
     ----------
-    session : Session
     url : str
         Its database.
     directory : Path

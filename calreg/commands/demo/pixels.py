@@ -27,10 +27,8 @@ class Size:
 
     Attributes
     ----------
-    n_epochs : int
     n_dithers : int
         Of the six of the pattern.
-    bands : tuple of str
     """
 
     n_epochs: int

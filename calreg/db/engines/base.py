@@ -70,13 +70,8 @@ class Dialect(ABC):
 
         Parameters
         ----------
-        connection : sqlalchemy.Connection
         wait_s : float
             How long to wait for other connections [s].
-
-        Yields
-        ------
-        None
         """
         del connection, wait_s
         yield

@@ -32,14 +32,6 @@ _DRIVERS = {
 def parse_url(text: str) -> sa.URL:
     """Return a URL as given; a plain path is a SQLite file.
 
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    sqlalchemy.URL
-
     Raises
     ------
     InvalidValueError

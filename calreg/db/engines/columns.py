@@ -44,8 +44,6 @@ class TableColumn:
 
     Attributes
     ----------
-    name : str
-    kind : ColumnKind
     n_bytes : int
         Size of an integer in the table [byte].
     values : ndarray, shape (n_rows,)
@@ -84,7 +82,6 @@ def table_columns(table: sa.Table, columns: Mapping[str, ColumnValue]) -> list[T
 
     Parameters
     ----------
-    table : Table
     columns : mapping of str to ndarray or scalar
         Arrays of equal length; a scalar stands for that many equal values, None for NULL.
 

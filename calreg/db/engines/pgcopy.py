@@ -37,10 +37,6 @@ def copy_buffers(columns: Sequence[TableColumn]) -> Iterator[bytes]:
     ----------
     columns : sequence of TableColumn
         In the order of COPY's list of columns, all of one length.
-
-    Yields
-    ------
-    bytes
     """
     has_text = any(column.kind is ColumnKind.TEXT for column in columns)
     n_batch = _TEXT_BATCH_ROWS if has_text else _BATCH_ROWS

@@ -131,15 +131,6 @@ class SqliteDialect(Dialect):
         Nothing is pooled: opening takes well under a millisecond, the last one out folds the
         write-ahead log back so that an idle registry is one file, and `_SqliteFileGuard` can tell
         when the file is free.
-
-        Parameters
-        ----------
-        url : sqlalchemy.URL
-        access : Access
-
-        Returns
-        -------
-        sqlalchemy.Engine
         """
         path = str(url.database)
         mode = {Access.READ: "ro", Access.WRITE: "rw", Access.CREATE: "rwc"}[access]
@@ -193,13 +184,8 @@ class SqliteDialect(Dialect):
 
         Parameters
         ----------
-        connection : sqlalchemy.Connection
         wait_s : float
             How long to wait for other connections [s].
-
-        Yields
-        ------
-        None
         """
         # Readers and one writer do not block each other. The mode is kept in the file; a network
         # file system without shared memory stays in its old mode, which works too.
@@ -245,12 +231,6 @@ class SqliteDialect(Dialect):
 
         That is five times as fast as SQLAlchemy's bulk insert, and a third faster than a row to a
         statement: each statement has a fixed cost.
-
-        Parameters
-        ----------
-        connection : sqlalchemy.Connection
-        table : sqlalchemy.Table
-        columns : sequence of TableColumn
         """
         quote = connection.dialect.identifier_preparer.quote
         names = ", ".join(quote(column.name) for column in columns)

@@ -122,8 +122,6 @@ class Standing:
 
         Parameters
         ----------
-        set_pk : int
-        series : Series
         pmap : Pmap
             Context that it was measured under.
         is_newest : bool
@@ -151,13 +149,8 @@ def load_standing(connection: sa.Connection, as_of_utc: datetime | None = None) 
 
     Parameters
     ----------
-    connection : sqlalchemy.Connection
     as_of_utc : datetime, optional
         Answer as at this time (aware): beginnings count from their moment on, ends too.
-
-    Returns
-    -------
-    Standing
     """
     return Standing(
         {found.set_pk: found for found in _load_withdrawals(connection, as_of_utc)},

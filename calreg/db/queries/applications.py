@@ -39,13 +39,8 @@ class Application:
         Of the coefficient set; ``identity`` without one.
     pmap : Pmap
         Context of the file.
-    array, band : str
-    photom_factor : float
     file_name, directory : str
         Of the file that was written.
-    sha256_before, sha256_after : str
-    created_utc : datetime
-    code_version : str
     """
 
     kind: str

@@ -101,8 +101,6 @@ class RecordedFile:
     ----------
     table : str
         Where it is recorded.
-    directory, file_name : str
-    sha256 : str
     is_header_digest : bool
         Over the header blocks and the size, not the whole file.
     """

@@ -53,15 +53,10 @@ def load_references(
 
     Parameters
     ----------
-    connection : sqlalchemy.Connection
     arrays : sequence of str, optional
         Only these detectors.
     as_of_utc : datetime, optional
         Only what was ingested by this time (aware).
-
-    Returns
-    -------
-    list of ReferenceChoice
     """
     row = ReferenceFileRow
     stated = (
@@ -119,14 +114,8 @@ def insert_new_references(
 
     Parameters
     ----------
-    connection : sqlalchemy.Connection
-    references : iterable of ReferenceChoice
     ingest_id : callable
         Returns the id of the call that brought them; called only if one is new.
-
-    Returns
-    -------
-    int
     """
     wanted = list(dict.fromkeys(references))
     pmap_ids = ensure_pmaps(connection, [reference.pmap for reference in wanted])
@@ -158,15 +147,10 @@ def load_equalities(
 
     Parameters
     ----------
-    connection : sqlalchemy.Connection
     as_of_utc : datetime, optional
         That held at this time (aware), instead of now.
     include_withdrawn : bool
         Return those that no longer hold too.
-
-    Returns
-    -------
-    list of StoredEquality
     """
     row = PmapEqualityRow
     first, second = aliased(PmapRow), aliased(PmapRow)

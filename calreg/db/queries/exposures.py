@@ -83,16 +83,12 @@ class StoredEpoch:
 
     Attributes
     ----------
-    id, field_id : int
-    field_name : str
     name : str
         `label`, else the UTC date of its first exposure, with the roll where that is not enough.
     label : str or None
         Name given with ``--epoch``.
-    start_mjd_utc, end_mjd_utc : float
     rolls_deg : tuple of float
         Distinct rolls of its exposures, sorted.
-    n_exposures : int
     """
 
     id: int
@@ -309,15 +305,6 @@ def find_field(connection: sa.Connection, name: str) -> int | None:
 def require_field(connection: sa.Connection, name: str) -> int:
     """Return the id of a field by name.
 
-    Parameters
-    ----------
-    connection : sqlalchemy.Connection
-    name : str
-
-    Returns
-    -------
-    int
-
     Raises
     ------
     UnknownKeyError
@@ -351,12 +338,6 @@ def merge_fields(
     The merged field stays as a name; coefficient sets that were fitted for it stay as they are and
     count as superseded from then on. So do its grids where the other field has one of the same band
     and scale.
-
-    Parameters
-    ----------
-    connection : sqlalchemy.Connection
-    kept_id, merged_id : int
-    merged_utc : datetime
     """
     for row in (EpochRow, SourceRow, PairGroupRow):
         connection.execute(sa.update(row).where(row.field_id == merged_id).values(field_id=kept_id))

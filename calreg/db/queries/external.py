@@ -27,23 +27,15 @@ class StoredSolution:
 
     Attributes
     ----------
-    source : str
-    pmap : Pmap
-    band, array_id : str
     offset_ab_mag, offset_ab_err_mag : float, float or None
         m_A - m_B and its standard error [mag]; None where no error is stated.
-    slope_mag_arcmin, slope_err_mag_arcmin : float
     offset_a_mag, offset_b_mag : float
         How the offset is shared between the modules.
-    sense : Sense
-    method : Method
     state : ValueState
         Measured, or interpolated from other bands.
-    datum : str
     pixar_ab_mag : float or None
         -2.5 log10 of PIXAR_SR of A over that of B [mag]: by how much point sources differ from
         surface brightness. It is not in the offset.
-    file_name, file_sha256 : str
     id : int
         Primary key; zero before it is stored.
     """
@@ -85,15 +77,10 @@ def load_solutions(
 
     Parameters
     ----------
-    connection : sqlalchemy.Connection
     pmap, band, array_id, source : optional
         Which solutions; all if not given.
     as_of_utc : datetime, optional
         Only those that had been imported by this time (aware).
-
-    Returns
-    -------
-    list of StoredSolution
     """
     row = ExternalSolutionRow
     statement = (
@@ -161,13 +148,8 @@ class StoredValue:
 
     Attributes
     ----------
-    source : str
-    value : ExternalValue
-    sense : Sense
-    method : Method
     offset_mag, offset_err_mag : float, float or None
         In our sign, relative to the table's own datum [mag]; no error where none is stated.
-    file_name, file_sha256 : str
     """
 
     source: str

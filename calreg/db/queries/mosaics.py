@@ -98,11 +98,8 @@ class PlacedFootprint:
 
     Attributes
     ----------
-    epoch_id : int
-    expstart_mjd_utc : float
     roll_deg : float
         ROLL_REF, else PA_V3 [deg].
-    s_region : str
     """
 
     epoch_id: int
@@ -184,14 +181,7 @@ def replace_exposure(connection: sa.Connection, exposure_id: int, exposure: Expo
 
 @dataclass(frozen=True)
 class FieldMosaic:
-    """A mosaic in the registry.
-
-    Attributes
-    ----------
-    id, epoch_id : int
-    array, file_name, directory, header_sha256, s_region : str
-    expstart_mjd_utc : float
-    """
+    """A mosaic in the registry."""
 
     id: int
     epoch_id: int

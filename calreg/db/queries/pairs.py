@@ -295,8 +295,6 @@ def fetch_pairs(
 
     Parameters
     ----------
-    connection : sqlalchemy.Connection
-    group_ids : sequence of int
     mag_limit, mag_err_limit : float
         Faintest mean magnitude and largest mean error of a pair [mag].
 
@@ -340,8 +338,6 @@ def fetch_offset_pairs(
 
     Parameters
     ----------
-    connection : sqlalchemy.Connection
-    group_ids : sequence of int
     mag_limit : float
         Faintest magnitude in either epoch [mag].
     compactness : sequence of int

@@ -25,17 +25,14 @@ class StoredResidual:
     ----------
     set_pk : int
         The set that was fitted.
-    from_pmap : Pmap
     from_set_pk, from_solution_id : int or None
         What the prediction rests on.
     predicted_offset_ab_mag, predicted_err_mag : float
         [mag].
     residual_mag, residual_err_mag : float
         Measured minus predicted [mag]; the error has both errors, as independent.
-    basis : str
     candidates : tuple of str
         What else may have changed; empty while they agree within 3 sigma.
-    created_utc : datetime
     """
 
     set_pk: int

@@ -179,15 +179,6 @@ def load_sets(connection: sa.Connection, wanted: SetFilter) -> list[StoredSet]:
     the newest is the highest version of its key among those created by then, if its field was not
     merged into another by then. Sets that are not ``current`` are returned on request only.
 
-    Parameters
-    ----------
-    connection : sqlalchemy.Connection
-    wanted : SetFilter
-
-    Returns
-    -------
-    list of StoredSet
-
     Raises
     ------
     UnknownKeyError
@@ -338,14 +329,8 @@ def find_set(connection: sa.Connection, text: str, as_of_utc: datetime | None = 
 
     Parameters
     ----------
-    connection : sqlalchemy.Connection
-    text : str
     as_of_utc : datetime, optional
         Time that its status is told for (aware).
-
-    Returns
-    -------
-    StoredSet
 
     Raises
     ------

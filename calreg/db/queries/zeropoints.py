@@ -42,7 +42,6 @@ class StoredZeroPoint:
 
     Attributes
     ----------
-    pmap : Pmap
     array, filter, pupil, subarray : str
         `subarray` is empty where the value holds for every one.
     photmjsr, photmjsr_half_width : float
@@ -51,8 +50,6 @@ class StoredZeroPoint:
         [sr].
     r_photom : str
         Photom reference file; empty where not stated.
-    source : str
-    kind : ZeroPointKind
     file_name : str
         File that the value was read from; empty for headers of images.
     """
@@ -85,17 +82,12 @@ def load_zero_points(
 
     Parameters
     ----------
-    connection : sqlalchemy.Connection
     band : str, optional
         Only this band.
     arrays : sequence of str, optional
         Only these detectors.
     as_of_utc : datetime, optional
         Only what was ingested by this time (aware).
-
-    Returns
-    -------
-    list of StoredZeroPoint
     """
     statement = (
         sa.select(PmapRow.number, *(getattr(ZeroPointRow, name) for name in _PLAIN))
@@ -128,7 +120,6 @@ def insert_new_zero_points(
 
     Parameters
     ----------
-    connection : sqlalchemy.Connection
     rows : sequence of dict
         Columns of the table, without `ingest_id`.
     pmap_ids : collection of int
@@ -167,11 +158,8 @@ def add_header_zero_points(
 
     Parameters
     ----------
-    connection : sqlalchemy.Connection
-    exposures : sequence of Exposure
     pmap_ids : dict of int to int
         Id by the context's number.
-    ingest_id : int
     """
     rows: list[dict[str, object]] = []
     for exposure in exposures:
@@ -260,8 +248,6 @@ def fetch_detector_positions(
 
     Parameters
     ----------
-    connection : sqlalchemy.Connection
-    catalog_ids : iterable of int
     mag_limit : float
         Faintest magnitude [mag AB].
 

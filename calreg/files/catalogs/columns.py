@@ -58,10 +58,8 @@ class SourceTable:
     columns : dict of str to SourceColumn
         Vector columns are spread as ``NAME``, ``NAME_1``, ``NAME_2`` (the names that
         `astropy.io.ascii` and ldactoasc give them).
-    n_rows : int
     image_name, detection_image_name, software : str
         Empty where the file does not say.
-    settings : dict of str to str
     is_sextractor : bool
         SExtractor wrote the file, so ISO is what it is read for by default.
     is_text : bool
@@ -111,7 +109,6 @@ class FluxFamily:
 
     Attributes
     ----------
-    kind : FluxKind
     flux, flux_err, mag, mag_err : tuple of str
         With a ``{}`` where an aperture is numbered or named.
     is_pixel_sum : bool
@@ -282,7 +279,6 @@ def aperture_labels(family: FluxFamily, columns: Mapping[str, SourceColumn]) -> 
     ----------
     family : FluxFamily
         One of `APERTURE_FAMILIES`.
-    columns : mapping of str to SourceColumn
 
     Returns
     -------
@@ -310,7 +306,6 @@ def line_of_row(path: Path, row: int, *, n_header_lines: int = 0) -> int:
 
     Parameters
     ----------
-    path : pathlib.Path
     row : int
         Row of the data, counted from 1.
     n_header_lines : int
@@ -333,10 +328,6 @@ def line_of_row(path: Path, row: int, *, n_header_lines: int = 0) -> int:
 
 def first_data_line(path: Path) -> str:
     """Return the first line that is neither empty nor a comment; in CSV and ECSV, the names.
-
-    Parameters
-    ----------
-    path : pathlib.Path
 
     Returns
     -------

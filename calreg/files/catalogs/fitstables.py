@@ -22,14 +22,6 @@ if TYPE_CHECKING:
 def open_fits(path: Path) -> Iterator[fits.HDUList]:
     """Open a FITS file, mapped, and turn what astropy raises into one line.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-
-    Yields
-    ------
-    astropy.io.fits.HDUList
-
     Raises
     ------
     FileFormatError
@@ -65,11 +57,6 @@ def _unreadable(path: Path, error: Exception) -> FileFormatError:
 def require_complete(path: Path, hdus: fits.HDUList) -> None:
     """Refuse a file that is shorter than its headers say.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-    hdus : astropy.io.fits.HDUList
-
     Raises
     ------
     FileFormatError
@@ -93,11 +80,6 @@ def only_table(path: Path, hdus: fits.HDUList) -> fits.BinTableHDU:
     ----------
     path : pathlib.Path
         For messages.
-    hdus : astropy.io.fits.HDUList
-
-    Returns
-    -------
-    astropy.io.fits.BinTableHDU
 
     Raises
     ------
@@ -130,7 +112,6 @@ def spread_columns(path: Path, table: fits.BinTableHDU) -> dict[str, SourceColum
     ----------
     path : pathlib.Path
         For messages.
-    table : astropy.io.fits.BinTableHDU
 
     Returns
     -------

@@ -31,7 +31,6 @@ class Measure:
 
     Attributes
     ----------
-    kind : FluxKind
     aperture : str
         Label, for `FluxKind.APER`.
     flux, flux_err, mag, mag_err : str or None
@@ -71,7 +70,6 @@ def choose_measure(
     ----------
     path : pathlib.Path
         For messages.
-    table : SourceTable
     flux : FluxKind or None
         What was asked for. None: ISO where the table has it or SExtractor wrote it, else the only
         kind that there is.
@@ -114,13 +112,8 @@ def check_mapping(path: Path, table: SourceTable, columns: Mapping[str, str]) ->
     ----------
     path : pathlib.Path
         For messages.
-    table : SourceTable
     columns : mapping of str to str
         Canonical name -> name in the file.
-
-    Returns
-    -------
-    dict of str to str
 
     Raises
     ------
@@ -151,8 +144,6 @@ def missing_columns(path: Path, table: SourceTable, wanted: str) -> str:
 
     Parameters
     ----------
-    path : pathlib.Path
-    table : SourceTable
     wanted : str
         What was looked for.
 

@@ -55,7 +55,6 @@ def read_catalog(
 
     Parameters
     ----------
-    path : pathlib.Path
     kind : FileKind
         What `calreg.files.recognise.recognise` says of it.
     flux : FluxKind, optional

@@ -49,10 +49,6 @@ _HEADER_UNIT = re.compile(r"\[([^\]]*)\]\s*$")
 def read_sextractor_fits(path: Path) -> SourceTable:
     """Read a FITS_LDAC or FITS_1.0 catalog.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-
     Returns
     -------
     SourceTable
@@ -141,10 +137,6 @@ def _settings(header: fits.Header) -> dict[str, str]:
 
 def read_sextractor_ascii(path: Path) -> SourceTable:
     """Read an ASCII_HEAD catalog.
-
-    Parameters
-    ----------
-    path : pathlib.Path
 
     Returns
     -------

@@ -47,7 +47,6 @@ def read_table(path: Path, kind: FileKind) -> SourceTable:
 
     Parameters
     ----------
-    path : pathlib.Path
     kind : FileKind
         ECSV, CSV, VOTABLE, PARQUET or FITS_TABLE.
 

@@ -37,7 +37,6 @@ class CatalogTable:
         As astropy spells them; none for a column left out.
     descriptions : mapping of str to str
         What columns are.
-    image_name, detection_image_name, software : str
     settings : mapping of str to str
         How it was made.
     """
@@ -53,10 +52,6 @@ class CatalogTable:
 
 def require_format(path: Path) -> str:
     """Return the format that a file's name asks for.
-
-    Parameters
-    ----------
-    path : Path
 
     Returns
     -------
@@ -96,7 +91,6 @@ def write_catalogs(catalogs: Mapping[Path, CatalogTable], *, overwrite: bool = F
 
     Parameters
     ----------
-    catalogs : mapping of Path to CatalogTable
     overwrite : bool
         Replace files that are there.
 

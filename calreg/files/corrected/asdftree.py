@@ -81,10 +81,6 @@ class AsdfTree:
         ----------
         values : mapping of str to str
             By key; keys that are not in the tree are passed over.
-
-        Returns
-        -------
-        bytes
         """
         content = self._content
         changes = [

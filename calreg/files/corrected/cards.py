@@ -44,7 +44,6 @@ def multiply_photometry(raw: RawFits, factor: float, path: Path) -> None:
 
     Parameters
     ----------
-    raw : RawFits
     factor : float
         With exactly one, nothing changes.
     path : Path
@@ -114,14 +113,7 @@ def keep_checksums(raw: RawFits) -> None:
 
 
 def add_record(raw: RawFits, cards: Sequence[bytes], history: Sequence[str]) -> None:
-    """Add the cards of a correction and lines of HISTORY to the primary header.
-
-    Parameters
-    ----------
-    raw : RawFits
-    cards : sequence of bytes
-    history : sequence of str
-    """
+    """Add the cards of a correction and lines of HISTORY to the primary header."""
     primary = raw.hdus[0].cards
     primary.append(b"".join(cards))
     width = CARD_BYTES - len(_HISTORY) - len(_HISTORY_PREFIX)
@@ -136,13 +128,8 @@ def photmjsr_before(raw: RawFits, path: Path) -> float:
 
     Parameters
     ----------
-    raw : RawFits
     path : Path
         For messages.
-
-    Returns
-    -------
-    float
 
     Raises
     ------
@@ -165,7 +152,6 @@ def restore_cards(raw: RawFits, path: Path) -> None:
 
     Parameters
     ----------
-    raw : RawFits
     path : Path
         For messages.
     """

@@ -50,11 +50,8 @@ class CalFile:
 
     Attributes
     ----------
-    path : Path
-    headers : FitsHeaders
     science : HeaderUnit
         The extension SCI.
-    key : ImageKey
     record : CorrectionRecord or None
         The correction that it has got.
     photmjsr : float
@@ -155,11 +152,6 @@ def read_cal_file(path: Path, instrument: Instrument) -> CalFile:
     ----------
     path : Path
         A `cal` or `crf` file.
-    instrument : Instrument
-
-    Returns
-    -------
-    CalFile
 
     Raises
     ------
@@ -284,7 +276,6 @@ def require_own_photmjsr(cal: CalFile, record: CorrectionRecord, before: float) 
 
     Parameters
     ----------
-    cal : CalFile
     record : CorrectionRecord
         The correction that it has got.
     before : float

@@ -62,7 +62,6 @@ class MultipliedPlanes:
         Without padding.
     dtype : str
         ``>f4`` or ``>f8``.
-    factor : PixelFactor
     """
 
     source: StoredBlocks

@@ -91,17 +91,12 @@ def write_corrected(
 
     Parameters
     ----------
-    cal : CalFile
     target : Path
         `cal.path` to replace the file, else a name that is not taken.
     record : CorrectionRecord
         The correction; its `sha256_before` is filled in.
     history : sequence of str
         Lines for HISTORY.
-
-    Returns
-    -------
-    Written
 
     Raises
     ------
@@ -143,10 +138,6 @@ def write_restored(cal: CalFile, target: Path) -> Written:
     target : Path
         `cal.path` to replace the file, else a name that is not taken.
 
-    Returns
-    -------
-    Written
-
     Raises
     ------
     HeaderValueError
@@ -163,14 +154,6 @@ def write_restored(cal: CalFile, target: Path) -> Written:
 
 def require_restorable(cal: CalFile) -> CorrectionRecord:
     """Return the correction of a file that can be restored.
-
-    Parameters
-    ----------
-    cal : CalFile
-
-    Returns
-    -------
-    CorrectionRecord
 
     Raises
     ------

@@ -81,16 +81,10 @@ def read_grizli_table(
 
     Parameters
     ----------
-    path : Path
-    instrument : Instrument
     pmap : Pmap, optional
         Only entries of this context; the context of those that state none.
     with_commented : bool
         Take entries that are commented out too; needs `pmap`.
-
-    Returns
-    -------
-    ExternalTable
 
     Raises
     ------
@@ -261,13 +255,8 @@ def read_csv_table(
         With a line of names. `array` is a detector (``nrca1``), or an array id (``1``) where the
         number is the difference A - B. `offset` is in magnitudes, `factor` a ratio of fluxes;
         `error` is in the same unit, empty where unknown. Lines that begin with ``#`` are comments.
-    instrument : Instrument
     pmap : Pmap, optional
         Only rows of this context; the context of all rows where there is no such column.
-
-    Returns
-    -------
-    ExternalTable
 
     Raises
     ------

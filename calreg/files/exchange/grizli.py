@@ -107,7 +107,6 @@ def write_grizli(
 
     Parameters
     ----------
-    path : Path
     entries : sequence of GrizliEntry
         Both modules of every array id and band, in any order.
     pmap : Pmap

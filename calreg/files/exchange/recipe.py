@@ -99,11 +99,8 @@ class RecipeProvenance:
         Position angle of +d [deg, N over E].
     origin_ra_deg, origin_dec_deg : float
         Where d = 0 [deg, ICRS].
-    model : str
-    model_version : int
     n_pairs : int
         Pairs in the fit.
-    field : str
     flux_kind : str
         ``iso``, ``auto``, ``aper`` or ``psf``.
     aperture : str
@@ -171,10 +168,6 @@ def read_recipe(path: Path) -> RecipeTable:
     path : Path
         ECSV file. Columns without a unit are taken as mag and mag / arcmin, as published.
 
-    Returns
-    -------
-    RecipeTable
-
     Raises
     ------
     FileFormatError
@@ -201,10 +194,8 @@ def write_recipe(
 
     Parameters
     ----------
-    path : Path
     rows : sequence of RecipeRow
         In any order; the file is ordered by array id and band, so equal input gives equal bytes.
-    meta : RecipeMeta
     overwrite : bool
         Whether an existing file may be replaced.
 

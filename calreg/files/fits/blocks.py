@@ -35,12 +35,7 @@ class StoredBlocks(Blocks, Protocol):
 
 
 class MemoryBlocks:
-    """Blocks in memory.
-
-    Parameters
-    ----------
-    data : memoryview
-    """
+    """Blocks in memory."""
 
     def __init__(self, data: memoryview) -> None:
         self._data = data
@@ -51,12 +46,7 @@ class MemoryBlocks:
         return len(self._data)
 
     def chunks(self) -> Iterator[memoryview]:
-        """Yield the whole in one piece.
-
-        Yields
-        ------
-        memoryview
-        """
+        """Yield the whole in one piece."""
         yield self._data
 
     def whole(self) -> memoryview:
@@ -93,12 +83,7 @@ class FileBlocks:
         return self._n_bytes
 
     def chunks(self) -> Iterator[memoryview]:
-        """Yield the bytes, in pieces that are good until the next one is asked for.
-
-        Yields
-        ------
-        memoryview
-        """
+        """Yield the bytes, in pieces that are good until the next one is asked for."""
         piece = memoryview(bytearray(min(_PIECE_BYTES, self._n_bytes)))
         for start in range(0, self._n_bytes, _PIECE_BYTES):
             part = piece[: self._n_bytes - start]
@@ -113,11 +98,6 @@ class FileBlocks:
 
     def fill(self, start: int, buffer: memoryview) -> None:
         """Fill a buffer with the bytes from a place on.
-
-        Parameters
-        ----------
-        start : int
-        buffer : memoryview
 
         Raises
         ------

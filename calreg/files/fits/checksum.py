@@ -33,10 +33,6 @@ def with_new_checksums(cards: Cards, data: bytes | memoryview) -> bytes:
         Of the header; the two cards are changed in place, their comments stay.
     data : bytes-like
         Data blocks.
-
-    Returns
-    -------
-    bytes
     """
     sum_card, check_card = CHECKSUM_CARDS
     data_sum = ones_complement_sum(data)
@@ -58,10 +54,6 @@ def ones_complement_sum(data: bytes | memoryview, start: int = 0) -> int:
         A multiple of 4 bytes.
     start : int
         Sum of what came before.
-
-    Returns
-    -------
-    int
     """
     total = start + int(np.frombuffer(data, dtype=">u4").sum(dtype=np.uint64))
     while total > _MASK:
@@ -76,10 +68,6 @@ def encoded(value: int) -> bytes:
     ----------
     value : int
         Complement of the sum of the HDU with a CHECKSUM of sixteen zeros.
-
-    Returns
-    -------
-    bytes
     """
     columns = []
     for byte in value.to_bytes(4, "big"):

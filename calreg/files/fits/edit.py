@@ -21,7 +21,6 @@ class RawHdu:
 
     Parameters
     ----------
-    unit : HeaderUnit
     data : StoredBlocks
         Data blocks, with padding.
 
@@ -29,8 +28,6 @@ class RawHdu:
     ----------
     name : str
         EXTNAME in upper case.
-    cards : Cards
-    data : Blocks
     n_data_bytes : int
         Without padding.
     """
@@ -75,13 +72,8 @@ class RawFits:
 
     Parameters
     ----------
-    headers : FitsHeaders
     stream : RawIOBase
         The open file, of which only data are read, when they are needed.
-
-    Attributes
-    ----------
-    hdus : list of RawHdu
     """
 
     def __init__(self, headers: FitsHeaders, stream: RawIOBase) -> None:

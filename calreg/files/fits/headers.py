@@ -120,13 +120,11 @@ class FitsHeaders:
 
     Attributes
     ----------
-    path : Path
     size_bytes : int
         Size of the file.
     sha256 : str
         SHA-256 in hexadecimal over all header blocks in file order, followed by the size of the
         file as 8 bytes, most significant first. It changes with any card, not with the pixels.
-    units : tuple of HeaderUnit
     """
 
     path: Path
@@ -150,14 +148,6 @@ def read_headers(path: Path) -> FitsHeaders:
     Bytes after the last HDU that do not begin another extension ("special records" of the standard)
     are allowed, as is a last data block without padding.
 
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    FitsHeaders
-
     Raises
     ------
     FileFormatError
@@ -175,14 +165,6 @@ def read_headers(path: Path) -> FitsHeaders:
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a whole file in hexadecimal.
 
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    str
-
     Raises
     ------
     FileFormatError
@@ -197,11 +179,6 @@ def file_sha256(path: Path) -> str:
 
 def read_start(path: Path, n_bytes: int) -> bytes:
     """Return the first bytes of a file.
-
-    Parameters
-    ----------
-    path : Path
-    n_bytes : int
 
     Returns
     -------

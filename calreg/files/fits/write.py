@@ -26,10 +26,6 @@ def primary_block(cards: Iterable[bytes], comment: str) -> bytes:
         Of 80 bytes each, after the mandatory ones and the comment.
     comment : str
         Broken into COMMENT cards.
-
-    Returns
-    -------
-    bytes
     """
     start = [
         format_card("SIMPLE", True, "conforms to FITS standard"),
@@ -54,10 +50,6 @@ def image_block(
         Floats, signed integers, or unsigned ones, which are stored as FITS stores them.
     cards : iterable of bytes, optional
         Of 80 bytes each, after the mandatory ones.
-
-    Returns
-    -------
-    bytes
     """
     is_unsigned = pixels.dtype.kind == "u"
     bits = 8 * pixels.dtype.itemsize

@@ -24,8 +24,6 @@ class PhotometricState:
 
     Attributes
     ----------
-    path : Path
-    key : ImageKey
     cal_ver : str
         Version of the jwst pipeline.
     r_photom : str
@@ -67,11 +65,6 @@ def read_photometric_state(path: Path, instrument: Instrument) -> PhotometricSta
     ----------
     path : Path
         A `cal`, `crf` or `i2d` file; only its headers are read.
-    instrument : Instrument
-
-    Returns
-    -------
-    PhotometricState
 
     Raises
     ------

@@ -52,10 +52,8 @@ class ImageCards:
 
     Attributes
     ----------
-    path : Path
     keywords : dict of str to Keyword
         By property.
-    primary : HeaderUnit
     science : HeaderUnit or None
         The extension SCI where there is one.
     """

@@ -49,7 +49,6 @@ class CorrectionRecord:
         Version of calreg.
     application_id : str
         Unique; the registry's row has the same.
-    origin : CorrectionOrigin
     set_pmap : Pmap
         Context of the set: the file's own, unless the correction was predicted.
     gradient_datum : str
@@ -112,10 +111,6 @@ def is_corrected(headers: FitsHeaders) -> bool:
 
 def read_record(headers: FitsHeaders) -> CorrectionRecord | None:
     """Read which correction a file has got.
-
-    Parameters
-    ----------
-    headers : FitsHeaders
 
     Returns
     -------

@@ -58,7 +58,6 @@ def write_difference(pending: PendingFile, content: DifferenceFile) -> None:
     ----------
     pending : PendingFile
         It gets its name afterwards, by `calreg.files.atomic.NamedFiles`.
-    content : DifferenceFile
 
     Raises
     ------
@@ -107,10 +106,8 @@ class HalfResidual:
 
     Attributes
     ----------
-    band : str
     half : str
         Modules that saw it in either epoch.
-    n_sources : int
     after_median, after_err : float
         Median fractional residual and its standard error; NaN where there is none.
     """
@@ -129,10 +126,6 @@ def read_half_residuals(path: Path) -> list[HalfResidual]:
     ----------
     path : Path
         As `write_difference` wrote it.
-
-    Returns
-    -------
-    list of HalfResidual
 
     Raises
     ------

@@ -74,8 +74,6 @@ class CalWorld:
 
     Attributes
     ----------
-    sky : SkyMap
-    source : WcsSource
     cards : str
         FITS cards with SIP terms, 80 characters each.
     note : str
@@ -101,10 +99,6 @@ class CalWorld:
         ----------
         first_pixel : tuple of int
             Detector pixel, 0-based (x, y), that the image's first one is.
-
-        Returns
-        -------
-        str
         """
         header = fits.Header.fromstring(self.cards)
         for axis, first in enumerate(first_pixel, start=1):
@@ -119,7 +113,6 @@ class CalImage:
 
     Attributes
     ----------
-    path : Path
     sci : ndarray of float32, shape (ny, nx)
         Surface brightness [MJy/sr]; NaN where there is none.
     err : ndarray of float32, shape (ny, nx)
@@ -128,7 +121,6 @@ class CalImage:
         Data quality bits of the jwst pipeline.
     var_rnoise : ndarray of float32, shape (ny, nx), or None
         Variance of the read noise [(MJy/sr)^2].
-    world : CalWorld
     """
 
     path: Path
@@ -146,10 +138,6 @@ def read_cal_world(path: Path) -> CalWorld:
     ----------
     path : Path
         A `cal` or `crf` file with the extension SCI.
-
-    Returns
-    -------
-    CalWorld
 
     Raises
     ------
@@ -179,10 +167,6 @@ def read_cal_image(path: Path, world: CalWorld | None = None) -> CalImage:
         A `cal` or `crf` file with the extensions SCI, DQ, and ERR or the variances.
     world : CalWorld, optional
         Its world coordinates, where they have been read already.
-
-    Returns
-    -------
-    CalImage
 
     Raises
     ------

@@ -50,10 +50,6 @@ def read_exposure(
     headers : FitsHeaders or None
         The headers of `path` where they have been read already.
 
-    Returns
-    -------
-    Exposure
-
     Raises
     ------
     FileFormatError

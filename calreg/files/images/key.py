@@ -39,14 +39,10 @@ class ImageKey:
 
     Attributes
     ----------
-    kind : ExposureKind
-    array : Array
-    band : Band
     pupil : str
         The card PUPIL in upper case.
     subarray : str
         Upper case.
-    pmap : Pmap
     """
 
     kind: ExposureKind
@@ -62,14 +58,8 @@ def read_image_key(cards: ImageCards, headers: FitsHeaders, instrument: Instrume
 
     Parameters
     ----------
-    cards : ImageCards
     headers : FitsHeaders
         Of the same file.
-    instrument : Instrument
-
-    Returns
-    -------
-    ImageKey
 
     Raises
     ------
@@ -103,10 +93,8 @@ def require_calibrated(cards: ImageCards, headers: FitsHeaders, instrument: Inst
 
     Parameters
     ----------
-    cards : ImageCards
     headers : FitsHeaders
         Of the same file.
-    instrument : Instrument
 
     Raises
     ------

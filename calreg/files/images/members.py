@@ -106,7 +106,6 @@ def read_members(
         Of the mosaic.
     array : Array
         Its array, where the table does not name that of an exposure.
-    instrument : Instrument
 
     Returns
     -------

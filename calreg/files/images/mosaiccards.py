@@ -66,7 +66,6 @@ def summary_cards(
     ----------
     input_digest : str
         SHA-256 of its exposures and settings.
-    cleaning : CleaningSettings
     forced_pmap : str
         Context that all exposures were rescaled to; empty if they were not.
     coverage_arcmin2 : float
@@ -75,10 +74,6 @@ def summary_cards(
         Median 1-sigma error of the pixels with data [MJy/sr].
     background : float
         Median over the exposures of the background that was subtracted [MJy/sr].
-
-    Returns
-    -------
-    dict of str to (value, comment)
     """
     return {
         "BKGSUB": (cleaning.background, "Background in blocks subtracted"),
@@ -96,10 +91,6 @@ def summary_cards(
 
 def read_summary(path: Path) -> MosaicSummary | None:
     """Read the numbers of a mosaic that `calreg mosaic` made.
-
-    Parameters
-    ----------
-    path : Path
 
     Returns
     -------

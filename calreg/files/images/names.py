@@ -33,10 +33,6 @@ def image_base_name(text: str) -> str:
     ----------
     text : str
         Such as ``/data/jw01176-o241_t001_nircam_clear-f444w_nrcalong_i2d.fits[1]``.
-
-    Returns
-    -------
-    str
     """
     return PurePosixPath(re.sub(r"\[[^\]]*\]\s*$", "", text.strip())).name
 

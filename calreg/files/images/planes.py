@@ -47,8 +47,6 @@ class ImageFile:
 
     Attributes
     ----------
-    path : Path
-    headers : FitsHeaders
     science : HeaderUnit
         The HDU of the pixels.
     wcs : astropy.wcs.WCS
@@ -102,14 +100,6 @@ class ImageFile:
 def open_image(path: Path) -> ImageFile:
     """Read the headers of an image and find its pixels and its WCS.
 
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    ImageFile
-
     Raises
     ------
     FileFormatError
@@ -137,7 +127,6 @@ def read_planes(image: ImageFile, *, needs_noise: bool = True) -> ImagePlanes:
 
     Parameters
     ----------
-    image : ImageFile
     needs_noise : bool
         Refuse an image that has neither errors nor weights.
 
@@ -351,10 +340,6 @@ def _is_plain_float(unit: HeaderUnit) -> bool:
 
 def read_weights(image: ImageFile) -> NDArray[np.float32] | None:
     """Read the plane WHT of an image.
-
-    Parameters
-    ----------
-    image : ImageFile
 
     Returns
     -------

@@ -94,7 +94,6 @@ def write_mosaic(
     ----------
     pending : PendingFile
         It gets its name afterwards, by `calreg.files.atomic.NamedFiles`.
-    mosaic : DrizzledMosaic
     grid : Grid
         Pixels of the file: those of the mosaic, or more of the same lattice; what the mosaic does
         not reach is without data.

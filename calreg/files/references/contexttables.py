@@ -53,9 +53,6 @@ class FoundZeroPoint:
 
     Attributes
     ----------
-    pmap : Pmap
-    array : Array
-    band : Band
     subarray : str
         Empty where it holds for every one.
     photmjsr : Rounded
@@ -64,8 +61,6 @@ class FoundZeroPoint:
         [sr].
     r_photom : str
         Photom reference file; empty where not stated.
-    source : str
-    kind : ZeroPointKind
     """
 
     pmap: Pmap
@@ -85,8 +80,6 @@ class ContextFacts:
 
     Attributes
     ----------
-    zero_points : list of FoundZeroPoint
-    references : list of ReferenceChoice
     n_left_out : Counter of str
         Rows that were left out, by reason.
     """
@@ -105,14 +98,8 @@ def read_context_table(path: Path, kind: FileKind, instrument: Instrument) -> Co
 
     Parameters
     ----------
-    path : Path
     kind : FileKind
         As `calreg.files.recognise.inspect` found it.
-    instrument : Instrument
-
-    Returns
-    -------
-    ContextFacts
 
     Raises
     ------

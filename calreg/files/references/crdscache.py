@@ -59,12 +59,7 @@ class _Map:
 
 @dataclass(frozen=True)
 class CrdsCache:
-    """A folder as CRDS lays it out.
-
-    Attributes
-    ----------
-    path : Path
-    """
+    """A folder as CRDS lays it out."""
 
     path: Path
 
@@ -100,11 +95,6 @@ class CrdsCache:
             A private name as it is.
         reftype : str
             ``PHOTOM``.
-        instrument : Instrument
-
-        Returns
-        -------
-        str
 
         Raises
         ------
@@ -147,7 +137,6 @@ class CrdsCache:
             harm.
         moment : datetime
             Begin of the exposure (aware, UTC).
-        instrument : Instrument
 
         Returns
         -------
@@ -206,11 +195,6 @@ def read_context_mapping(
         In the folder of mappings of a CRDS cache.
     reftypes : sequence of str
         Types of reference file that are of interest, in lower case.
-    instrument : Instrument
-
-    Returns
-    -------
-    ContextMapping
 
     Raises
     ------

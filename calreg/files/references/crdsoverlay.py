@@ -37,12 +37,7 @@ _TIMEOUT_S = 600.0
 
 @dataclass(frozen=True)
 class OverlayNames:
-    """Names of the mappings of an overlay, old and new, by ``pmap``, ``imap`` and reference type.
-
-    Attributes
-    ----------
-    old, new : dict of str to str
-    """
+    """Names of the mappings, old and new, by ``pmap``, ``imap`` and reference type."""
 
     old: dict[str, str]
     new: dict[str, str]
@@ -55,14 +50,6 @@ class OverlayNames:
 
 def check_overlay_name(name: str) -> str:
     """Return the private word of an overlay's names.
-
-    Parameters
-    ----------
-    name : str
-
-    Returns
-    -------
-    str
 
     Raises
     ------
@@ -99,11 +86,6 @@ def require_crds() -> None:
 def require_cache(cache: CrdsCache, pmap: Pmap) -> None:
     """Refuse a folder that is no synced CRDS cache with a context.
 
-    Parameters
-    ----------
-    cache : CrdsCache
-    pmap : Pmap
-
     Raises
     ------
     FileFormatError
@@ -125,17 +107,10 @@ def overlay_names(
 
     Parameters
     ----------
-    cache : CrdsCache
-    pmap : Pmap
     name : str
         Private word.
     reftypes : sequence of str
         ``PHOTOM``, ``FLAT``.
-    instrument : Instrument
-
-    Returns
-    -------
-    OverlayNames
 
     Raises
     ------
@@ -160,7 +135,6 @@ def link_cache(cache: CrdsCache, overlay: Path, instrument: Instrument) -> Path:
 
     Parameters
     ----------
-    cache : CrdsCache
     overlay : Path
         New folder.
     instrument : Instrument
@@ -216,7 +190,6 @@ def write_mappings(
     ----------
     overlay : Path
         Cache that has the files.
-    names : OverlayNames
     files : mapping of str to sequence of Path
         By type of reference.
 
@@ -255,7 +228,6 @@ def best_references(
     ----------
     overlay : Path
         Cache.
-    context : str
     requests : sequence of mapping
         Each with `parameters` and `reftypes`.
     only_names : bool

@@ -67,7 +67,6 @@ class Window:
         The card SUBARRAY.
     x_start, y_start : int
         0-based first pixel.
-    nx, ny : int
     """
 
     name: str
@@ -95,10 +94,6 @@ def read_window(path: Path, array: Array) -> Window:
         Any JWST file with SUBARRAY, SUBSTRT1, SUBSTRT2, SUBSIZE1 and SUBSIZE2.
     array : Array
         That they must fit on.
-
-    Returns
-    -------
-    Window
 
     Raises
     ------
@@ -139,15 +134,6 @@ def _window_of(primary: HeaderUnit, array: Array) -> Window:
 def read_flat_parent(path: Path, instrument: Instrument) -> Parent:
     """Read a flat that may be multiplied.
 
-    Parameters
-    ----------
-    path : Path
-    instrument : Instrument
-
-    Returns
-    -------
-    Parent
-
     Raises
     ------
     FileFormatError
@@ -172,14 +158,6 @@ def read_flat_parent(path: Path, instrument: Instrument) -> Parent:
 
 def parent_window(parent: Parent) -> Window:
     """Return which pixels a parent flat has; all of them where it does not say.
-
-    Parameters
-    ----------
-    parent : Parent
-
-    Returns
-    -------
-    Window
 
     Raises
     ------
@@ -222,12 +200,8 @@ def delta_flat(
         The flat of the whole array and its errors.
     window : Window
         What of it to write.
-    array : Array
-    band : Band
-    meta : ReferenceMeta
     file_name : str
         For the card FILENAME.
-    instrument : Instrument
 
     Returns
     -------
@@ -299,12 +273,10 @@ def product_flat(
 
     Parameters
     ----------
-    parent : Parent
     flat : ndarray of float64, shape (n_pixels, n_pixels)
         The delta flat of the whole array.
     band : Band
         That the parent must be for.
-    meta : ReferenceMeta
     file_name : str
         For the card FILENAME.
 

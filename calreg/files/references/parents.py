@@ -81,7 +81,6 @@ class ReferenceMeta:
 
         Parameters
         ----------
-        file_name : str
         description : str
             For DESCRIP.
 
@@ -99,16 +98,7 @@ class ReferenceMeta:
         }
 
     def history_lines(self, parent: Parent | None) -> list[str]:
-        """Return the HISTORY cards, none longer than a card.
-
-        Parameters
-        ----------
-        parent : Parent or None
-
-        Returns
-        -------
-        list of str
-        """
+        """Return the HISTORY cards, none longer than a card."""
         lines = [f"Corrected by calreg {self.code_version} for {self.pmap.name}"]
         if parent is not None:
             lines.append(f"Parent {parent.path.name} of {parent.get('AUTHOR') or 'unknown author'}")
@@ -126,11 +116,8 @@ class Parent:
 
     Attributes
     ----------
-    path : Path
-    headers : FitsHeaders
     array : Array
         The detector that it is for.
-    file_sha256 : str
     """
 
     path: Path
@@ -144,14 +131,6 @@ class Parent:
 
     def require_unit(self, name: str) -> HeaderUnit:
         """Return an HDU by its EXTNAME.
-
-        Parameters
-        ----------
-        name : str
-
-        Returns
-        -------
-        HeaderUnit
 
         Raises
         ------
@@ -186,16 +165,10 @@ def read_parent(path: Path, reftype: str, model: str, instrument: Instrument) ->
 
     Parameters
     ----------
-    path : Path
     reftype : str
         ``PHOTOM`` or ``FLAT``.
     model : str
         The data model that the pipeline opens it with, the card DATAMODL.
-    instrument : Instrument
-
-    Returns
-    -------
-    Parent
 
     Raises
     ------
@@ -253,14 +226,8 @@ def edited_header(unit: HeaderUnit, cards: Mapping[str, str], history: Sequence[
 
     Parameters
     ----------
-    unit : HeaderUnit
     cards : mapping of str to str
         Comments stay. Checksums, which no longer hold, are removed.
-    history : sequence of str
-
-    Returns
-    -------
-    bytes
     """
     from astropy.io.fits import Header
 

@@ -100,15 +100,6 @@ class PhotomRow:
 def read_photom_parent(path: Path, instrument: Instrument) -> Parent:
     """Read a photom file that may be copied.
 
-    Parameters
-    ----------
-    path : Path
-    instrument : Instrument
-
-    Returns
-    -------
-    Parent
-
     Raises
     ------
     FileFormatError
@@ -169,16 +160,10 @@ def corrected_copy(
 
     Parameters
     ----------
-    parent : Parent
     scalings : sequence of PhotomScaling
         One per band.
-    meta : ReferenceMeta
     file_name : str
         For the card FILENAME.
-
-    Returns
-    -------
-    bytes
 
     Raises
     ------
@@ -227,19 +212,12 @@ def new_photom(
 
     Parameters
     ----------
-    array : Array
     rows : sequence of PhotomRow
         Corrected values; `subarray` is not written, so that a row holds for every subarray.
     pixar_sr : float
         Nominal pixel area [sr].
-    meta : ReferenceMeta
     file_name : str
         For the card FILENAME.
-    instrument : Instrument
-
-    Returns
-    -------
-    bytes
     """
     import io
 

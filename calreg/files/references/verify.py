@@ -54,15 +54,12 @@ def check_photom(
 
     Parameters
     ----------
-    path : Path
     array : Array
         That it is for.
     expected : sequence of PhotomRow
         Rows before correction: the parent's, or those that a file of our own was made from.
-    parent : Parent, optional
     scalings : sequence of PhotomScaling
         Bands that differ from `expected`, by how much.
-    instrument : Instrument
 
     Raises
     ------
@@ -87,16 +84,12 @@ def check_flat(
 
     Parameters
     ----------
-    path : Path
-    array : Array
-    band : Band
     window : Window
         Its pixels.
     delta : ndarray of float64, shape (n_pixels, n_pixels)
         The delta flat of the whole array.
     parent : Parent, optional
         Of a product.
-    instrument : Instrument
 
     Raises
     ------

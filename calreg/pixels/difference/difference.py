@@ -69,7 +69,6 @@ class DifferenceReport:
         more, where there are several.
     files : list of str
         Paths that were written.
-    warnings : list of str
     """
 
     rows: list[ResidualRow] = field(default_factory=list)
@@ -90,14 +89,8 @@ def make_differences(
     ----------
     database : Database
         Read, and left as it is.
-    options : DifferenceOptions
-    instrument : Instrument
     progress : Progress
         Called as work goes on.
-
-    Returns
-    -------
-    DifferenceReport
 
     Raises
     ------

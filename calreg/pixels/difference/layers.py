@@ -40,16 +40,10 @@ def stack_epoch(
 
     Parameters
     ----------
-    plan : DifferencePlan
     mosaics : sequence of PlannedMosaic
         Of one epoch.
-    instrument : Instrument
     tell : callable
         Called after every mosaic.
-
-    Returns
-    -------
-    EpochImage
 
     Raises
     ------

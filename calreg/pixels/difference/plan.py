@@ -102,8 +102,6 @@ class PlannedMosaic:
 
     Attributes
     ----------
-    stored : StoredMosaic
-    image : ImageFile
     target : Grid
         Its pixels, or those that it is brought onto.
     offset : tuple of int
@@ -128,16 +126,12 @@ class DifferencePlan:
 
     Attributes
     ----------
-    field, band : str
-    pmap : Pmap
     epochs : tuple of StoredEpoch
         A and B.
     mosaics : tuple of list of PlannedMosaic
         Of A and of B.
     grid : Grid
         The common pixels: what mosaics of both epochs reach.
-    bunit : str
-    fits_path, png_path : Path
     """
 
     field: str
@@ -155,12 +149,6 @@ def plan_differences(
     connection: Connection, options: DifferenceOptions, instrument: Instrument
 ) -> list[DifferencePlan]:
     """Find all that is needed, and refuse before a pixel is read.
-
-    Parameters
-    ----------
-    connection : Connection
-    options : DifferenceOptions
-    instrument : Instrument
 
     Returns
     -------

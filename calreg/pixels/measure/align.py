@@ -48,7 +48,6 @@ def fit_alignments(results: Sequence[PatchResult], kind: AlignKind) -> list[Patc
     ----------
     results : sequence of PatchResult
         With the detection images measured on themselves.
-    kind : AlignKind
 
     Returns
     -------

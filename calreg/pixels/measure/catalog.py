@@ -46,17 +46,14 @@ class MeasuredMosaic:
 
     Attributes
     ----------
-    planned : PlannedMosaic
     sources : PatchSources
         Each source once; `x_win`, `y_win` are pixels of the mosaic's file, 0-based.
     x_iso, y_iso : ndarray of float64, shape (n,)
         Isophotal centroids in pixels of the file, 0-based.
-    compact : Compactness
     scale_arcsec : float
         Side of the pixels that it was measured on [arcsec].
     outside : float
         Part of its pixels with data that no detection image has data for.
-    noise_from : str
     alignment : Alignment or None
         Applied before it was measured, in pixels of its main detection image.
     """
@@ -110,12 +107,6 @@ class MeasuredMosaic:
 
 def catalog_head(planned: PlannedMosaic, options: MeasureOptions, kind: FluxKind) -> Catalog:
     """Return a catalog without sources: what it will be made of, and the digest of that.
-
-    Parameters
-    ----------
-    planned : PlannedMosaic
-    options : MeasureOptions
-    kind : FluxKind
 
     Returns
     -------
@@ -179,9 +170,6 @@ def catalog_of(
 
     Parameters
     ----------
-    measured : MeasuredMosaic
-    options : MeasureOptions
-    kind : FluxKind
     positions : DetectorPositions or None
         Where on the detector its sources were seen.
 
@@ -240,13 +228,8 @@ def assemble(
 
     Parameters
     ----------
-    planned : PlannedMosaic
     parts : sequence of (PatchJob, PatchImage)
         Of this mosaic.
-
-    Returns
-    -------
-    MeasuredMosaic
 
     Raises
     ------

@@ -78,18 +78,12 @@ def measure(
 
     Parameters
     ----------
-    database : Database
     paths : sequence of Path
         Mosaics, of any fields, epochs, bands and arrays.
-    options : MeasureOptions, optional
     instrument : Instrument, optional
         NIRCam if not given.
     progress : Progress
         Called as work goes on.
-
-    Returns
-    -------
-    MeasureReport
 
     Raises
     ------

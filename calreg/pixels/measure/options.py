@@ -27,7 +27,6 @@ class MeasureOptions:
 
     Attributes
     ----------
-    settings : DetectionSettings
     detect : str or None
         Path of the image to detect on, or ``stack`` for the mean of the mosaics of each patch; None
         is the first epoch of the field.

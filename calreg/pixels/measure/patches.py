@@ -48,7 +48,6 @@ class PatchJob:
         Pixels that sources are detected on.
     measured : tuple of Path
         Images that are measured inside its isophotes.
-    settings : DetectionSettings
     has_weights : bool
         Errors come from ERR, VAR or WHT; else from the noise of each image's background.
     gain : float or None
@@ -78,7 +77,6 @@ class PatchImage:
 
     Attributes
     ----------
-    path : Path
     sources : PatchSources or None
         None where image and detection image share too few pixels to measure a background.
     n_good : int
@@ -105,7 +103,6 @@ class PatchResult:
 
     Attributes
     ----------
-    job : PatchJob
     images : tuple of PatchImage
         In the order of ``job.measured``.
     reference : PatchSources or None
@@ -124,8 +121,6 @@ def run_patches(
 
     Parameters
     ----------
-    jobs : sequence of PatchJob
-    n_processes : int
     progress : Progress
         Called as images are done.
 
@@ -153,13 +148,8 @@ def measure_patch(job: PatchJob, advance: Callable[[], None] = lambda: None) -> 
 
     Parameters
     ----------
-    job : PatchJob
     advance : callable
         Called after every image.
-
-    Returns
-    -------
-    PatchResult
 
     Raises
     ------

@@ -42,14 +42,7 @@ _SAME_PATCH = 0.5
 
 @dataclass(frozen=True)
 class Mosaic:
-    """An image whose headers were read.
-
-    Attributes
-    ----------
-    path : Path
-    exposure : Exposure
-    image : ImageFile
-    """
+    """An image whose headers were read."""
 
     path: Path
     exposure: Exposure
@@ -89,10 +82,8 @@ class PlannedMosaic:
 
     Attributes
     ----------
-    mosaic : Mosaic
     stored : StoredExposure
         As in the registry, or as it will be.
-    epoch : StoredEpoch
     detections : tuple of DetectionImage
         That it overlaps.
     """
@@ -126,7 +117,6 @@ def plan_detection(
     ----------
     connection : Connection
         In whose transaction the mosaics have been entered.
-    mosaics : sequence of Mosaic
     detect : str or None
         Path of the image to detect on; `STACK`; None for the first epoch of each field, band and
         context.

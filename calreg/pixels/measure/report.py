@@ -25,10 +25,8 @@ class MeasuredRow:
 
     Attributes
     ----------
-    file, field, epoch, band, array, pmap : str
     state : str
         ``measured``, or ``known`` where the registry had the same image with the same settings.
-    n_sources, n_compact, n_flagged : int or None
     depth_mag : float or None
         Five sigma in the fixed aperture [mag AB].
     median_snr : float or None
@@ -80,7 +78,6 @@ class MeasureReport:
     ----------
     rows : list of MeasuredRow
         In the order of the mosaics.
-    warnings : list of str
     is_committed : bool
         Whether the registry was changed.
     """

@@ -59,11 +59,6 @@ _DESCRIPTIONS = {
 def catalog_table(measured: MeasuredMosaic, options: MeasureOptions) -> CatalogTable:
     """Return what is written of a mosaic.
 
-    Parameters
-    ----------
-    measured : MeasuredMosaic
-    options : MeasureOptions
-
     Returns
     -------
     CatalogTable
@@ -120,11 +115,6 @@ def out_paths(out: Path, mosaics: Sequence[Path]) -> dict[Path, Path]:
     ----------
     out : Path
         Where it holds ``{}``, the mosaic's name without ending takes its place.
-    mosaics : sequence of Path
-
-    Returns
-    -------
-    dict of Path to Path
 
     Raises
     ------

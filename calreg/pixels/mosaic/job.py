@@ -52,18 +52,13 @@ class MosaicJob:
         Factor of each onto the scale of the mosaic.
     photmjsr : float
         PHOTMJSR of the mosaic [MJy/sr per DN/s].
-    pmap : Pmap
     is_forced : bool
         Whether the context was named by the user.
     lattice : Grid
         Pixels of the field in the band; the mosaic gets the part that its exposures cover, and more
         of the same pixels where they reach beyond.
-    cleaning : CleaningSettings
-    pixfrac : float
-    kernel : str
     input_digest : str
         SHA-256 of all that decides on the result.
-    file : PendingFile
     """
 
     name: str
@@ -103,7 +98,6 @@ def make_mosaics(
 
     Parameters
     ----------
-    jobs : sequence of MosaicJob
     n_jobs : int
         How many processes share the work; the files are the same for any number.
     progress : Progress
@@ -135,13 +129,8 @@ def make_mosaic(job: MosaicJob, advance: Callable[[], None]) -> JobOutcome:
 
     Parameters
     ----------
-    job : MosaicJob
     advance : callable
         Called after every exposure.
-
-    Returns
-    -------
-    JobOutcome
 
     Raises
     ------

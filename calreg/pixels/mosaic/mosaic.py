@@ -39,7 +39,6 @@ class MosaicRow:
         Path of the file.
     status : str
         ``made``, or ``unchanged``: made before of the same exposures with the same settings.
-    field, epoch, array, band, pmap : str
     n_members : int
         Exposures in it.
     exposure_time_s : float
@@ -80,7 +79,6 @@ class MosaicReport:
     ----------
     rows : list of MosaicRow
         By field, time, array and band.
-    warnings : list of str
     n_exposures_loaded : int
         Exposures that were new to the registry.
     skipped : list of Path
@@ -112,18 +110,12 @@ def mosaic(
 
     Parameters
     ----------
-    database : Database
     paths : sequence of Path
         Files and folders with `cal` or `crf` exposures, in any order.
-    options : MosaicOptions, optional
     instrument : Instrument, optional
         NIRCam if not given.
     progress : Progress
         Called as work goes on.
-
-    Returns
-    -------
-    MosaicReport
 
     Raises
     ------

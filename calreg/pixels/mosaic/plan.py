@@ -125,15 +125,10 @@ class PlannedMosaic:
 
     Attributes
     ----------
-    field_name, epoch_name : str
-    epoch_id : int
     members : tuple of Exposure
         In the order of time.
-    pmap : Pmap
-    scale : Scale
     lattice : Grid
         The pixels of the field in the band.
-    cleaning : CleaningSettings
     path : Path
         The file.
     input_digest : str
@@ -189,8 +184,6 @@ def plan_mosaics(
         Of a transaction that writes: new grids are inserted.
     exposures : sequence of Exposure
         In any order.
-    options : MosaicOptions
-    instrument : Instrument
     ingest_id : callable
         Gives the id of this call.
     command : str

@@ -50,7 +50,6 @@ def require_one_scale(name: str, members: Sequence[Exposure]) -> Scale:
     ----------
     name : str
         Of the group, for messages.
-    members : sequence of Exposure
 
     Returns
     -------
@@ -82,7 +81,6 @@ def forced_scale(
     ----------
     name : str
         Of the group, for messages.
-    members : sequence of Exposure
     pmap : Pmap
         The context.
     known : sequence of StoredZeroPoint

@@ -56,7 +56,6 @@ class Alignment:
 
     Attributes
     ----------
-    kind : AlignKind
     shift : ndarray of float64, shape (2,)
         (dx, dy) at `centre` [pixel].
     linear : ndarray of float64, shape (2, 2)
@@ -157,13 +156,8 @@ def fit_alignment(
     ----------
     measured, reference : ndarray of float64, shape (n_stars, 2)
         (x, y) of the same stars in both images [pixel]; rows with NaN are left out.
-    kind : AlignKind
     scale_arcsec : float
         Pixel scale [arcsec].
-
-    Returns
-    -------
-    Alignment
 
     Raises
     ------
@@ -248,7 +242,6 @@ def move_planes(planes: ImagePlanes, alignment: Alignment) -> ImagePlanes:
     ----------
     planes : ImagePlanes
         Cut to the detection image's pixels already; not changed.
-    alignment : Alignment
 
     Returns
     -------

@@ -84,11 +84,6 @@ def clean_exposure(
         Surface brightness and its 1-sigma error; not changed.
     dq : ndarray of uint32, shape (ny, nx)
         Data quality bits of the jwst pipeline.
-    settings : CleaningSettings
-
-    Returns
-    -------
-    CleanedExposure
 
     Raises
     ------

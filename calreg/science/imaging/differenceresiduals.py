@@ -44,7 +44,6 @@ class MedianResidual:
 
     Attributes
     ----------
-    n : int
     median, mad, err : float
         Median of 2 (f_2 - f_1) / (f_2 + f_1), its median absolute deviation, and the standard error
         of the median; NaN for too few sources.
@@ -149,10 +148,6 @@ def median_residual(fractions: FloatArray) -> MedianResidual:
     ----------
     fractions : ndarray of float64, shape (n,)
         Finite.
-
-    Returns
-    -------
-    MedianResidual
     """
     found = patch_statistics(fractions)
     return MedianResidual(found.n, found.median_mag, found.mad_mag, found.median_err_mag)
@@ -222,7 +217,6 @@ class ResidualRow:
 
     Attributes
     ----------
-    field, pmap, band : str
     epoch_a, epoch_b : str
         The difference is B minus A.
     half : str
@@ -231,7 +225,6 @@ class ResidualRow:
         Arrays that saw it in either epoch; empty for the whole half.
     pa_deg : float
         Direction of the half from the middle of the field [deg, north over east].
-    n_sources : int
     before_median, before_err, before_mad : float or None
         Median of 2 (f_B - f_A) / (f_B + f_A), its standard error, and the median absolute
         deviation; positive: under-subtracted; None for too few sources.

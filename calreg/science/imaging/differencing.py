@@ -183,10 +183,6 @@ def subtract(first: EpochImage, second: EpochImage) -> Difference:
     ----------
     first, second : EpochImage
         Of one shape.
-
-    Returns
-    -------
-    Difference
     """
     is_bad = first.is_bad | second.is_bad
     before = second.before - first.before
@@ -248,7 +244,6 @@ def half_map(
 
     Parameters
     ----------
-    first, second : EpochImage
     halves : sequence of (int, int)
         For each half, bits of the arrays that see it in the first and in the second epoch.
 

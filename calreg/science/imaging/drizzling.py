@@ -78,7 +78,6 @@ class DrizzledMosaic:
 
     Attributes
     ----------
-    grid : Grid
     sci : ndarray of float32, shape (ny, nx)
         Surface brightness [MJy/sr]; NaN where no member has data.
     err : ndarray of float32, shape (ny, nx)
@@ -94,12 +93,9 @@ class DrizzledMosaic:
     dq : ndarray of uint8, shape (ny, nx)
         `DO_NOT_USE` without data; `SATURATED` where a covering member was saturated, whether or not
         others were not.
-    n_members : int
     noise_correlation : float
         Noise of a sum over many pixels of sky, relative to the root of the summed squares of
         `err`: ``1 / sqrt(mean(err^2 wht))`` (Fruchter & Hook 2002, on noise).
-    pixfrac : float
-    kernel : str
     """
 
     grid: Grid
@@ -148,10 +144,6 @@ def drizzle_group(
         Side of the drops in input pixels, above 0 and not above 1.
     kernel : str
         One of `KERNELS`.
-
-    Returns
-    -------
-    DrizzledMosaic
 
     Raises
     ------

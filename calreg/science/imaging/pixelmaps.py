@@ -40,7 +40,6 @@ def pixel_map(sky: SkyMap, shape: tuple[int, int], grid: Grid) -> FloatArray:
         World coordinates of the exposure.
     shape : tuple of int
         ``(ny, nx)`` of the exposure.
-    grid : Grid
 
     Returns
     -------
@@ -117,10 +116,6 @@ def scale_ratio(mapped: FloatArray) -> float:
     ----------
     mapped : ndarray of float64, shape (ny, nx, 2)
         As `pixel_map` gives it.
-
-    Returns
-    -------
-    float
     """
     ny, nx = mapped.shape[:2]
     if min(ny, nx) < 2:

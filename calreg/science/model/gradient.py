@@ -68,10 +68,6 @@ def parse_gradient_datum(text: str) -> GradientDatum:
     text : str
         ``symmetric`` or ``B``.
 
-    Returns
-    -------
-    GradientDatum
-
     Raises
     ------
     InvalidValueError
@@ -89,7 +85,6 @@ class View(NamedTuple):
 
     Attributes
     ----------
-    epoch_id : int
     roll_sign : int
         +1 when module B lies towards +d, else -1.
     point : ReferencePoint
@@ -231,7 +226,6 @@ def folded_axis(array: Array, views: Sequence[View], axis: FieldAxis) -> PixelPl
 
     Parameters
     ----------
-    array : Array
     views : sequence of View
         Images of the array, in epochs of both rolls.
     axis : FieldAxis
@@ -285,7 +279,6 @@ def decompose(
 
     Parameters
     ----------
-    offset : PairOffset
     planes : dict of str to PixelPlane
         From `folded_axis`: w of the arrays of modules A and B [arcmin]; not used, and may be empty,
         without a gradient.

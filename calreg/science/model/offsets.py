@@ -26,7 +26,6 @@ class PatchStatistics:
 
     Attributes
     ----------
-    n : int
     median_mag : float
         Median of later minus earlier [mag]; NaN for no pairs.
     mad_mag : float

@@ -67,12 +67,10 @@ class Nodes:
 
     Attributes
     ----------
-    source_id : ndarray of int64
     is_patch_p : ndarray of bool
         True on patch p, which module B sees at epochs with o = +1, module A at epochs with o = -1.
     epoch : ndarray of int64
         Index into `epoch_labels`.
-    is_module_a : ndarray of bool
     mag, mag_err : ndarray of float64
         AB magnitude and its error [mag]; finite, the error positive.
     d_arcmin : ndarray of float64
@@ -222,7 +220,6 @@ class PairFit:
         Blocks with a robust weight below one.
     chi2 : float
         Squared residuals over noise, floor included, without robust weights.
-    n_dof : int
     scatter_mag : float
         1.4826 MAD of the residuals of the `n_pairs` pairs [mag].
     weights : ndarray of float64, shape (n_nodes_in,)
@@ -315,10 +312,6 @@ def fit_pair_model(nodes: Nodes, settings: FitSettings, *, fit_slope: bool, seed
         Whether the gradient k is fitted, `FitSettings.slope_is_fitted` of the channel.
     seed : int
         Seed of the bootstrap, taken from the digest of the input.
-
-    Returns
-    -------
-    PairFit
 
     Raises
     ------

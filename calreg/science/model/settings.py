@@ -101,10 +101,6 @@ class FitSettings:
         axis : str or float
             ``auto``, or the position angle of +d [deg, N over E], as text or number.
 
-        Returns
-        -------
-        FitSettings
-
         Raises
         ------
         InvalidValueError
@@ -128,10 +124,6 @@ class FitSettings:
         ----------
         text : str
             JSON object with every setting.
-
-        Returns
-        -------
-        FitSettings
 
         Raises
         ------

@@ -86,7 +86,6 @@ class BlockSolution:
         Residuals with the block unknown removed [mag].
     chi2 : float
         Squared residuals over noise, floor included, without robust weights.
-    n_dof : int
     """
 
     coefficients: FloatArray
@@ -190,10 +189,6 @@ def solve_huber(gram: FloatArray, thresholds: FloatArray, start: FloatArray) -> 
     start : ndarray of float64, shape (n,)
         First guess.
 
-    Returns
-    -------
-    HuberSolution
-
     Raises
     ------
     FitRefusedError
@@ -267,10 +262,6 @@ def solve_blocks(system: BlockSystem, *, floor_mag: float | None, seed: int) -> 
     seed : int
         Seed of the bootstrap.
 
-    Returns
-    -------
-    BlockSolution
-
     Raises
     ------
     DegenerateFitError
@@ -331,7 +322,6 @@ def require_full_rank(system: BlockSystem, scale: FloatArray) -> None:
 
     Parameters
     ----------
-    system : BlockSystem
     scale : ndarray of float64, shape (n_names,)
         Largest absolute value of every design column.
 
@@ -368,11 +358,6 @@ def describe_combination(vector: FloatArray, names: tuple[str, ...]) -> str:
     ----------
     vector : ndarray of float64, shape (n_names,)
         Unit vector; parts below 0.05 are left out and the first part is made positive.
-    names : tuple of str
-
-    Returns
-    -------
-    str
     """
     parts = [(float(part), name) for part, name in zip(vector, names, strict=True)]
     parts = [(part, name) for part, name in parts if abs(part) >= 0.05]

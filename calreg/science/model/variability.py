@@ -59,10 +59,8 @@ class VariableSources:
 
     Attributes
     ----------
-    source_id, epoch_pair : ndarray of int64
     chi2 : ndarray of float64
         Sum over bands of z^2.
-    n_bands : ndarray of int64
     max_residual_mag : ndarray of float64
         Largest absolute residual of a band [mag].
     """
@@ -160,10 +158,6 @@ def find_variables(
         Which source, which two epochs, which band; all pairs are of one field and one pmap.
     z, residual_mag : ndarray of float64, shape (n_pairs,)
         From `measure_residuals`; pairs with NaN do not count.
-
-    Returns
-    -------
-    VariableSources
 
     Notes
     -----

@@ -91,7 +91,6 @@ def kron_radii(
         Detection image without background, zero where bad.
     segmentation : ndarray of int32, shape (ny, nx)
         Number of the source that owns a pixel; neighbours' pixels are left out.
-    ellipses : Ellipses
 
     Returns
     -------
@@ -126,18 +125,12 @@ def sum_kron_ellipses(
 
     Parameters
     ----------
-    image : SubtractedImage
     segmentation : ndarray of int32, shape (ny, nx)
         Number of the source that owns a pixel, 0 for the sky.
-    ellipses : Ellipses
     kron_radius : ndarray of float64, shape (n,)
         Radius of the apertures in units of a and b.
     mirrored : MirroredPixels
         What `mirror_in_ellipses` found for them.
-
-    Returns
-    -------
-    ApertureSums
     """
     sep = require_sep()
     shape = (ellipses.x, ellipses.y, ellipses.a, ellipses.b, ellipses.theta_rad, kron_radius)
@@ -169,18 +162,12 @@ def sum_circles(
 
     Parameters
     ----------
-    image : SubtractedImage
     segmentation : ndarray of int32, shape (ny, nx)
         Number of the source that owns a pixel, 0 for the sky.
-    ellipses : Ellipses
     radius_px : float
         Radius [pixels].
     mirrored : MirroredPixels
         What `mirror_in_circles` found for them.
-
-    Returns
-    -------
-    ApertureSums
     """
     sep = require_sep()
     shape = (ellipses.x, ellipses.y, radius_px)
@@ -211,10 +198,8 @@ def half_light_radii(
 
     Parameters
     ----------
-    image : SubtractedImage
     segmentation : ndarray of int32, shape (ny, nx)
         Number of the source that owns a pixel; neighbours' pixels are left out.
-    ellipses : Ellipses
     flux_auto : ndarray of float64, shape (n,)
         Whole flux of each source [unit of the image].
 

@@ -70,10 +70,6 @@ def require_sep() -> ModuleType:
 def unusable_pixels(planes: ImagePlanes) -> BoolArray:
     """Find the pixels that must not enter a sum.
 
-    Parameters
-    ----------
-    planes : ImagePlanes
-
     Returns
     -------
     ndarray of bool, shape (ny, nx)
@@ -113,14 +109,8 @@ def measure_background(
 
     Parameters
     ----------
-    planes : ImagePlanes
-    settings : DetectionSettings
     is_bad : ndarray of bool, shape (ny, nx), or None
         What `unusable_pixels` found; None looks for them.
-
-    Returns
-    -------
-    SkyBackground
 
     Raises
     ------

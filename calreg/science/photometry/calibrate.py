@@ -29,7 +29,6 @@ class CalibratedCatalog:
 
     Attributes
     ----------
-    detections : Detections
     mag_origin : str
         ``flux``: computed from fluxes; ``catalog``: as the catalog states them.
     mag_disagreement : float or None
@@ -49,15 +48,10 @@ def calibrate_catalog(catalog: Catalog, *, bunit: str, pixar_sr: float | None) -
 
     Parameters
     ----------
-    catalog : Catalog
     bunit : str
         BUNIT of the measured image.
     pixar_sr : float or None
         Its pixel area [sr].
-
-    Returns
-    -------
-    CalibratedCatalog
 
     Raises
     ------

@@ -114,7 +114,6 @@ def detect_sources(planes: ImagePlanes, settings: DetectionSettings) -> Detected
     ----------
     planes : ImagePlanes
         The detection image; its errors say which pixels to use, and do not set the threshold.
-    settings : DetectionSettings
 
     Returns
     -------

@@ -92,7 +92,6 @@ def touching_flags(
     ----------
     segmentation : ndarray of int32, shape (ny, nx)
         Number of the source that owns a pixel, 0 for the sky.
-    planes : ImagePlanes
     is_bad : ndarray of bool, shape (ny, nx)
         Pixels without data.
     n_sources : int

@@ -102,10 +102,8 @@ def measure_sources(
 
     Parameters
     ----------
-    detected : DetectedSources
     planes : ImagePlanes
         The measured image, on the pixels of the detection image.
-    settings : DetectionSettings
     scale_arcsec : float
         Side of a pixel [arcsec], for the fixed aperture.
     sky : SkyBackground or None

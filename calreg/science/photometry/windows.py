@@ -48,7 +48,6 @@ def windowed_centroids(
 
     Parameters
     ----------
-    image : SubtractedImage
     ellipses : Ellipses
         Where the iteration starts.
     r_half_px : ndarray of float64, shape (n,)

@@ -53,10 +53,6 @@ def assign_sources(
     max_sep_arcsec : float
         Positions within this radius belong together [arcsec].
 
-    Returns
-    -------
-    Assignment
-
     Notes
     -----
     A position goes to the nearest known source within the radius. The others form a source for each

@@ -109,7 +109,6 @@ class LinearDetector:
 
     Attributes
     ----------
-    array : Array
     boresight : Boresight
         Pointing of the exposure.
 
@@ -151,7 +150,6 @@ class CoveringExposure:
 
     Attributes
     ----------
-    detector : DetectorMap
     n_pixels : int
         Pixels on a side of the detector.
     boresight : Boresight or None
@@ -218,7 +216,6 @@ def focal_plane(
     ----------
     ra_deg, dec_deg : array_like of float64, shape (n,)
         ICRS [deg].
-    pointing : Boresight
 
     Returns
     -------
@@ -252,7 +249,6 @@ def mean_positions(
     ----------
     ra_deg, dec_deg : array_like of float64, shape (n,)
         ICRS [deg].
-    exposures : sequence of CoveringExposure
     is_covered : ndarray of bool, shape (n_exposures, n), optional
         Which exposures contribute at each position; by default those whose detector it falls on.
 

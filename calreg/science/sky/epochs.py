@@ -89,7 +89,6 @@ class KnownEpochs:
 
     Attributes
     ----------
-    exposures : ExposureSet
     epoch_id : ndarray of int64, shape (n_exposures,)
         Epoch of each exposure.
     epoch_fields : mapping of int to int
@@ -185,7 +184,6 @@ class EpochPlan:
         Row of `new_epochs`, or `NONE`. Both are `NONE` for a refused exposure only.
     new_epochs : tuple of NewEpoch
         In order of their first exposure.
-    n_new_fields : int
     merges : tuple of FieldMerge
         Each absorbed field once, with its final field.
     conflicts : tuple of EpochConflict
@@ -210,12 +208,10 @@ def find_epochs(
 
     Parameters
     ----------
-    new : ExposureSet
     identities : sequence of str
         One text per new exposure that orders exposures which start together.
     known : KnownEpochs, optional
         What is placed already; exposures far from any new one may be left out.
-    overrides : Overrides, optional
 
     Returns
     -------

@@ -63,10 +63,6 @@ class FootprintSet:
         footprints : sequence of ndarray of float64, shape (n_vertices, 2)
             ICRS (ra, dec) [deg]; orientation and a repeated first vertex do not matter.
 
-        Returns
-        -------
-        FootprintSet
-
         Raises
         ------
         InvalidValueError
@@ -119,7 +115,6 @@ def pairs_overlap(first: FootprintSet, second: FootprintSet, pairs: IntArray) ->
 
     Parameters
     ----------
-    first, second : FootprintSet
     pairs : ndarray of int64, shape (k, 2)
         Indices into `first` and `second`, of footprints on one hemisphere.
 
@@ -159,10 +154,6 @@ def _has_separating_edge(normals: FloatArray, vertices: FloatArray) -> BoolArray
 def near_pairs(first: FootprintSet, second: FootprintSet) -> IntArray:
     """Find the pairs of footprints whose bounding circles meet.
 
-    Parameters
-    ----------
-    first, second : FootprintSet
-
     Returns
     -------
     ndarray of int64, shape (k, 2)
@@ -181,10 +172,6 @@ def near_pairs(first: FootprintSet, second: FootprintSet) -> IntArray:
 
 def near_pairs_within(footprints: FootprintSet) -> IntArray:
     """Find the pairs within one set whose bounding circles meet, each once.
-
-    Parameters
-    ----------
-    footprints : FootprintSet
 
     Returns
     -------
@@ -230,10 +217,6 @@ def footprints_overlap(footprint_1: FloatArray, footprint_2: FloatArray) -> bool
     ----------
     footprint_1, footprint_2 : ndarray of float64, shape (n_vertices, 2)
         ICRS (ra, dec) [deg].
-
-    Returns
-    -------
-    bool
 
     Raises
     ------

@@ -218,7 +218,6 @@ def along_axis(ra_deg: ArrayLike, dec_deg: ArrayLike, axis: FieldAxis) -> FloatA
     ----------
     ra_deg, dec_deg : array_like of float64, shape (n,)
         ICRS [deg].
-    axis : FieldAxis
 
     Returns
     -------
@@ -368,8 +367,6 @@ def module_side(roll_deg: float, axis: FieldAxis, instrument: Instrument, array_
     ----------
     roll_deg : float
         PA_V3, angle of V3 [deg, north over east].
-    axis : FieldAxis
-    instrument : Instrument
     array_id : str
         ``1`` ... ``4`` or ``long``.
 
@@ -417,10 +414,6 @@ def s_region_text(footprint: FloatArray) -> str:
     ----------
     footprint : ndarray of float64, shape (n_vertices, 2)
         ICRS (ra, dec) [deg].
-
-    Returns
-    -------
-    str
     """
     numbers = " ".join(f"{ra:.9f} {dec:.9f}" for ra, dec in np.asarray(footprint, float).tolist())
     return f"POLYGON ICRS  {numbers}"

@@ -199,10 +199,6 @@ class Grid:
             Pixel of this grid that becomes (0, 0); may be negative.
         nx, ny : int
             Pixels along x and y.
-
-        Returns
-        -------
-        Grid
         """
         return replace(self, x_ref=self.x_ref - x0, y_ref=self.y_ref - y0, nx=nx, ny=ny)
 
@@ -323,10 +319,6 @@ class Grid:
         shape : tuple of int
             ``(ny, nx)`` of the image.
 
-        Returns
-        -------
-        Grid
-
         Raises
         ------
         InvalidValueError
@@ -391,10 +383,6 @@ def _why_no_grid(wcs: WCS) -> str:
 
 def offset_between(first: Grid, second: Grid) -> tuple[int, int] | None:
     """Return where the second grid begins in the first when both have the same pixels.
-
-    Parameters
-    ----------
-    first, second : Grid
 
     Returns
     -------

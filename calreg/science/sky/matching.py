@@ -149,10 +149,6 @@ def match_epochs(
     is_bright_1, is_bright_2 : ndarray of bool, shape (n_1,) and (n_2,), optional
         Sources that the offset may be taken from; all by default.
 
-    Returns
-    -------
-    EpochMatch
-
     Raises
     ------
     InvalidValueError

@@ -74,7 +74,6 @@ def reference_point(
 
     Parameters
     ----------
-    array : Array
     ra_v1_deg, dec_v1_deg, pa_v3_deg : float
         Pointing of the V1 axis and angle of V3 there, the cards RA_V1, DEC_V1 and PA_V3 [deg].
 
@@ -131,7 +130,6 @@ def detector_to_sky(
     ----------
     x, y : array_like of float64, shape (n,)
         0-based pixel position, science orientation (as in a `cal` file).
-    array : Array
     ra_ref_deg, dec_ref_deg, roll_ref_deg : float
         The cards RA_REF, DEC_REF and ROLL_REF [deg].
 
@@ -172,7 +170,6 @@ def sky_to_detector(
     ----------
     ra_deg, dec_deg : array_like of float64, shape (n,)
         ICRS [deg].
-    array : Array
     ra_ref_deg, dec_ref_deg, roll_ref_deg : float
         The cards RA_REF, DEC_REF and ROLL_REF [deg].
 
@@ -206,7 +203,6 @@ def array_footprint(
 
     Parameters
     ----------
-    array : Array
     ra_ref_deg, dec_ref_deg, roll_ref_deg : float
         The cards RA_REF, DEC_REF and ROLL_REF [deg].
 

@@ -29,10 +29,6 @@ _CANDIDATES_PER_BATCH = 1 << 18
 class Nearest:
     """The nearest partner and the number of partners of each source of one catalog.
 
-    Parameters
-    ----------
-    n_sources : int
-
     Attributes
     ----------
     partner : ndarray of int64, shape (n_sources,)
@@ -152,7 +148,6 @@ def join(
         Unit vectors, at least one each.
     radius : float
         Largest chord, inclusive.
-    grid : Grid
     groups : (ndarray of int64, ndarray of int64), optional
         Group of each source, shape (n_1,) and (n_2,): only sources of one group are partners.
 
