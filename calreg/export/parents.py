@@ -102,7 +102,7 @@ def matching_keys(array: Array, instrument: Instrument, band: Band | None = None
         DETECTOR: array.detector,
         **of_band,
         EXPOSURE_TYPE: instrument.imaging_exposure_types[0],
-        CHANNEL: {"SW": "SHORT", "LW": "LONG"}[array.channel],
+        CHANNEL: instrument.channel_card(array),
         MODULE: array.module,
     }
 

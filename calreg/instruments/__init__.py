@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from calreg.errors import InvalidValueError, UnknownKeyError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
+
+DEFAULT_INSTRUMENT = "nircam"
+ENTRY_POINTS = "calreg.instruments"
+"""Group of entry points; each leads to the path of a table, or to a function that returns it."""
+
+MODULES = ("A", "B")
+"""What the two modules of every instrument are called: an offset is the first minus the second."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +68,23 @@ class Array:
     y_scale_arcsec: float
     n_pixels: int
     ref_pixel: float
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Arrays behind one side of a dichroic.
+
+    Attributes
+    ----------
+    card : str
+        What the card CHANNEL says of it, ``SHORT`` or ``LONG``.
+    has_gradient : bool
+        Whether offsets of its bands vary across the field, so that a slope is fitted by default.
+    """
+
+    name: str
+    card: str
+    has_gradient: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,10 +137,15 @@ class Instrument:
         By array name.
     bands : dict of str to Band
         By band name.
+    channels : dict of str to Channel
+        By channel name.
     keywords : dict of str to Keyword
         By property.
+    table : str
+        The text that all this was read from.
     """
 
+    table: str = field(repr=False, compare=False)
     name: str
     telescope: str
     prd: str
@@ -121,7 +155,12 @@ class Instrument:
     clear_pupils: tuple[str, ...]
     arrays: dict[str, Array]
     bands: dict[str, Band]
+    channels: dict[str, Channel]
     keywords: dict[str, Keyword]
+
+    def channel_card(self, array: Array) -> str:
+        """Return what the card CHANNEL says of an array."""
+        return self.channels[array.channel].card
 
     def array(self, name: str) -> Array:
         """Return an array by its name or its DETECTOR card.
@@ -225,34 +264,171 @@ class Instrument:
         raise UnknownKeyError(msg)
 
 
-@cache
-def load_instrument(name: str = "nircam") -> Instrument:
+_TABLES = {"arrays": Array, "channels": Channel, "bands": Band, "keywords": Keyword}
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "str": ((str,), "a text"),
+    "int": ((int,), "a whole number"),
+    "bool": ((bool,), "true or false"),
+    "float": ((int, float), "a number"),
+    "float | None": ((int, float), "a number"),
+    "tuple[str, ...]": ((list,), "a list of texts"),
+    **{f"dict[str, {kind.__name__}]": ((dict,), "a table") for kind in _TABLES.values()},
+}
+
+Entry = TypeVar("Entry", Array, Channel, Band, Keyword, Instrument)
+
+
+def load_instrument(which: str = DEFAULT_INSTRUMENT) -> Instrument:
     """Read one instrument's table.
 
     Parameters
     ----------
-    name : str
-        Name of the TOML file without its ending.
+    which : str
+        Name of a table that comes with calreg (``nircam``), path of a TOML file, or name of an
+        entry point of the group ``calreg.instruments``.
 
     Raises
     ------
     UnknownKeyError
         If there is no such table.
+    InvalidValueError
+        If the table is not complete, or says what cannot be.
     """
-    path = resources.files(__package__) / f"{name.lower()}.toml"
-    if not path.is_file():
-        msg = f"no instrument table named {name!r}"
-        raise UnknownKeyError(msg)
-    table = tomllib.loads(path.read_text(encoding="utf-8"))
-    return Instrument(
-        name=table["name"],
-        telescope=table["telescope"],
-        prd=table["prd"],
-        modules=tuple(table["modules"]),
-        array_ids=tuple(table["array_ids"]),
-        imaging_exposure_types=tuple(table["imaging_exposure_types"]),
-        clear_pupils=tuple(table["clear_pupils"]),
-        arrays={key: Array(name=key, **value) for key, value in table["arrays"].items()},
-        bands={key: Band(name=key, **value) for key, value in table["bands"].items()},
-        keywords={key: Keyword(name=key, **value) for key, value in table["keywords"].items()},
-    )
+    name = which.strip()
+    if name.lower() in _own_names():
+        return _load_own(name.lower())
+    path = Path(name).expanduser()
+    if path.suffix.lower() != ".toml" and len(path.parts) < 2:  # no folder named
+        target = next((entry.load() for entry in _entry_points() if entry.name == name), None)
+        if target is None:
+            known = ", ".join([*_own_names(), *(entry.name for entry in _entry_points())])
+            msg = f"no instrument table named {name!r}: expected {known}, or a TOML file"
+            raise UnknownKeyError(msg)
+        path = Path(target() if callable(target) else target)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path}: cannot read the table of an instrument: {error}"
+        raise UnknownKeyError(msg) from error
+    return parse_instrument(text, str(path))
+
+
+def parse_instrument(text: str, name: str) -> Instrument:
+    """Build an instrument from the text of its table; `name` is what messages call it.
+
+    Raises
+    ------
+    InvalidValueError
+        If the text is no TOML, an entry is missing, unknown or of another type, or arrays, bands
+        and modules do not fit together.
+    """
+    try:
+        given = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        msg = f"{name}: not a TOML file: {error}"
+        raise InvalidValueError(msg) from error
+    for key, kind in _TABLES.items():
+        entries = given.get(key)
+        if not isinstance(entries, dict):
+            msg = f"{name}: the table of an instrument has no [{key}]"
+            raise InvalidValueError(msg)
+        given[key] = {
+            one: _entry(kind, f"{key}.{one}", one, facts, name) for one, facts in entries.items()
+        }
+    instrument = _entry(Instrument, "the instrument", text, given, name)
+    _require_consistent(instrument, name)
+    return instrument
+
+
+def _entry(kind: type[Entry], where: str, first: str, facts: object, name: str) -> Entry:
+    """Build a dataclass whose first field is given; refuse what is missing, unknown or wrong."""
+    own, *others = fields(kind)
+    expected = {one.name: one for one in others}
+    found = facts if isinstance(facts, dict) else {}
+    wrong = [
+        f"there is no {key}"
+        for key in expected
+        if key not in found and expected[key].default is MISSING
+    ]
+    wrong += [f"unknown {key}" for key in found if key not in expected]
+    wrong += [
+        f"{key} is {value!r}, expected {_TYPES[str(expected[key].type)][1]}"
+        for key, value in found.items()
+        if key in expected and not _is_a(value, str(expected[key].type))
+    ]
+    if wrong:
+        msg = f"{name}: {where}: {'; '.join(wrong)}"
+        raise InvalidValueError(msg)
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in found.items()
+    }
+    values[own.name] = first
+    return kind(**values)
+
+
+def _is_a(value: object, annotation: str) -> bool:
+    """Whether a value of a TOML file is what a field wants."""
+    kinds, _ = _TYPES[annotation]
+    if isinstance(value, list):
+        return list in kinds and all(isinstance(one, str) for one in value)
+    return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+
+
+@cache
+def _load_own(name: str) -> Instrument:
+    """Return an instrument that comes with calreg."""
+    path = resources.files(__package__) / f"{name}.toml"
+    return parse_instrument(path.read_text(encoding="utf-8"), name)
+
+
+@cache
+def _own_names() -> tuple[str, ...]:
+    """Return the names of the tables that come with calreg."""
+    names = (path.name.partition(".toml") for path in resources.files(__package__).iterdir())
+    return tuple(sorted(name for name, toml, _ in names if toml and not name.endswith("_contexts")))
+
+
+def _entry_points() -> EntryPoints:
+    """Return the instruments that other packages bring."""
+    from importlib.metadata import entry_points
+
+    return entry_points(group=ENTRY_POINTS)
+
+
+def _require_consistent(instrument: Instrument, name: str) -> None:
+    """Refuse a table whose parts do not fit together."""
+    arrays, bands = instrument.arrays, instrument.bands
+    checks = {
+        "module": ({a.module for a in arrays.values()}, set(instrument.modules)),
+        "array_id": ({a.array_id for a in arrays.values()}, set(instrument.array_ids)),
+        "channel": (
+            {a.channel for a in arrays.values()} | {b.channel for b in bands.values()},
+            set(instrument.channels),
+        ),
+        "hdu": ({k.hdu for k in instrument.keywords.values()}, {"PRIMARY", "SCI"}),
+    }
+    wrong = [
+        f"{what} {', '.join(sorted(found - known))}: expected {', '.join(sorted(known))}"
+        for what, (found, known) in checks.items()
+        if found - known
+    ]
+    if name.lower() not in _own_names():
+        known, found = set(load_instrument().keywords), set(instrument.keywords)
+        wrong += [f"there is no keywords.{key}" for key in sorted(known - found)]
+        wrong += [f"unknown keywords.{key}" for key in sorted(found - known)]
+    if instrument.modules != MODULES:
+        wrong.append(
+            f"modules {', '.join(instrument.modules)}: expected A, B: "
+            "an offset is the first minus the second"
+        )
+    wrong += [
+        f"{kind} {key}: expected the name in {'lower' if kind == 'array' else 'upper'} case"
+        for kind, key, right in (
+            *(("array", key, key.lower()) for key in arrays),
+            *(("band", key, key.upper()) for key in bands),
+        )
+        if key != right
+    ]
+    if wrong:
+        msg = f"{name}: the table of an instrument does not fit together: {'; '.join(wrong)}"
+        raise InvalidValueError(msg)

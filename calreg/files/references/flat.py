@@ -253,7 +253,7 @@ def _cards(
         "REFTYPE": REFTYPE,
         "INSTRUME": instrument.name,
         "DETECTOR": array.detector,
-        "CHANNEL": {"SW": "SHORT", "LW": "LONG"}[array.channel],
+        "CHANNEL": instrument.channel_card(array),
         "FILTER": band.filter,
         "PUPIL": band.pupil,
         "EXP_TYPE": types[0],
