@@ -106,7 +106,8 @@ MAX_POSITIONAL = 7
 MAX_CLI_LINES = 20
 
 TOP_LEVEL = {
-    "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "benchmarks", "calreg", "cli.py",
+    "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md",
+    "benchmarks", "calreg", "cli.py",
     "constraints-pipeline.txt", "constraints.txt", "migrations", "pyproject.toml", "tests",
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+import yaml
 
 from calreg import __version__
 
@@ -117,7 +118,8 @@ def test_sdist_holds_the_top_level(built: Path) -> None:
     with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
         tops = {name.split("/")[1] for name in archive.getnames()}
     assert {top for top in tops if not top.startswith(".")} == {
-        "CHANGELOG.md", "LICENSE", "Makefile", "PKG-INFO", "README.md", "benchmarks", "calreg",
+        "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "PKG-INFO",
+        "README.md", "benchmarks", "calreg",
         "cli.py", "constraints-pipeline.txt", "constraints.txt", "migrations", "pyproject.toml",
         "tests",
     }  # fmt: skip
@@ -204,3 +206,40 @@ def test_ci_runs_the_same_commands() -> None:
     for command in ("test", "test-pipeline", "lint types"):
         assert re.search(rf'^make PYTHON="\$python" {command}$', text, flags=re.MULTILINE)
     subprocess.run(["bash", "-n", str(path)], check=True)
+
+
+def test_pre_commit_runs_what_make_lint_runs() -> None:
+    path = ROOT / ".pre-commit-config.yaml"
+    if not path.exists():
+        pytest.skip("an unpacked sdist has no .pre-commit-config.yaml")
+    hooks = yaml.safe_load(path.read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    entries = [hook["entry"].removeprefix(".venv/bin/") for hook in hooks]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipe = makefile.partition("\nlint:")[2].partition("\n\n")[0].splitlines()[1:]
+    assert len(entries) == len(recipe) == 4
+    for entry, line in zip(entries, recipe, strict=True):
+        assert f"$(BIN)/{entry}" in line
+
+
+def test_the_hosted_workflow_calls_the_script_of_ci() -> None:
+    path = ROOT / ".github" / "workflows" / "ci.yml"
+    if not path.exists():
+        pytest.skip("an unpacked sdist has no .github")
+    steps = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]["all"]["steps"]
+    assert [step["run"].split()[-2:] for step in steps if "run" in step] == [["bash", ".ci/run"]]
+
+
+def test_citation_names_the_version_and_the_paper() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert str(citation["version"]) == __version__
+    assert citation["preferred-citation"]["identifiers"][0]["value"] == "arXiv:2311.13754"
+
+
+def test_the_bug_form_asks_for_stats_and_the_file() -> None:
+    path = ROOT / ".github" / "ISSUE_TEMPLATE" / "bug.yml"
+    if not path.exists():
+        pytest.skip("an unpacked sdist has no .github")
+    form = yaml.safe_load(path.read_text(encoding="utf-8"))
+    asked = {item["id"]: item["attributes"] for item in form["body"]}
+    assert "calreg db stats" in asked["stats"]["description"]
+    assert {"what", "stats", "file"} <= asked.keys()
