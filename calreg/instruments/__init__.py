@@ -385,7 +385,8 @@ def _load_own(name: str) -> Instrument:
 def _own_names() -> tuple[str, ...]:
     """Return the names of the tables that come with calreg."""
     names = (path.name.partition(".toml") for path in resources.files(__package__).iterdir())
-    return tuple(sorted(name for name, toml, _ in names if toml and not name.endswith("_contexts")))
+    # A name with an underscore is a table about an instrument: its contexts, its software.
+    return tuple(sorted(name for name, toml, _ in names if toml and "_" not in name))
 
 
 def _entry_points() -> EntryPoints:
