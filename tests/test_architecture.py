@@ -70,7 +70,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "adbc_driver_sqlite": DATABASE,
     "adbc_driver_postgresql": DATABASE,
     "pyarrow": ("calreg.db", "calreg.files"),
-    "astropy.io": ("calreg.files", "calreg.simulation.ldac"),
+    "astropy.io": ("calreg.files",),
     "typer": ("calreg.commands",),
     "click": ("calreg.commands",),
     "rich": ("calreg.commands",),

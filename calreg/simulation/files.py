@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from calreg.errors import OutputError
-from calreg.files.fits.cards import Value, data_block, format_card, header_block
-from calreg.files.fits.write import image_block, primary_block
+from calreg.files.fits.cards import Value, format_card
+from calreg.files.fits.write import image_block, primary_block, table_block
 from calreg.instruments import load_instrument
 from calreg.simulation.headers import (
     CUTOUT_PIXELS,
+    HeaderTemplate,
     exposure_primary_values,
     exposure_sci_values,
     member_values,
     mosaic_primary_values,
     mosaic_sci_values,
 )
-from calreg.simulation.headertemplate import HeaderTemplate
 from calreg.simulation.ldac import write_ldac
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def write_programme(
             continue
         stem = mosaic.pmap.removesuffix(".pmap")
         folder = directory / stem / f"epoch{mosaic.epoch.number}"
-        _make_folder(folder)
+        make_folder(folder)
         for member in mosaic.members:
             paths.append(folder / member.file_name)
             _write_new(paths[-1], _exposure_bytes(programme.seed, member))
@@ -147,7 +147,7 @@ def mosaic_zero_point_mag(mosaic: SimulatedMosaic) -> float:
 # --- files --------------------------------------------------------------------------------------
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """Make a folder and its parents."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -253,30 +253,4 @@ _MEMBER_COLUMNS = (
 def _member_table(mosaic: SimulatedMosaic) -> bytes:
     """Return HDRTAB, the cards of the members as a table."""
     rows = [member_values(member) for member in mosaic.members]
-    fields: list[tuple[str, str]] = []
-    cards: list[bytes] = []
-    for place, name in enumerate(_MEMBER_COLUMNS, start=1):
-        sample = rows[0][name]
-        if isinstance(sample, str):
-            width = max(len(str(row[name])) for row in rows)
-            fields.append((name, f"S{width}"))
-            form = f"{width}A"
-        else:
-            is_float = isinstance(sample, float)
-            fields.append((name, ">f8" if is_float else ">i8"))
-            form = "D" if is_float else "K"
-        cards += [format_card(f"TTYPE{place}", name), format_card(f"TFORM{place}", form)]
-    table = np.array([tuple(row[name] for name in _MEMBER_COLUMNS) for row in rows], dtype=fields)
-    head = [
-        format_card("XTENSION", "BINTABLE", "binary table extension"),
-        format_card("BITPIX", 8, "array data type"),
-        format_card("NAXIS", 2, "number of array dimensions"),
-        format_card("NAXIS1", table.dtype.itemsize, "length of dimension 1"),
-        format_card("NAXIS2", len(table), "length of dimension 2"),
-        format_card("PCOUNT", 0, "number of group parameters"),
-        format_card("GCOUNT", 1, "number of groups"),
-        format_card("TFIELDS", len(fields), "number of table fields"),
-        *cards,
-        format_card("EXTNAME", "HDRTAB", "extension name"),
-    ]
-    return header_block(head) + data_block(table.tobytes())
+    return table_block("HDRTAB", {name: [row[name] for row in rows] for name in _MEMBER_COLUMNS})

@@ -1,12 +1,17 @@
-"""Header values of simulated exposures and mosaics, by keyword."""
+"""Headers of simulated exposures and mosaics: the cards of a template, and values by keyword."""
 
 from __future__ import annotations
 
+import tomllib
 from datetime import datetime, timedelta
+from functools import cache
+from importlib import resources
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from calreg.errors import UnknownKeyError
+from calreg.files.fits.cards import CARD_BYTES, Value, format_card
 from calreg.instruments import load_instrument
 from calreg.science.sky.geometry import s_region_text, tangent_plane
 from calreg.simulation import programme as jwidf
@@ -20,9 +25,12 @@ from calreg.simulation.sources import (
 from calreg.units import ARCSEC_PER_DEG, MEGAJANSKY_IN_UJY, SECONDS_PER_DAY, FloatArray
 
 if TYPE_CHECKING:
-    from calreg.files.fits.cards import Value
+    from collections.abc import Mapping
+
     from calreg.simulation.exposures import SimulatedExposure
     from calreg.simulation.simulate import SimulatedMosaic
+
+_SECTION_INDENT = 8
 
 CUTOUT_PIXELS = 16
 """Side of the pixel cut-outs."""
@@ -43,6 +51,60 @@ _MEMBER_CONSTANTS: dict[str, Value] = {
     "BUNIT": "MJy/sr",
 }
 """Cards that the template fixes for every exposure."""
+
+
+class HeaderTemplate:
+    """A header whose cards are formatted once, some of them placeholders.
+
+    Parameters
+    ----------
+    name : str
+        Table of ``cards.toml``: ``primary`` or ``sci``.
+    extra : mapping of str to (value, comment), optional
+        Cards that follow the table's.
+    """
+
+    def __init__(self, name: str, extra: Mapping[str, tuple[Value, str]] | None = None) -> None:
+        self._cards: list[bytes] = []
+        self._places: dict[str, tuple[int, str]] = {}
+        for section in _card_table()[name]:
+            if section["section"]:
+                blank = b" " * CARD_BYTES
+                title = f"{'':{_SECTION_INDENT}}{section['section']}"
+                self._cards += [blank, title.ljust(CARD_BYTES).encode("ascii"), blank]
+            for keyword, value, comment in section["cards"]:
+                self._add(keyword, value, comment)
+        for keyword, (value, comment) in (extra or {}).items():
+            self._add(keyword, value, comment)
+
+    def _add(self, keyword: str, value: Value, comment: str) -> None:
+        """Append a card."""
+        self._places[keyword] = (len(self._cards), comment)
+        self._cards.append(format_card(keyword, value, comment))
+
+    def filled(self, values: Mapping[str, Value]) -> list[bytes]:
+        """Return the cards, 80 bytes each, with values filled in by keyword.
+
+        Raises
+        ------
+        UnknownKeyError
+            If the template lacks a keyword.
+        """
+        cards = self._cards.copy()
+        for keyword, value in values.items():
+            if keyword not in self._places:
+                msg = f"the header template has no card {keyword}: add it to cards.toml"
+                raise UnknownKeyError(msg)
+            place, comment = self._places[keyword]
+            cards[place] = format_card(keyword, value, comment)
+        return cards
+
+
+@cache
+def _card_table() -> dict[str, list[dict[str, list[tuple[str, Value, str]]]]]:
+    """Return the sections of both templates."""
+    path = resources.files(__package__) / "cards.toml"
+    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def exposure_primary_values(exposure: SimulatedExposure) -> dict[str, Value]:

@@ -13,8 +13,12 @@ from calreg.errors import OutputError
 from calreg.files.fits.cards import Value, format_card
 from calreg.files.fits.write import image_block, primary_block
 from calreg.simulation.distortion import siaf_distortion
-from calreg.simulation.headers import exposure_primary_values, exposure_sci_values
-from calreg.simulation.headertemplate import HeaderTemplate
+from calreg.simulation.files import make_folder
+from calreg.simulation.headers import (
+    HeaderTemplate,
+    exposure_primary_values,
+    exposure_sci_values,
+)
 from calreg.simulation.pixels import PixelSettings, SimulatedPixels, simulate_pixels
 
 if TYPE_CHECKING:
@@ -83,7 +87,7 @@ def write_exposures(
         if array.name not in distortions:
             distortions[array.name] = siaf_distortion(array)
         folder = directory / f"epoch{exposure.epoch.number}"
-        _make_folder(folder)
+        make_folder(folder)
         tasks.append(
             (
                 folder / exposure.file_name,
@@ -156,15 +160,6 @@ def write_cal(path: Path, pixels: SimulatedPixels) -> None:
                 raise
     except OSError as error:
         msg = f"{path}: cannot be written ({error.strerror}): choose an empty directory with room"
-        raise OutputError(msg) from error
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder and its parents."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"{folder}: cannot be made ({error.strerror}): choose another directory"
         raise OutputError(msg) from error
 
 

@@ -21,7 +21,7 @@ from calreg.instruments import load_instrument
 from calreg.science.sky.geometry import sep_arcsec
 from calreg.science.sky.pointing import detector_to_sky
 from calreg.simulation.files import mosaic_zero_point_mag, write_programme
-from calreg.simulation.headertemplate import HeaderTemplate
+from calreg.simulation.headers import HeaderTemplate
 from calreg.simulation.simulate import Programme, SimulatedMosaic, simulate_jwidf
 from calreg.simulation.sources import MOSAIC_CRPIX, mosaic_pixels
 from calreg.units import ab_mag, surface_brightness_to_ujy

@@ -71,8 +71,8 @@ def write_ldac_catalog(
 ) -> Path:
     """Write FITS_LDAC with some columns changed."""
     columns = {**sextractor_columns(zero_point_mag), **changes}
-    cards = fits.Header([("EXTNAME", "SCI"), *(header or {}).items()])
-    write_ldac(path, columns, cards, image, mag_zero_point=zero_point_mag)
+    cards = fits.Header([("EXTNAME", "SCI"), *(header or {}).items()]).cards
+    write_ldac(path, columns, [card.image for card in cards], image, mag_zero_point=zero_point_mag)
     return path
 
 

@@ -58,12 +58,12 @@ def make_columns(n_rows: int = N_ROWS) -> dict[str, NDArray[Any]]:
     }
 
 
-def make_header() -> fits.Header:
+def make_header(extension: str = "SCI") -> list[str]:
     header = fits.Header()
-    header["EXTNAME"] = "SCI"
+    header["EXTNAME"] = extension
     header["BUNIT"] = "MJy/sr"
     header["PIXAR_SR"] = 8.46e-14
-    return header
+    return [card.image for card in header.cards]
 
 
 @pytest.fixture
@@ -290,9 +290,7 @@ def _merge(paths: list[Path], target: Path) -> None:
 
 def test_multi_extension_catalog_reads_sci(ldac: Path, tmp_path: Path) -> None:
     other, merged = tmp_path / "err.cat", tmp_path / "merged.cat"
-    header = make_header()
-    header["EXTNAME"] = "ERR"
-    write_ldac(other, make_columns(5), header, IMAGE)
+    write_ldac(other, make_columns(5), make_header("ERR"), IMAGE)
     _merge([other, ldac], merged)
     assert read_catalog(merged, FileKind.SEXTRACTOR_LDAC).number.size == N_ROWS
     merged.unlink()
@@ -342,8 +340,7 @@ def test_written_structure_is_sextractors(ldac: Path) -> None:
 
 def test_writing_twice_gives_the_same_bytes(ldac: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.cat"
-    cards = [str(card.image) for card in make_header().cards]
-    write_ldac(again, make_columns(), cards, IMAGE, mag_zero_point=25.0)
+    write_ldac(again, make_columns(), make_header(), IMAGE, mag_zero_point=25.0)
     assert again.read_bytes() == ldac.read_bytes()
 
 
@@ -370,7 +367,7 @@ def test_sextractor_itself(tmp_path: Path) -> None:
     yy, xx = np.mgrid[:200, :200]
     for x, y in rng.uniform(20, 180, (20, 2)):
         pixels += 5.0 * np.exp(-((xx - x) ** 2 + (yy - y) ** 2) / 8.0).astype(np.float32)
-    header = make_header()
+    header = fits.Header.fromstring("".join(make_header()))
     header.update(CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CRVAL1=265.02, CRVAL2=68.98)
     header.update(CRPIX1=100.5, CRPIX2=100.5, CDELT1=-0.06 / 3600, CDELT2=0.06 / 3600)
     image = fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(pixels, header, name="SCI")])
