@@ -37,7 +37,6 @@ CUTOUT_PIXELS = 16
 
 _MJD_ZERO = datetime(1858, 11, 17)
 _FIRST_SCA_NUM = 481
-_CHANNEL_CARD = {"SW": "SHORT", "LW": "LONG"}
 
 # Detectors whose fast readout runs against x (JWST User Documentation, NIRCam detector readout).
 _REVERSED = frozenset({"nrca1", "nrca3", "nrcalong", "nrcb2", "nrcb4"})
@@ -139,7 +138,7 @@ def exposure_primary_values(exposure: SimulatedExposure) -> dict[str, Value]:
         "PROP_DEC": jwidf.FIELD_DEC_DEG,
         "DETECTOR": array.detector,
         "MODULE": array.module,
-        "CHANNEL": _CHANNEL_CARD[array.channel],
+        "CHANNEL": instrument.channel_card(array),
         "FILTER": band.filter,
         "PUPIL": band.pupil,
         "EXPCOUNT": len(jwidf.DITHER_OFFSETS_ARCSEC) * exposure.config + exposure.dither,

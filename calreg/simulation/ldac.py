@@ -136,10 +136,11 @@ def _objects_table(columns: Mapping[str, NDArray[Any]]) -> bytes:
     units: dict[str, str] = {}
     displays: list[bytes] = []
     for place, (name, values) in enumerate(columns.items(), start=1):
-        typed[name] = values
+        # SExtractor writes 1E, not E.
+        typed[name] = values[:, np.newaxis] if values.ndim == 1 else values
         if name in _FORMATS:
             code, unit, display = _FORMATS[name]
-            typed[name] = values.astype(_NUMPY_TYPES[code])
+            typed[name] = typed[name].astype(_NUMPY_TYPES[code])
             displays.append(format_card(f"TDISP{place}", display))
             units |= {name: unit} if unit else {}
     return table_block("LDAC_OBJECTS", typed, units, displays)

@@ -119,7 +119,9 @@ def make_world(
         members = [_member(written[member.file_name]) for member in mosaic.members]
         pixels = _observed(mosaic, truth, own, cut, skies[own], [seed, number])
         pending = pending_file(path, overwrite=True)
-        write_mosaic(pending, pixels, cut, members, pmap=Pmap.parse(PMAP), code_version="0")
+        write_mosaic(
+            pending, pixels, members, load_instrument(), pmap=Pmap.parse(PMAP), code_version="0"
+        )
         with NamedFiles() as names:
             names.give(pending)
         paths += [path, written[mosaic.catalog_name]]

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from calreg.errors import InvalidValueError
-from calreg.files.fits.cards import data_block, format_card, header_block
+from calreg.files.fits.cards import CARD_BYTES, data_block, format_card, header_block
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-_COMMENT_WIDTH = 72
+_WIDTH = 72
+"""Characters of a comment per card."""
+
 _TYPE_CODES = {"i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"}
 
 
@@ -44,8 +46,12 @@ def primary_block(cards: Iterable[bytes], comment: str = "") -> bytes:
         format_card("NAXIS", 0, "number of array dimensions"),
         format_card("EXTEND", True),
     ]
-    notes = [f"COMMENT {line}".ljust(80).encode("ascii") for line in wrap(comment, _COMMENT_WIDTH)]
-    return header_block([*start, *notes, *cards])
+    return header_block([*start, *comment_cards(comment), *cards])
+
+
+def comment_cards(text: str) -> list[bytes]:
+    """Return text as COMMENT cards."""
+    return [f"COMMENT {line}".ljust(CARD_BYTES).encode("ascii") for line in wrap(text, _WIDTH)]
 
 
 def image_block(
@@ -63,7 +69,7 @@ def image_block(
         Of 80 bytes each, after the mandatory ones.
     """
     head = image_header(name, pixels.dtype, pixels.shape, cards or ())
-    if pixels.dtype.kind == "u":
+    if _is_shifted(pixels.dtype):
         zero = 1 << (8 * pixels.dtype.itemsize - 1)
         pixels = (pixels.astype(np.int64) - zero).astype(np.int32)
     return head + data_block(pixels.astype(pixels.dtype.newbyteorder(">")).tobytes())
@@ -82,15 +88,20 @@ def image_header(
         format_card("PCOUNT", 0, "number of parameters"),
         format_card("GCOUNT", 1, "number of groups"),
     ]
-    if dtype.kind == "u" and bits > 8:
+    if _is_shifted(dtype):
         head += [format_card("BSCALE", 1), format_card("BZERO", 1 << (bits - 1))]
     head += [format_card("EXTNAME", name, "extension name")]
     return header_block([*head, format_card("EXTVER", 1, "extension value"), *cards])
 
 
+def _is_shifted(dtype: np.dtype[Any]) -> bool:
+    """Whether FITS stores a type as signed integers with an offset: unsigned ones but bytes."""
+    return dtype.kind == "u" and dtype.itemsize > 1
+
+
 def table_block(
     name: str,
-    columns: Mapping[str, Sequence[Any] | NDArray[Any]],
+    columns: Mapping[str, list[Any]] | Mapping[str, NDArray[Any]],
     units: Mapping[str, str] | None = None,
     cards: Iterable[bytes] = (),
 ) -> bytes:
@@ -101,8 +112,8 @@ def table_block(
     name : str
         EXTNAME.
     columns : mapping of str to sequence or ndarray
-        Of one length. Arrays keep their type and may hold several elements a row; of lists, text is
-        ASCII, and None is NaN.
+        Of one length. Arrays keep their type, and of two dimensions have several elements a row; of
+        lists, text is ASCII, and None is NaN.
     units : mapping of str to str, optional
         Of those columns that have one.
     cards : iterable of bytes
@@ -166,4 +177,4 @@ def _form(name: str, values: NDArray[Any]) -> str:
     if code is None:
         msg = f"column {name!r} has type {values.dtype}; expected integers or floats"
         raise InvalidValueError(msg)
-    return f"{int(np.prod(values.shape[1:]))}{code}"
+    return code if values.ndim == 1 else f"{values.shape[1]}{code}"

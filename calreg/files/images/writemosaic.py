@@ -9,11 +9,15 @@ import numpy as np
 
 from calreg.errors import InvalidValueError
 from calreg.files.atomic import fill_pending
-from calreg.files.fits.cards import BLOCK_BYTES, Value, data_block, format_card, header_block
-from calreg.instruments import load_instrument
-from calreg.science.imaging.skylevel import DO_NOT_USE
+from calreg.files.fits.cards import BLOCK_BYTES, Value, format_card
+from calreg.files.fits.write import (
+    comment_cards,
+    image_header,
+    plain_text,
+    primary_block,
+    table_block,
+)
 from calreg.science.sky.geometry import s_region_text
-from calreg.science.sky.grids import Grid, offset_between
 from calreg.units import MEGAJANSKY_IN_UJY
 
 if TYPE_CHECKING:
@@ -24,16 +28,14 @@ if TYPE_CHECKING:
 
     from calreg.domain import Exposure, Pmap
     from calreg.files.atomic import PendingFile
+    from calreg.instruments import Instrument
     from calreg.science.imaging.drizzling import DrizzledMosaic
 
 UNIT = "MJy/sr"
 
-_ROWS_AT_ONCE = 256
-_CHANNEL_CARD = {"SW": "SHORT", "LW": "LONG"}
 _COMMENT = (
-    "Noise is correlated between pixels: the error of a sum over many pixels",
-    "is NOISCORR times the root of the summed squares of ERR, the variance of",
-    "a mean over n pixels of sky 1 / (n WHT).",
+    "Noise is correlated between pixels: the error of a sum over many pixels is NOISCORR times the "
+    "root of the summed squares of ERR, the variance of a mean over n pixels of sky 1 / (n WHT)."
 )
 
 _MEMBER_UNITS = {
@@ -80,8 +82,8 @@ class MosaicMember:
 def write_mosaic(
     pending: PendingFile,
     mosaic: DrizzledMosaic,
-    grid: Grid,
     members: Sequence[MosaicMember],
+    instrument: Instrument,
     *,
     pmap: Pmap,
     code_version: str,
@@ -94,9 +96,6 @@ def write_mosaic(
     ----------
     pending : PendingFile
         It gets its name afterwards, by `calreg.files.atomic.NamedFiles`.
-    grid : Grid
-        Pixels of the file: those of the mosaic, or more of the same lattice; what the mosaic does
-        not reach is without data.
     members : sequence of MosaicMember
         In the order of the bits of the context planes.
     pmap : Pmap
@@ -112,8 +111,7 @@ def write_mosaic(
     Raises
     ------
     InvalidValueError
-        If the members are not those of the mosaic, lack PHOTMJSR, or are on different scales, or
-        the mosaic does not lie within the grid.
+        If the members are not those of the mosaic, lack PHOTMJSR, or are on different scales.
     OutputError
         If the file cannot be written; nothing is left of it then.
 
@@ -130,30 +128,25 @@ def write_mosaic(
         )
         raise InvalidValueError(msg)
     photmjsr = _photmjsr(path, members, photmjsr)
-    offset = _place(path, mosaic.grid, grid)
     primary = [
-        format_card("SIMPLE", True, "conforms to FITS standard"),
-        format_card("BITPIX", 8, "array data type"),
-        format_card("NAXIS", 0, "number of array dimensions"),
-        format_card("EXTEND", True),
-        *_primary_cards(path.name, mosaic, members, pmap, code_version),
+        *_primary_cards(path.name, mosaic, members, pmap, instrument, code_version),
         *(format_card(name, value, note) for name, (value, note) in (cards or {}).items()),
-        *(f"COMMENT {line}".ljust(80).encode("ascii") for line in _COMMENT),
+        *comment_cards(_COMMENT),
+    ]
+    unit = [format_card("BUNIT", UNIT, "physical units of the array values")]
+    weight = [
+        format_card("BUNIT", "sr2 MJy-2", "physical units of the array values"),
+        format_card("WHTTYPE", "ivm", "inverse variance of the sky"),
     ]
     with fill_pending(pending) as temporary, temporary.open("wb") as stream:
-        stream.write(header_block(primary))
-        science = _science_cards(mosaic, grid, members, photmjsr)
-        unit = [format_card("BUNIT", UNIT, "physical units of the array values")]
-        weight = [
-            format_card("BUNIT", "sr2 MJy-2", "physical units of the array values"),
-            format_card("WHTTYPE", "ivm", "inverse variance of the sky"),
-        ]
-        _write_image(stream, "SCI", mosaic.sci, (grid, offset, np.nan), science)
-        _write_image(stream, "ERR", mosaic.err, (grid, offset, np.nan), unit)
-        _write_image(stream, "WHT", mosaic.wht, (grid, offset, 0), weight)
-        _write_image(stream, "CON", mosaic.con, (grid, offset, 0), [])
-        _write_image(stream, "DQ", mosaic.dq, (grid, offset, DO_NOT_USE), [])
-        stream.write(_member_table(members, pmap))
+        stream.write(primary_block(primary))
+        _write_image(stream, "SCI", mosaic.sci, _science_cards(mosaic, members, photmjsr))
+        _write_image(stream, "ERR", mosaic.err, unit)
+        _write_image(stream, "WHT", mosaic.wht, weight)
+        _write_image(stream, "CON", mosaic.con, [])
+        _write_image(stream, "DQ", mosaic.dq, [])
+        columns = _member_columns(members, pmap, instrument)
+        stream.write(table_block("HDRTAB", columns, _MEMBER_UNITS))
 
 
 def _photmjsr(path: Path, members: Sequence[MosaicMember], given: float | None) -> float:
@@ -177,23 +170,6 @@ def _photmjsr(path: Path, members: Sequence[MosaicMember], given: float | None) 
     return values[0]
 
 
-def _place(path: Path, own: Grid, grid: Grid) -> tuple[int, int]:
-    """Return the mosaic's first pixel on the file's grid, which must hold the mosaic."""
-    offset = offset_between(grid, own)
-    if (
-        offset is None
-        or min(offset) < 0
-        or offset[0] + own.nx > grid.nx
-        or offset[1] + own.ny > grid.ny
-    ):
-        msg = (
-            f"{path}: the mosaic ({own.describe()}) does not lie within the pixels of the file "
-            f"({grid.describe()}): expected a part of one lattice"
-        )
-        raise InvalidValueError(msg)
-    return offset
-
-
 # --- headers ------------------------------------------------------------------------------------
 
 
@@ -202,22 +178,22 @@ def _primary_cards(
     mosaic: DrizzledMosaic,
     members: Sequence[MosaicMember],
     pmap: Pmap,
+    instrument: Instrument,
     code_version: str,
 ) -> list[bytes]:
     """Return the cards that describe the observation, the first member's where they are many."""
     first = members[0].exposure
-    instrument = load_instrument()
     array = instrument.array(first.array)
     start = min(member.exposure.expstart_mjd_utc for member in members)
     end = max(member.exposure.expend_mjd_utc for member in members)
     rows: list[tuple[str, Value, str]] = [
         ("TELESCOP", instrument.telescope, "Telescope used to acquire the data"),
         ("INSTRUME", instrument.name, "Instrument used to acquire the data"),
-        ("FILENAME", _plain(name), "Name of the file"),
+        ("FILENAME", plain_text(name), "Name of the file"),
         ("DATAMODL", "ImageModel", "Type of data model"),
         ("CALREGVR", code_version, "Version of calreg"),
         ("DETECTOR", array.detector, "Name of detector used to acquire the data"),
-        ("CHANNEL", _CHANNEL_CARD[array.channel], "Instrument channel"),
+        ("CHANNEL", instrument.channel_card(array), "Instrument channel"),
         ("MODULE", array.module, "NIRCam module: A, B, or MULTIPLE"),
         ("FILTER", first.filter, "Name of the filter element used"),
         ("PUPIL", first.pupil, "Name of the pupil element used"),
@@ -256,21 +232,17 @@ def _common(values: Sequence[str]) -> str:
     return values[0] if len(set(values)) == 1 else ""
 
 
-def _plain(text: str) -> str:
-    """Return text in ASCII, which is all that FITS has; question marks for the rest."""
-    return text.encode("ascii", "replace").decode("ascii")
-
-
 def _exposure_time_s(members: Sequence[MosaicMember]) -> float:
     """Return the summed exposure time [s]."""
     return float(sum(member.exposure.exposure_time_s or 0.0 for member in members))
 
 
 def _science_cards(
-    mosaic: DrizzledMosaic, grid: Grid, members: Sequence[MosaicMember], photmjsr: float
+    mosaic: DrizzledMosaic, members: Sequence[MosaicMember], photmjsr: float
 ) -> list[bytes]:
     """Return the cards of SCI: photometry, pointing of the first member, WCS of the grid."""
     first = members[0].exposure
+    grid = mosaic.grid
     wcs = grid.wcs().wcs
     pixar_a2 = grid.scale_arcsec**2
     pixar_sr = grid.pixel_sr
@@ -312,50 +284,22 @@ def _science_cards(
 # --- data ---------------------------------------------------------------------------------------
 
 
-def _write_image(
-    stream: BinaryIO,
-    name: str,
-    pixels: NDArray[Any],
-    frame: tuple[Grid, tuple[int, int], float],
-    cards: Sequence[bytes],
-) -> None:
-    """Write an image extension; pixels go to their place in the frame, a few rows at a time."""
-    grid, (x0, y0), fill = frame
-    planes = pixels[np.newaxis] if pixels.ndim == 2 else pixels
-    shape = (*pixels.shape[:-2], *grid.shape)
-    bits = 8 * pixels.dtype.itemsize * (-1 if pixels.dtype.kind == "f" else 1)
-    head = [
-        format_card("XTENSION", "IMAGE", "Image extension"),
-        format_card("BITPIX", bits, "array data type"),
-        format_card("NAXIS", len(shape), "number of array dimensions"),
-        *(format_card(f"NAXIS{axis}", n) for axis, n in enumerate(reversed(shape), start=1)),
-        format_card("PCOUNT", 0, "number of parameters"),
-        format_card("GCOUNT", 1, "number of groups"),
-        format_card("EXTNAME", name, "extension name"),
-        format_card("EXTVER", 1, "extension value"),
-    ]
-    stream.write(header_block([*head, *cards]))
-    big_endian = pixels.dtype.newbyteorder(">")
-    n_bytes = 0
-    for plane in planes:
-        for start in range(0, grid.ny, _ROWS_AT_ONCE):
-            stop = min(start + _ROWS_AT_ONCE, grid.ny)
-            rows = np.full((stop - start, grid.nx), fill, dtype=big_endian)
-            first, last = max(start, y0), min(stop, y0 + plane.shape[0])
-            if last > first:
-                part = plane[first - y0 : last - y0]
-                rows[first - start : last - start, x0 : x0 + plane.shape[1]] = part
-            stream.write(rows.data)
-            n_bytes += rows.nbytes
-    stream.write(b"\0" * (-n_bytes % BLOCK_BYTES))
+def _write_image(stream: BinaryIO, name: str, pixels: NDArray[Any], cards: Sequence[bytes]) -> None:
+    """Write an image extension, with one copy of its pixels in memory."""
+    stream.write(image_header(name, pixels.dtype, pixels.shape, cards))
+    big_endian = pixels.astype(pixels.dtype.newbyteorder(">"))
+    stream.write(big_endian.data)
+    stream.write(b"\0" * (-big_endian.nbytes % BLOCK_BYTES))
 
 
-def _member_rows(members: Sequence[MosaicMember], pmap: Pmap) -> dict[str, list[Any]]:
+def _member_columns(
+    members: Sequence[MosaicMember], pmap: Pmap, instrument: Instrument
+) -> dict[str, list[Any]]:
     """Return the columns of HDRTAB; NaN where a header does not say."""
     exposures = [member.exposure for member in members]
     return {
         "FILENAME": [exposure.file_name for exposure in exposures],
-        "DETECTOR": [load_instrument().array(exposure.array).detector for exposure in exposures],
+        "DETECTOR": [instrument.array(exposure.array).detector for exposure in exposures],
         "CRDS_CTX": [pmap.name] * len(members),
         "CTXINPUT": [exposure.pmap.name for exposure in exposures],
         "CAL_VER": [exposure.cal_ver for exposure in exposures],
@@ -376,39 +320,3 @@ def _member_rows(members: Sequence[MosaicMember], pmap: Pmap) -> dict[str, list[
         "WCS_FROM": [str(member.wcs_from) for member in members],
         "WCS": [member.wcs_text for member in members],
     }
-
-
-def _member_table(members: Sequence[MosaicMember], pmap: Pmap) -> bytes:
-    """Return HDRTAB."""
-    columns = _member_rows(members, pmap)
-    fields: list[tuple[str, str]] = []
-    cards: list[bytes] = []
-    for place, (name, values) in enumerate(columns.items(), start=1):
-        is_text = isinstance(values[0], str)
-        width = max(len(value) for value in values) or 1 if is_text else 0
-        fields.append((name, f"S{width}" if is_text else ">f8"))
-        cards.append(format_card(f"TTYPE{place}", name))
-        cards.append(format_card(f"TFORM{place}", f"{width}A" if is_text else "D"))
-        if name in _MEMBER_UNITS:
-            cards.append(format_card(f"TUNIT{place}", _MEMBER_UNITS[name]))
-    table = np.zeros(len(members), dtype=fields)
-    for (name, form), values in zip(fields, columns.values(), strict=True):
-        if form.startswith("S"):
-            # Padded with blanks, as the cards in it are; nothing stays nothing.
-            width = int(form[1:])
-            table[name] = [_plain(value).ljust(width) if value else "" for value in values]
-        else:
-            table[name] = [np.nan if value is None else value for value in values]
-    head = [
-        format_card("XTENSION", "BINTABLE", "binary table extension"),
-        format_card("BITPIX", 8, "array data type"),
-        format_card("NAXIS", 2, "number of array dimensions"),
-        format_card("NAXIS1", table.dtype.itemsize, "length of dimension 1"),
-        format_card("NAXIS2", len(table), "length of dimension 2"),
-        format_card("PCOUNT", 0, "number of group parameters"),
-        format_card("GCOUNT", 1, "number of groups"),
-        format_card("TFIELDS", len(fields), "number of table fields"),
-        *cards,
-        format_card("EXTNAME", "HDRTAB", "extension name"),
-    ]
-    return header_block(head) + data_block(table.tobytes())

@@ -17,7 +17,6 @@ from calreg.files.images.exposurepixels import CalWorld, read_cal_image, read_ca
 from calreg.files.images.key import FULL_SUBARRAY
 from calreg.files.images.mosaiccards import summary_cards
 from calreg.files.images.writemosaic import MosaicMember, write_mosaic
-from calreg.instruments import load_instrument
 from calreg.science.imaging.cleaning import CleaningSettings, clean_exposure
 from calreg.science.imaging.drizzling import DrizzledMosaic, DrizzleMember, drizzle_group
 from calreg.science.imaging.pixelmaps import outline
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from calreg.domain import Exposure, Pmap
     from calreg.files.atomic import PendingFile
+    from calreg.instruments import Instrument
     from calreg.science.sky.grids import Grid
     from calreg.units import FloatArray
 
@@ -72,6 +72,7 @@ class MosaicJob:
     pixfrac: float
     kernel: str
     input_digest: str
+    instrument: Instrument = field(repr=False)
     file: PendingFile
 
 
@@ -216,11 +217,9 @@ class _Run:
             # Of blocks that are all masked, which are filled from their neighbours.
             warnings.simplefilter("ignore")
             cleaned = clean_exposure(image.sci, image.err, image.dq, self.job.cleaning)
-        self.written.append(
-            MosaicMember(
-                exposure, factor, cleaned.background, world.source, _detector_cards(exposure, world)
-            )
-        )
+        n_pixels = self.job.instrument.array(exposure.array).n_pixels
+        cards = _detector_cards(exposure, world, n_pixels)
+        self.written.append(MosaicMember(exposure, factor, cleaned.background, world.source, cards))
         return DrizzleMember(
             sci=cleaned.sci,
             err=image.err,
@@ -232,9 +231,8 @@ class _Run:
         )
 
 
-def _detector_cards(exposure: Exposure, world: CalWorld) -> str:
-    """Return world coordinates in pixels of the detector; empty where a cut-out came from it."""
-    n_pixels = load_instrument().array(exposure.array).n_pixels
+def _detector_cards(exposure: Exposure, world: CalWorld, n_pixels: int) -> str:
+    """Return world coordinates in pixels of the detector; empty if a cut-out's place is unknown."""
     is_whole = exposure.subarray == FULL_SUBARRAY and world.shape == (n_pixels, n_pixels)
     first = (0, 0) if is_whole else world.first_pixel
     return "" if first is None else world.detector_cards(first)
@@ -255,8 +253,8 @@ def _write(job: MosaicJob, mosaic: DrizzledMosaic, members: Sequence[MosaicMembe
     write_mosaic(
         job.file,
         mosaic,
-        mosaic.grid,
         members,
+        job.instrument,
         pmap=job.pmap,
         code_version=__version__,
         photmjsr=job.photmjsr,

@@ -299,6 +299,7 @@ class _Call:
             pixfrac=self.options.pixfrac,
             kernel=self.options.kernel,
             input_digest=one.input_digest,
+            instrument=self.instrument,
             file=file,
         )
 

@@ -72,10 +72,10 @@ def made(tmp_path: Path) -> tuple[DrizzledMosaic, list[MosaicMember], Grid]:
 def write(
     path: Path, made: tuple[DrizzledMosaic, list[MosaicMember], Grid], **options: Any
 ) -> Path:
-    mosaic, members, grid = made
+    mosaic, members, _ = made
     pending = pending_file(path, overwrite=options.pop("overwrite", False))
     chosen = {"pmap": PMAP, "code_version": "0.1.0", **options}
-    write_mosaic(pending, mosaic, grid, members, **chosen)
+    write_mosaic(pending, mosaic, members, load_instrument(), **chosen)
     with NamedFiles() as names:
         names.give(pending)
     return path
@@ -207,26 +207,6 @@ def test_members_of_a_forced_context(tmp_path: Path) -> None:
     assert (exposure.r_photom, exposure.r_flat) == ("", "jwst_nircam_flat_0612.fits")
 
 
-def test_cutout_in_its_frame(made: Any, tmp_path: Path) -> None:
-    mosaic, members, grid = made
-    frame = grid.cutout(-20, -300, 200, 700)
-    path = write(tmp_path / "m_i2d.fits", (mosaic, members, frame))
-    with fits.open(path) as hdus:
-        window = (slice(300, 300 + grid.ny), slice(20, 20 + grid.nx))
-        for name, fill in (("SCI", np.nan), ("ERR", np.nan), ("WHT", 0.0), ("DQ", 1)):
-            outside = np.array(hdus[name].data)
-            assert outside.shape == (700, 200)
-            np.testing.assert_array_equal(outside[window], getattr(mosaic, name.lower()))
-            outside[window] = fill
-            np.testing.assert_array_equal(outside, np.full((700, 200), fill, outside.dtype))
-        np.testing.assert_array_equal(hdus["CON"].data[0][window], mosaic.con[0])
-        assert np.count_nonzero(hdus["CON"].data) == np.count_nonzero(mosaic.con)
-        assert offset_between(frame, Grid.from_wcs(WCS(hdus["SCI"].header), (700, 200))) == (0, 0)
-    alone = write(tmp_path / "n_i2d.fits", made)
-    regions = {fits.getval(name, "S_REGION", "SCI") for name in (path, alone)}
-    assert len(regions) == 1
-
-
 def test_many_context_planes(made: Any, tmp_path: Path) -> None:
     mosaic, members, grid = made
     con = np.stack([mosaic.con[0], 7 * mosaic.con[0], -mosaic.con[0]])
@@ -288,18 +268,6 @@ def test_members_that_do_not_fit(made: Any, tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_frames_that_do_not_fit(made: Any, tmp_path: Path) -> None:
-    mosaic, members, grid = made
-    frames = [
-        grid.cutout(1, 0, grid.nx, grid.ny),
-        grid.cutout(0, 0, grid.nx, grid.ny - 1),
-        replace(grid, x_ref=grid.x_ref + 0.5),
-    ]
-    for frame in frames:
-        with pytest.raises(InvalidValueError, match="does not lie within the pixels of the file"):
-            write(tmp_path / "m_i2d.fits", (mosaic, members, frame))
-
-
 def test_existing_file(made: Any, tmp_path: Path) -> None:
     path = tmp_path / "m_i2d.fits"
     path.write_text("precious")
@@ -325,7 +293,7 @@ def test_full_disk_leaves_nothing(
             raise OSError(errno.ENOSPC, "No space left on device")
         return header_block(cards)
 
-    monkeypatch.setattr("calreg.files.images.writemosaic.header_block", block)
+    monkeypatch.setattr("calreg.files.fits.write.header_block", block)
     path = folder / "m_i2d.fits"
     with pytest.raises(OutputError, match="No space left on device") as caught:
         write(path, made)
