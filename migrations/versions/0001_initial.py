@@ -8,11 +8,40 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects.postgresql.base import PGDialect
 
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+
+_TIME = sa.DateTime(timezone=True)
+
+_KEY_HASH = "hashtextextended(band || ' ' || array_id, 0)"
+_EXCLUSION = f"""
+    ALTER TABLE acceptances ADD CONSTRAINT ex_acceptances_overlap EXCLUDE USING gist (
+        numrange({_KEY_HASH}, {_KEY_HASH}, '[]') WITH &&,
+        int4range(pmap_from_number, pmap_to_number, '[]') WITH &&,
+        tstzrange(accepted_utc, ended_utc) WITH &&
+    )
+"""
+_TRIGGER = """
+    CREATE TRIGGER ex_acceptances_overlap_{name}
+    AFTER {event} ON acceptances WHEN EXISTS (
+        SELECT 1 FROM acceptances AS other
+        WHERE other.id <> NEW.id AND other.band = NEW.band AND other.array_id = NEW.array_id
+        AND (other.pmap_to_number IS NULL OR other.pmap_to_number >= NEW.pmap_from_number)
+        AND (NEW.pmap_to_number IS NULL OR NEW.pmap_to_number >= other.pmap_from_number)
+        AND (other.ended_utc IS NULL OR other.ended_utc > NEW.accepted_utc)
+        AND (NEW.ended_utc IS NULL OR NEW.ended_utc > other.accepted_utc)
+        AND (NEW.ended_utc IS NULL OR NEW.ended_utc > NEW.accepted_utc)
+        AND (other.ended_utc IS NULL OR other.ended_utc > other.accepted_utc)
+    )
+    BEGIN
+        SELECT RAISE(ABORT, 'overlapping acceptances: ex_acceptances_overlap');
+    END
+"""
+
 
 # Parents first: the order in which tables are made; they are dropped the other way round.
 _TABLES = (
@@ -20,17 +49,26 @@ _TABLES = (
     "fields",
     "fit_runs",
     "ingests",
+    "instrument",
     "pmaps",
     "coefficient_sets",
     "epochs",
     "external_solutions",
+    "external_values",
+    "pmap_equalities",
+    "reference_files",
     "refusals",
     "sources",
     "zero_points",
+    "acceptances",
+    "applications",
     "coefficients",
     "covariances",
     "delivery_sets",
     "exposures",
+    "grids",
+    "prediction_residuals",
+    "withdrawals",
     "catalogs",
     "detections",
     "pair_groups",
@@ -41,28 +79,42 @@ _TABLES = (
 
 
 def upgrade() -> None:
-    """Create all tables."""
+    """Create all tables, and the rule that acceptances of one key do not overlap."""
     _create_deliveries()
     _create_fields()
     _create_fit_runs()
     _create_ingests()
+    _create_instrument()
     _create_pmaps()
     _create_coefficient_sets()
     _create_epochs()
     _create_external_solutions()
+    _create_external_values()
+    _create_pmap_equalities()
+    _create_reference_files()
     _create_refusals()
     _create_sources()
     _create_zero_points()
+    _create_acceptances()
+    _create_applications()
     _create_coefficients()
     _create_covariances()
     _create_delivery_sets()
     _create_exposures()
+    _create_grids()
+    _create_prediction_residuals()
+    _create_withdrawals()
     _create_catalogs()
     _create_detections()
     _create_pair_groups()
     _create_pairs()
     _create_set_inputs()
     _create_variable_sources()
+    if isinstance(op.get_bind().dialect, PGDialect):
+        op.execute(_EXCLUSION)
+    else:
+        for event in ("INSERT", "UPDATE"):
+            op.execute(_TRIGGER.format(event=event, name=event.lower()))
 
 
 def downgrade() -> None:
@@ -81,7 +133,7 @@ def _create_deliveries() -> None:
         sa.Column("directory", sa.Text(), nullable=False),
         sa.Column("file_size_bytes", sa.BigInteger(), nullable=False, comment="[byte]"),
         sa.Column("file_sha256", sa.Text(), nullable=False),
-        sa.Column("created_utc", sa.DateTime(timezone=True), nullable=False, comment="UTC"),
+        sa.Column("created_utc", _TIME, nullable=False, comment="UTC"),
         sa.Column("code_version", sa.Text(), nullable=False, comment="calreg version"),
         sa.CheckConstraint("file_size_bytes > 0", name="ck_deliveries_file_size_bytes"),
         sa.CheckConstraint("length(file_sha256) = 64", name="ck_deliveries_file_sha256"),
@@ -104,8 +156,8 @@ def _create_fields() -> None:
             nullable=True,
             comment="field that took this one's epochs over",
         ),
-        sa.Column("merged_utc", sa.DateTime(timezone=True), nullable=True, comment="when, UTC"),
-        sa.Column("created_utc", sa.DateTime(timezone=True), nullable=False, comment="UTC"),
+        sa.Column("merged_utc", _TIME, nullable=True, comment="when, UTC"),
+        sa.Column("created_utc", _TIME, nullable=False, comment="UTC"),
         sa.ForeignKeyConstraint(["merged_into_id"], ["fields.id"], name="fk_fields_merged_into_id"),
         sa.PrimaryKeyConstraint("id", name="pk_fields"),
         sa.UniqueConstraint("name", name="uq_fields_name"),
@@ -117,7 +169,7 @@ def _create_fit_runs() -> None:
     op.create_table(
         "fit_runs",
         sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("started_utc", sa.DateTime(timezone=True), nullable=False, comment="UTC"),
+        sa.Column("started_utc", _TIME, nullable=False, comment="UTC"),
         sa.Column("settings", sa.Text(), nullable=False, comment="JSON"),
         sa.Column("code_version", sa.Text(), nullable=False, comment="calreg version"),
         sa.PrimaryKeyConstraint("id", name="pk_fit_runs"),
@@ -129,9 +181,33 @@ def _create_ingests() -> None:
     op.create_table(
         "ingests",
         sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("started_utc", sa.DateTime(timezone=True), nullable=False, comment="UTC"),
+        sa.Column("started_utc", _TIME, nullable=False, comment="UTC"),
         sa.Column("code_version", sa.Text(), nullable=False, comment="calreg version"),
         sa.PrimaryKeyConstraint("id", name="pk_ingests"),
+    )
+
+
+def _create_instrument() -> None:
+    """Create the table instrument."""
+    op.create_table(
+        "instrument",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False, comment="1"),
+        sa.Column("name", sa.Text(), nullable=False, comment="as the card INSTRUME has it"),
+        sa.Column(
+            "source",
+            sa.Text(),
+            nullable=False,
+            comment="name of a table that comes with calreg or another package, or path of a file",
+        ),
+        sa.Column(
+            "facts",
+            sa.Text(),
+            nullable=True,
+            comment="TOML text; NULL where the table comes with calreg",
+        ),
+        sa.CheckConstraint("name <> ''", name="ck_instrument_name"),
+        sa.CheckConstraint("id = 1", name="ck_instrument_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_instrument"),
     )
 
 
@@ -224,7 +300,7 @@ def _create_coefficient_sets() -> None:
             comment="median of pairs with equal rolls, the check on the time term [mag]",
         ),
         sa.Column("check_time_err_mag", sa.Double(), nullable=True, comment="[mag]"),
-        sa.Column("created_utc", sa.DateTime(timezone=True), nullable=False, comment="UTC"),
+        sa.Column("created_utc", _TIME, nullable=False, comment="UTC"),
         sa.CheckConstraint("array_id <> ''", name="ck_coefficient_sets_array_id"),
         sa.CheckConstraint(
             "flux_kind IN ('iso', 'auto', 'aper', 'psf')", name="ck_coefficient_sets_flux_kind"
@@ -299,15 +375,41 @@ def _create_external_solutions() -> None:
         sa.Column("band", sa.Text(), nullable=False),
         sa.Column("array_id", sa.Text(), nullable=False, comment="1 2 3 4 long"),
         sa.Column("offset_ab_mag", sa.Double(), nullable=False, comment="m_A - m_B [mag]"),
-        sa.Column("offset_ab_err_mag", sa.Double(), nullable=False, comment="[mag]"),
+        sa.Column(
+            "offset_ab_err_mag", sa.Double(), nullable=True, comment="[mag], NULL where not stated"
+        ),
         sa.Column("offset_a_mag", sa.Double(), nullable=False, comment="share of module A [mag]"),
         sa.Column("offset_b_mag", sa.Double(), nullable=False, comment="share of module B [mag]"),
         sa.Column("slope_mag_arcmin", sa.Double(), nullable=False, comment="[mag / arcmin]"),
         sa.Column("slope_err_mag_arcmin", sa.Double(), nullable=False, comment="[mag / arcmin]"),
-        sa.Column("as_given", sa.Text(), nullable=False, comment="the row of the file, JSON"),
+        sa.Column(
+            "as_given", sa.Text(), nullable=False, comment="the row or rows of the file, JSON"
+        ),
         sa.Column("file_name", sa.Text(), nullable=False),
         sa.Column("file_sha256", sa.Text(), nullable=False, comment="SHA-256 of the file"),
+        sa.Column("sense", sa.Text(), nullable=False, comment="what the file's numbers do to flux"),
+        sa.Column(
+            "method",
+            sa.Text(),
+            nullable=False,
+            comment="star: fluxes of sources; sky: surface brightness, without PIXAR_SR",
+        ),
+        sa.Column("state", sa.Text(), nullable=False, comment="measured or interpolated"),
+        sa.Column(
+            "datum", sa.Text(), nullable=False, comment="what is held at zero: B, A or given"
+        ),
+        sa.Column(
+            "pixar_ab_mag",
+            sa.Double(),
+            nullable=True,
+            comment="-2.5 log10 of PIXAR_SR of A over B, not in the offset [mag]",
+        ),
         sa.CheckConstraint("array_id <> ''", name="ck_external_solutions_array_id"),
+        sa.CheckConstraint("method IN ('star', 'sky')", name="ck_external_solutions_method"),
+        sa.CheckConstraint("sense IN ('multiply', 'divide')", name="ck_external_solutions_sense"),
+        sa.CheckConstraint(
+            "state IN ('measured', 'interpolated')", name="ck_external_solutions_state"
+        ),
         sa.CheckConstraint("length(file_sha256) = 64", name="ck_external_solutions_file_sha256"),
         sa.CheckConstraint(
             "offset_ab_err_mag >= 0", name="ck_external_solutions_offset_ab_err_mag"
@@ -326,6 +428,140 @@ def _create_external_solutions() -> None:
         "external_solutions",
         ["band", "array_id", "pmap_id"],
         unique=False,
+    )
+
+
+def _create_external_values() -> None:
+    """Create the table external_values."""
+    op.create_table(
+        "external_values",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("ingest_id", sa.Integer(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False, comment="citation given with --source"),
+        sa.Column("pmap_id", sa.Integer(), nullable=False),
+        sa.Column("band", sa.Text(), nullable=False),
+        sa.Column("array", sa.Text(), nullable=False, comment="detector in lower case"),
+        sa.Column("value_given", sa.Double(), nullable=False, comment="in unit_given"),
+        sa.Column(
+            "err_given", sa.Double(), nullable=True, comment="in unit_given, NULL where not stated"
+        ),
+        sa.Column("unit_given", sa.Text(), nullable=False, comment="factor or mag"),
+        sa.Column("sense", sa.Text(), nullable=False, comment="what the number does to flux"),
+        sa.Column("method", sa.Text(), nullable=False, comment="star or sky"),
+        sa.Column(
+            "state",
+            sa.Text(),
+            nullable=False,
+            comment="measured; datum: held fixed; interpolated; none: no data",
+        ),
+        sa.Column(
+            "offset_mag",
+            sa.Double(),
+            nullable=False,
+            comment="in our sign, relative to the table's own datum [mag]",
+        ),
+        sa.Column(
+            "offset_err_mag", sa.Double(), nullable=True, comment="[mag], NULL where not stated"
+        ),
+        sa.Column(
+            "photmjsr",
+            sa.Double(),
+            nullable=True,
+            comment="PHOTMJSR that the table gives [MJy/sr per DN/s]",
+        ),
+        sa.Column(
+            "pixar_sr", sa.Double(), nullable=True, comment="PIXAR_SR that the table gives [sr]"
+        ),
+        sa.Column("line", sa.Integer(), nullable=False, comment="line of the file"),
+        sa.Column("text_given", sa.Text(), nullable=False, comment="that line"),
+        sa.Column("file_name", sa.Text(), nullable=False),
+        sa.Column("file_sha256", sa.Text(), nullable=False, comment="SHA-256 of the file"),
+        sa.CheckConstraint("method IN ('star', 'sky')", name="ck_external_values_method"),
+        sa.CheckConstraint("sense IN ('multiply', 'divide')", name="ck_external_values_sense"),
+        sa.CheckConstraint(
+            "state IN ('measured', 'datum', 'interpolated', 'none')",
+            name="ck_external_values_state",
+        ),
+        sa.CheckConstraint("unit_given IN ('factor', 'mag')", name="ck_external_values_unit_given"),
+        sa.CheckConstraint("err_given >= 0", name="ck_external_values_err_given"),
+        sa.CheckConstraint("length(file_sha256) = 64", name="ck_external_values_file_sha256"),
+        sa.CheckConstraint("offset_err_mag >= 0", name="ck_external_values_offset_err_mag"),
+        sa.CheckConstraint("photmjsr > 0", name="ck_external_values_photmjsr"),
+        sa.CheckConstraint("pixar_sr > 0", name="ck_external_values_pixar_sr"),
+        sa.ForeignKeyConstraint(["ingest_id"], ["ingests.id"], name="fk_external_values_ingest_id"),
+        sa.ForeignKeyConstraint(["pmap_id"], ["pmaps.id"], name="fk_external_values_pmap_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_external_values"),
+        sa.UniqueConstraint(
+            "source",
+            "pmap_id",
+            "band",
+            "array",
+            name="uq_external_values_source_pmap_id_band_array",
+        ),
+    )
+
+
+def _create_pmap_equalities() -> None:
+    """Create the table pmap_equalities."""
+    op.create_table(
+        "pmap_equalities",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("pmap_1_id", sa.Integer(), nullable=False),
+        sa.Column("pmap_2_id", sa.Integer(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False, comment="why they are believed equal"),
+        sa.Column("declared_utc", _TIME, nullable=False, comment="UTC"),
+        sa.Column("code_version", sa.Text(), nullable=False, comment="calreg version"),
+        sa.Column("withdrawn_utc", _TIME, nullable=True, comment="UTC, NULL while it holds"),
+        sa.Column("withdrawn_reason", sa.Text(), nullable=True, comment="why it no longer holds"),
+        sa.CheckConstraint("reason <> ''", name="ck_pmap_equalities_reason"),
+        sa.CheckConstraint(
+            "(withdrawn_utc IS NULL) = (withdrawn_reason IS NULL)",
+            name="ck_pmap_equalities_withdrawn_reason",
+        ),
+        sa.CheckConstraint("pmap_1_id <> pmap_2_id", name="ck_pmap_equalities_pmap_2_id"),
+        sa.ForeignKeyConstraint(["pmap_1_id"], ["pmaps.id"], name="fk_pmap_equalities_pmap_1_id"),
+        sa.ForeignKeyConstraint(["pmap_2_id"], ["pmaps.id"], name="fk_pmap_equalities_pmap_2_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_pmap_equalities"),
+    )
+
+
+def _create_reference_files() -> None:
+    """Create the table reference_files."""
+    op.create_table(
+        "reference_files",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("pmap_id", sa.Integer(), nullable=False),
+        sa.Column("ingest_id", sa.Integer(), nullable=False),
+        sa.Column("array", sa.Text(), nullable=False, comment="detector in lower case"),
+        sa.Column("kind", sa.Text(), nullable=False, comment="photom, flat or area"),
+        sa.Column("filter", sa.Text(), nullable=False, comment="FILTER, empty for every one"),
+        sa.Column("pupil", sa.Text(), nullable=False, comment="PUPIL, empty for every one"),
+        sa.Column(
+            "useafter",
+            sa.Text(),
+            nullable=False,
+            comment=(
+                "date of exposures from which on it is used, as in the rmap; empty if not stated"
+            ),
+        ),
+        sa.Column("file_name", sa.Text(), nullable=False, comment="jwst_nircam_photom_0155.fits"),
+        sa.Column("source", sa.Text(), nullable=False, comment="mapping, or a citation"),
+        sa.CheckConstraint("file_name <> ''", name="ck_reference_files_file_name"),
+        sa.CheckConstraint("kind IN ('photom', 'flat', 'area')", name="ck_reference_files_kind"),
+        sa.ForeignKeyConstraint(["ingest_id"], ["ingests.id"], name="fk_reference_files_ingest_id"),
+        sa.ForeignKeyConstraint(["pmap_id"], ["pmaps.id"], name="fk_reference_files_pmap_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_reference_files"),
+        sa.UniqueConstraint(
+            "pmap_id",
+            "array",
+            "kind",
+            "filter",
+            "pupil",
+            "useafter",
+            "file_name",
+            "source",
+            name="uq_reference_files_value",
+        ),
     )
 
 
@@ -349,7 +585,7 @@ def _create_refusals() -> None:
             comment="SHA-256 of inputs, settings, model version",
         ),
         sa.Column("reason", sa.Text(), nullable=False),
-        sa.Column("created_utc", sa.DateTime(timezone=True), nullable=False, comment="UTC"),
+        sa.Column("created_utc", _TIME, nullable=False, comment="UTC"),
         sa.CheckConstraint("length(input_digest) = 64", name="ck_refusals_input_digest"),
         sa.ForeignKeyConstraint(["field_id"], ["fields.id"], name="fk_refusals_field_id"),
         sa.ForeignKeyConstraint(["fit_run_id"], ["fit_runs.id"], name="fk_refusals_fit_run_id"),
@@ -398,14 +634,56 @@ def _create_zero_points() -> None:
         sa.Column(
             "band", sa.Text(), nullable=False, comment="the element that shapes the passband"
         ),
-        sa.Column("subarray", sa.Text(), nullable=False, comment="SUBARRAY"),
+        sa.Column(
+            "subarray",
+            sa.Text(),
+            nullable=False,
+            comment="SUBARRAY, empty where it holds for every one",
+        ),
         sa.Column("photmjsr", sa.Double(), nullable=False, comment="PHOTMJSR [MJy/sr per DN/s]"),
         sa.Column(
             "pixar_sr", sa.Double(), nullable=True, comment="PIXAR_SR [sr]; NULL from mosaics"
         ),
         sa.Column("r_photom", sa.Text(), nullable=False, comment="photom reference file"),
-        sa.Column("source", sa.Text(), nullable=False, comment="where the value was seen: header"),
+        sa.Column(
+            "source",
+            sa.Text(),
+            nullable=False,
+            comment="where the value was seen: header, or a citation",
+        ),
+        sa.Column(
+            "kind",
+            sa.Text(),
+            nullable=False,
+            comment=(
+                "header: with its time correction; table: row of a photom file; timed: the "
+                "same, in a file with TIMECOEFF; published: as others wrote it down"
+            ),
+        ),
+        sa.Column(
+            "photmjsr_half_width",
+            sa.Double(),
+            nullable=False,
+            comment="half a unit of the last digit of photmjsr [MJy/sr per DN/s]",
+        ),
+        sa.Column(
+            "pixar_half_width_sr",
+            sa.Double(),
+            nullable=True,
+            comment="half a unit of the last digit of pixar_sr [sr]",
+        ),
+        sa.Column(
+            "file_name",
+            sa.Text(),
+            nullable=False,
+            comment="file of values; empty for headers of images",
+        ),
+        sa.CheckConstraint(
+            "kind IN ('header', 'table', 'timed', 'published')", name="ck_zero_points_kind"
+        ),
         sa.CheckConstraint("photmjsr > 0", name="ck_zero_points_photmjsr"),
+        sa.CheckConstraint("photmjsr_half_width > 0", name="ck_zero_points_photmjsr_half_width"),
+        sa.CheckConstraint("pixar_half_width_sr > 0", name="ck_zero_points_pixar_half_width_sr"),
         sa.CheckConstraint("pixar_sr > 0", name="ck_zero_points_pixar_sr"),
         sa.ForeignKeyConstraint(["ingest_id"], ["ingests.id"], name="fk_zero_points_ingest_id"),
         sa.ForeignKeyConstraint(["pmap_id"], ["pmaps.id"], name="fk_zero_points_pmap_id"),
@@ -422,6 +700,108 @@ def _create_zero_points() -> None:
         ),
     )
     op.create_index("ix_zero_points_key", "zero_points", ["band", "array", "pmap_id"], unique=False)
+
+
+def _create_acceptances() -> None:
+    """Create the table acceptances."""
+    op.create_table(
+        "acceptances",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("set_pk", sa.Integer(), nullable=False),
+        sa.Column("band", sa.Text(), nullable=False, comment="of the set"),
+        sa.Column("array_id", sa.Text(), nullable=False, comment="of the set"),
+        sa.Column(
+            "pmap_from_number",
+            sa.Integer(),
+            nullable=False,
+            comment="first context, 1130 for jwst_1130.pmap",
+        ),
+        sa.Column(
+            "pmap_to_number",
+            sa.Integer(),
+            nullable=True,
+            comment="last context, itself included; NULL when the end is open",
+        ),
+        sa.Column("reason", sa.Text(), nullable=False, comment="given with --reason"),
+        sa.Column("basis", sa.Text(), nullable=False, comment="what the range rests on, JSON"),
+        sa.Column("accepted_utc", _TIME, nullable=False, comment="UTC"),
+        sa.Column("ended_utc", _TIME, nullable=True, comment="UTC, NULL while it is in force"),
+        sa.Column(
+            "end_reason", sa.Text(), nullable=True, comment="why it ended, NULL while in force"
+        ),
+        sa.CheckConstraint("reason <> ''", name="ck_acceptances_reason"),
+        sa.CheckConstraint("ended_utc >= accepted_utc", name="ck_acceptances_ended_utc"),
+        sa.CheckConstraint("pmap_from_number > 0", name="ck_acceptances_pmap_from_number"),
+        sa.CheckConstraint(
+            "pmap_to_number >= pmap_from_number", name="ck_acceptances_pmap_to_number"
+        ),
+        sa.ForeignKeyConstraint(["set_pk"], ["coefficient_sets.id"], name="fk_acceptances_set_pk"),
+        sa.PrimaryKeyConstraint("id", name="pk_acceptances"),
+    )
+    op.create_index("ix_acceptances_key", "acceptances", ["band", "array_id"], unique=False)
+    op.create_index("ix_acceptances_set_pk", "acceptances", ["set_pk"], unique=False)
+
+
+def _create_applications() -> None:
+    """Create the table applications."""
+    op.create_table(
+        "applications",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False, comment="apply or undo"),
+        sa.Column(
+            "application_id",
+            sa.Text(),
+            nullable=False,
+            comment="card CALREGAP; an undo has that it undid",
+        ),
+        sa.Column("origin", sa.Text(), nullable=False, comment="measured, predicted or identity"),
+        sa.Column(
+            "set_id",
+            sa.Text(),
+            nullable=False,
+            comment="card CALREGID: coefficient set, or identity",
+        ),
+        sa.Column(
+            "set_pk",
+            sa.Integer(),
+            nullable=True,
+            comment="NULL for identity, and for sets of other registries",
+        ),
+        sa.Column("pmap_id", sa.Integer(), nullable=False, comment="CRDS_CTX of the file"),
+        sa.Column("array", sa.Text(), nullable=False, comment="detector in lower case"),
+        sa.Column(
+            "band", sa.Text(), nullable=False, comment="the element that shapes the passband"
+        ),
+        sa.Column(
+            "photom_factor", sa.Double(), nullable=False, comment="PHOTMJSR was multiplied by it"
+        ),
+        sa.Column("file_name", sa.Text(), nullable=False, comment="file that was written"),
+        sa.Column("directory", sa.Text(), nullable=False, comment="where it was written to"),
+        sa.Column(
+            "sha256_before", sa.Text(), nullable=False, comment="SHA-256 of the whole file before"
+        ),
+        sa.Column(
+            "sha256_after", sa.Text(), nullable=False, comment="SHA-256 of the whole file after"
+        ),
+        sa.Column("created_utc", _TIME, nullable=False, comment="UTC"),
+        sa.Column("code_version", sa.Text(), nullable=False, comment="calreg version"),
+        sa.CheckConstraint("application_id <> ''", name="ck_applications_application_id"),
+        sa.CheckConstraint("kind IN ('apply', 'undo')", name="ck_applications_kind"),
+        sa.CheckConstraint(
+            "origin IN ('measured', 'predicted', 'identity')", name="ck_applications_origin"
+        ),
+        sa.CheckConstraint("set_id <> ''", name="ck_applications_set_id"),
+        sa.CheckConstraint("length(sha256_after) = 64", name="ck_applications_sha256_after"),
+        sa.CheckConstraint("length(sha256_before) = 64", name="ck_applications_sha256_before"),
+        sa.CheckConstraint("photom_factor > 0", name="ck_applications_photom_factor"),
+        sa.ForeignKeyConstraint(["pmap_id"], ["pmaps.id"], name="fk_applications_pmap_id"),
+        sa.ForeignKeyConstraint(["set_pk"], ["coefficient_sets.id"], name="fk_applications_set_pk"),
+        sa.PrimaryKeyConstraint("id", name="pk_applications"),
+    )
+    op.create_index(
+        "ix_applications_application_id", "applications", ["application_id"], unique=False
+    )
+    op.create_index("ix_applications_set_pk", "applications", ["set_pk"], unique=False)
 
 
 def _create_coefficients() -> None:
@@ -579,6 +959,132 @@ def _create_exposures() -> None:
     op.create_index("ix_exposures_file_name", "exposures", ["file_name"], unique=False)
 
 
+def _create_grids() -> None:
+    """Create the table grids."""
+    op.create_table(
+        "grids",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("field_id", sa.Integer(), nullable=False),
+        sa.Column(
+            "epoch_id", sa.Integer(), nullable=False, comment="epoch whose footprints it covers"
+        ),
+        sa.Column("ingest_id", sa.Integer(), nullable=False),
+        sa.Column("band", sa.Text(), nullable=False),
+        sa.Column("scale_arcsec", sa.Double(), nullable=False, comment="side of a pixel [arcsec]"),
+        sa.Column("ra_deg", sa.Double(), nullable=False, comment="tangent point [deg, ICRS]"),
+        sa.Column("dec_deg", sa.Double(), nullable=False, comment="tangent point [deg, ICRS]"),
+        sa.Column(
+            "y_pa_deg", sa.Double(), nullable=False, comment="position angle of +y [deg, N over E]"
+        ),
+        sa.Column("x_ref", sa.Double(), nullable=False, comment="tangent point [pixel, 0-based]"),
+        sa.Column("y_ref", sa.Double(), nullable=False, comment="tangent point [pixel, 0-based]"),
+        sa.Column("nx", sa.Integer(), nullable=False, comment="columns"),
+        sa.Column("ny", sa.Integer(), nullable=False, comment="rows"),
+        sa.CheckConstraint("dec_deg BETWEEN -90 AND 90", name="ck_grids_dec_deg"),
+        sa.CheckConstraint("nx > 0", name="ck_grids_nx"),
+        sa.CheckConstraint("ny > 0", name="ck_grids_ny"),
+        sa.CheckConstraint("ra_deg BETWEEN 0 AND 360", name="ck_grids_ra_deg"),
+        sa.CheckConstraint("scale_arcsec > 0", name="ck_grids_scale_arcsec"),
+        sa.CheckConstraint("y_pa_deg BETWEEN 0 AND 360", name="ck_grids_y_pa_deg"),
+        sa.ForeignKeyConstraint(["epoch_id"], ["epochs.id"], name="fk_grids_epoch_id"),
+        sa.ForeignKeyConstraint(["field_id"], ["fields.id"], name="fk_grids_field_id"),
+        sa.ForeignKeyConstraint(["ingest_id"], ["ingests.id"], name="fk_grids_ingest_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_grids"),
+        sa.UniqueConstraint("field_id", "band", "scale_arcsec", name="uq_grids_identity"),
+    )
+
+
+def _create_prediction_residuals() -> None:
+    """Create the table prediction_residuals."""
+    op.create_table(
+        "prediction_residuals",
+        sa.Column("set_pk", sa.Integer(), nullable=False, comment="the set that was fitted"),
+        sa.Column(
+            "from_pmap_id",
+            sa.Integer(),
+            nullable=False,
+            comment="context that the prediction is from",
+        ),
+        sa.Column(
+            "from_set_pk", sa.Integer(), nullable=True, comment="set that the prediction rests on"
+        ),
+        sa.Column("from_solution_id", sa.Integer(), nullable=True, comment="or external solution"),
+        sa.Column(
+            "predicted_offset_ab_mag", sa.Double(), nullable=False, comment="m_A - m_B [mag]"
+        ),
+        sa.Column("predicted_err_mag", sa.Double(), nullable=False, comment="[mag]"),
+        sa.Column(
+            "residual_mag", sa.Double(), nullable=False, comment="measured minus predicted [mag]"
+        ),
+        sa.Column(
+            "residual_err_mag",
+            sa.Double(),
+            nullable=False,
+            comment="both errors, as independent [mag]",
+        ),
+        sa.Column("basis", sa.Text(), nullable=False, comment="what the prediction rests on"),
+        sa.Column(
+            "candidates",
+            sa.Text(),
+            nullable=False,
+            comment="what else may have changed, JSON list; empty while they agree within 3 sigma",
+        ),
+        sa.Column("created_utc", _TIME, nullable=False, comment="UTC"),
+        sa.CheckConstraint(
+            "(from_set_pk IS NULL) <> (from_solution_id IS NULL)",
+            name="ck_prediction_residuals_from_set_pk",
+        ),
+        sa.CheckConstraint(
+            "predicted_err_mag >= 0", name="ck_prediction_residuals_predicted_err_mag"
+        ),
+        sa.CheckConstraint(
+            "residual_err_mag >= 0", name="ck_prediction_residuals_residual_err_mag"
+        ),
+        sa.ForeignKeyConstraint(
+            ["from_pmap_id"], ["pmaps.id"], name="fk_prediction_residuals_from_pmap_id"
+        ),
+        sa.ForeignKeyConstraint(
+            ["from_set_pk"], ["coefficient_sets.id"], name="fk_prediction_residuals_from_set_pk"
+        ),
+        sa.ForeignKeyConstraint(
+            ["from_solution_id"],
+            ["external_solutions.id"],
+            name="fk_prediction_residuals_from_solution_id",
+        ),
+        sa.ForeignKeyConstraint(
+            ["set_pk"], ["coefficient_sets.id"], name="fk_prediction_residuals_set_pk"
+        ),
+        sa.PrimaryKeyConstraint("set_pk", name="pk_prediction_residuals"),
+    )
+
+
+def _create_withdrawals() -> None:
+    """Create the table withdrawals."""
+    op.create_table(
+        "withdrawals",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("set_pk", sa.Integer(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False, comment="given with --reason"),
+        sa.Column("withdrawn_utc", _TIME, nullable=False, comment="UTC"),
+        sa.Column("ended_utc", _TIME, nullable=True, comment="UTC, NULL while it is in force"),
+        sa.Column(
+            "end_reason", sa.Text(), nullable=True, comment="why it ended, NULL while in force"
+        ),
+        sa.CheckConstraint("reason <> ''", name="ck_withdrawals_reason"),
+        sa.CheckConstraint("ended_utc >= withdrawn_utc", name="ck_withdrawals_ended_utc"),
+        sa.ForeignKeyConstraint(["set_pk"], ["coefficient_sets.id"], name="fk_withdrawals_set_pk"),
+        sa.PrimaryKeyConstraint("id", name="pk_withdrawals"),
+    )
+    op.create_index(
+        "uq_withdrawals_in_force",
+        "withdrawals",
+        ["set_pk"],
+        unique=True,
+        sqlite_where=sa.text("ended_utc IS NULL"),
+        postgresql_where=sa.text("ended_utc IS NULL"),
+    )
+
+
 def _create_catalogs() -> None:
     """Create the table catalogs."""
     op.create_table(
@@ -620,19 +1126,40 @@ def _create_catalogs() -> None:
         sa.Column("file_name", sa.Text(), nullable=False, comment="name of the file"),
         sa.Column("directory", sa.Text(), nullable=False, comment="where the file was"),
         sa.Column("file_size_bytes", sa.BigInteger(), nullable=False, comment="[byte]"),
-        sa.Column("file_sha256", sa.Text(), nullable=False, comment="SHA-256 of the whole file"),
+        sa.Column(
+            "file_sha256",
+            sa.Text(),
+            nullable=False,
+            comment="SHA-256 of the whole file; of settings and images for pixels",
+        ),
+        sa.Column(
+            "origin",
+            sa.Text(),
+            nullable=False,
+            comment="file: read from a catalog; pixels: measured on the image that the name is of",
+        ),
+        sa.Column(
+            "version",
+            sa.Integer(),
+            nullable=False,
+            comment="1, 2, ... per image, flux and aperture",
+        ),
         sa.CheckConstraint(
             "flux_kind IN ('iso', 'auto', 'aper', 'psf')", name="ck_catalogs_flux_kind"
         ),
         sa.CheckConstraint("mag_origin IN ('flux', 'catalog')", name="ck_catalogs_mag_origin"),
+        sa.CheckConstraint("origin IN ('file', 'pixels')", name="ck_catalogs_origin"),
         sa.CheckConstraint("length(file_sha256) = 64", name="ck_catalogs_file_sha256"),
         sa.CheckConstraint("n_dropped_nonfinite >= 0", name="ck_catalogs_n_dropped_nonfinite"),
         sa.CheckConstraint("n_negative_flux >= 0", name="ck_catalogs_n_negative_flux"),
         sa.CheckConstraint("n_rows > 0", name="ck_catalogs_n_rows"),
+        sa.CheckConstraint("version > 0", name="ck_catalogs_version"),
         sa.ForeignKeyConstraint(["exposure_id"], ["exposures.id"], name="fk_catalogs_exposure_id"),
         sa.ForeignKeyConstraint(["ingest_id"], ["ingests.id"], name="fk_catalogs_ingest_id"),
         sa.PrimaryKeyConstraint("id", name="pk_catalogs"),
-        sa.UniqueConstraint("exposure_id", "flux_kind", "aperture", name="uq_catalogs_identity"),
+        sa.UniqueConstraint(
+            "exposure_id", "flux_kind", "aperture", "version", name="uq_catalogs_identity"
+        ),
     )
     op.create_index("ix_catalogs_file_sha256", "catalogs", ["file_sha256"], unique=False)
 
@@ -656,6 +1183,31 @@ def _create_detections() -> None:
         sa.Column(
             "flags", sa.Integer(), nullable=False, comment="bits of calreg.flags.DetectionFlag"
         ),
+        sa.Column(
+            "x_det",
+            sa.Double(),
+            nullable=True,
+            comment="detector column, mean of the exposures that cover it [pixel, 0-based]",
+        ),
+        sa.Column(
+            "y_det",
+            sa.Double(),
+            nullable=True,
+            comment="detector row, mean of the exposures that cover it [pixel, 0-based]",
+        ),
+        sa.Column(
+            "v2_arcsec", sa.Double(), nullable=True, comment="mean V2 of these exposures [arcsec]"
+        ),
+        sa.Column(
+            "v3_arcsec", sa.Double(), nullable=True, comment="mean V3 of these exposures [arcsec]"
+        ),
+        sa.Column(
+            "r_half_arcsec", sa.Double(), nullable=True, comment="half-light radius [arcsec]"
+        ),
+        sa.Column(
+            "compactness", sa.Integer(), nullable=False, comment="1 compact, 0 extended, -1 unknown"
+        ),
+        sa.CheckConstraint("compactness BETWEEN -1 AND 1", name="ck_detections_compactness"),
         sa.CheckConstraint("dec_deg BETWEEN -90 AND 90", name="ck_detections_dec_deg"),
         sa.CheckConstraint("ra_deg BETWEEN 0 AND 360", name="ck_detections_ra_deg"),
         sa.ForeignKeyConstraint(["catalog_id"], ["catalogs.id"], name="fk_detections_catalog_id"),
@@ -697,10 +1249,7 @@ def _create_pair_groups() -> None:
         ),
         sa.Column("max_sep_arcsec", sa.Double(), nullable=False, comment="search radius [arcsec]"),
         sa.Column(
-            "min_snr",
-            sa.Double(),
-            nullable=False,
-            comment="pairs of lower mean S/N are not stored",
+            "min_snr", sa.Double(), nullable=False, comment="pairs of lower mean S/N are not stored"
         ),
         sa.Column(
             "match_version", sa.Integer(), nullable=False, comment="version of the matching code"

@@ -29,10 +29,9 @@ from calreg.db.engine import (
 )
 from calreg.db.engines.base import Access
 from calreg.db.health import check_database
-from calreg.db.schema import ApplicationRow, Base, IngestRow, PmapRow
+from calreg.db.schema import Base
 from calreg.errors import ConflictError, DatabaseError, SchemaOutdatedError
-from support.contextrows import ContextRows
-from support.registryrows import DIGEST, add, add_catalog, add_exposure, add_pairs, refused_write
+from support.registryrows import add_pairs, refused_write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -183,39 +182,6 @@ def test_up_down_up_with_data_in_place(db_url: str) -> None:
             assert check_database(connection) == []
 
 
-def test_data_of_the_first_revision_come_through(db_url: str) -> None:
-    with open_database(db_url) as database:
-        with database.write() as connection:
-            add_pairs(connection, 20)
-        before = all_rows(database)
-        with database.read() as connection:
-            expected = structure(connection)
-    assert migrate_database(db_url, "0001") == DOWNWARDS[:-1]
-    assert upgrade_database(db_url).after == HEAD
-    with open_database(db_url) as database:
-        # All was read from files, in its first version; whether it is compact is unknown.
-        assert set(before["catalogs"]["version"]) == {1}
-        assert set(before["detections"]["compactness"]) == {-1}
-        assert_equal_rows(all_rows(database), before)
-        with database.read() as connection:
-            found = structure(connection)
-            assert check_database(connection) == []
-    # PostgreSQL does not use the place of a dropped column again, so that names of places differ.
-    assert sorted(map(_ordered, found.values())) == sorted(map(_ordered, expected.values()))
-
-
-def test_replaced_catalogs_do_not_fit_the_first_revision(db_url: str) -> None:
-    with open_database(db_url) as database, database.write() as connection:
-        exposure_id = add_exposure(connection)
-        ingest_id = add(connection, IngestRow)
-        for version in (1, 2):
-            add_catalog(connection, exposure_id=exposure_id, ingest_id=ingest_id, version=version)
-    with pytest.raises(RuntimeError, match="replaced others"):
-        migrate_database(db_url, "0001")
-    with open_database(db_url) as database, database.read() as connection:
-        assert connection.exec_driver_sql("SELECT count(*) FROM catalogs").scalar() == 2
-
-
 def test_a_rebuilt_parent_keeps_its_children_both_ways(db_url: str, later_migrations: Path) -> None:
     with open_database(db_url) as database:
         with database.write() as connection:
@@ -281,40 +247,3 @@ def test_an_installation_without_migrations_says_so(
     monkeypatch.setattr(engine, "migrations_folder", lambda: tmp_path)
     with pytest.raises(DatabaseError, match=r"no migrations.*install calreg again"):
         engine.head_revision()
-
-
-def test_zero_points_of_headers_come_through(db_url: str) -> None:
-    with open_database(db_url) as database:
-        with database.write() as connection:
-            rows = ContextRows(connection)
-            rows.photmjsr("1130", "nrca1", 2.0560000002, pixar_sr=2.24e-14)
-            rows.photmjsr("1130", "nrca2", 2.1)
-        before = all_rows(database)
-    assert migrate_database(db_url, "0002")[-1] == "0003"
-    assert upgrade_database(db_url).after == HEAD
-    with open_database(db_url) as database:
-        assert_equal_rows(all_rows(database), before)
-
-
-@pytest.mark.parametrize("what", ["zero points", "equalities"])
-def test_what_is_known_of_contexts_is_not_dropped(db_url: str, what: str) -> None:
-    with open_database(db_url) as database, database.write() as connection:
-        rows = ContextRows(connection)
-        if what == "zero points":
-            rows.photmjsr("1130", "nrca1", 2.056, kind="published")
-        else:
-            rows.equality("1130", "1298", "no delivery between them")
-    with pytest.raises(RuntimeError, match=f"{what}.*cannot be kept"):
-        migrate_database(db_url, "0002")
-    assert schema_state(db_url).current == HEAD
-
-
-def test_corrections_of_files_are_not_dropped(db_url: str) -> None:
-    with open_database(db_url) as database, database.write() as connection:
-        pmap_id = add(connection, PmapRow, name="jwst_1130.pmap", number=1130)
-        words = {"kind": "apply", "origin": "identity", "set_id": "identity", "application_id": "1"}
-        digests = {"sha256_before": DIGEST, "sha256_after": DIGEST}
-        add(connection, ApplicationRow, pmap_id=pmap_id, set_pk=None, **words, **digests)
-    with pytest.raises(RuntimeError, match="1 corrections of files cannot be kept"):
-        migrate_database(db_url, "0004")
-    assert schema_state(db_url).current == HEAD

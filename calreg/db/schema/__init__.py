@@ -20,6 +20,7 @@ from calreg.db.schema.images import (
     FieldRow,
     GridRow,
     IngestRow,
+    InstrumentRow,
     PmapRow,
     ZeroPointRow,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "FitRunRow",
     "GridRow",
     "IngestRow",
+    "InstrumentRow",
     "PairGroupRow",
     "PairRow",
     "PmapEqualityRow",

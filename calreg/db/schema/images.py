@@ -14,11 +14,28 @@ from calreg.db.schema.base import (
     ZERO_POINT_KINDS,
     Base,
     between,
+    not_empty,
     not_negative,
     one_of,
     positive,
     sha256,
 )
+
+
+class InstrumentRow(Base):
+    """The one instrument whose data the registry holds."""
+
+    __tablename__ = "instrument"
+    __table_args__ = (sa.CheckConstraint("id = 1", name="id"), not_empty("name"))
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, comment="1")
+    name: Mapped[str] = mapped_column(comment="as the card INSTRUME has it")
+    source: Mapped[str] = mapped_column(
+        comment="name of a table that comes with calreg or another package, or path of a file"
+    )
+    facts: Mapped[str | None] = mapped_column(
+        comment="TOML text; NULL where the table comes with calreg"
+    )
 
 
 class PmapRow(Base):
