@@ -12,12 +12,10 @@ from calreg.db.engine import default_url, init_database, open_database, upgrade_
 from calreg.instruments import load_instrument
 from calreg.registry.contexts import ContextMethods
 from calreg.registry.data import DataMethods
-from calreg.registry.exports import ExportMethods
 from calreg.registry.external import ExternalMethods
-from calreg.registry.files import FileMethods
+from calreg.registry.outputs import OutputMethods
 from calreg.registry.pixels import PixelMethods
 from calreg.registry.questions import QuestionMethods
-from calreg.registry.references import ReferenceMethods
 from calreg.registry.validity import ValidityMethods
 
 if TYPE_CHECKING:
@@ -30,10 +28,8 @@ if TYPE_CHECKING:
 class Registry(
     DataMethods,
     QuestionMethods,
-    ExportMethods,
-    FileMethods,
+    OutputMethods,
     PixelMethods,
-    ReferenceMethods,
     ValidityMethods,
     ExternalMethods,
     ContextMethods,
