@@ -1,8 +1,14 @@
-"""Flag bits of detections and pairs, as one table each; tests pin every value."""
+"""Flag bits of pixels, detections and pairs, as one table each; tests pin every value."""
 
 from __future__ import annotations
 
 from enum import IntFlag
+
+DO_NOT_USE = 1
+"""DQ bit of pixels without data (jwst, data quality flags)."""
+
+SATURATED = 2
+"""DQ bit of pixels that saturated during the exposure (jwst, data quality flags)."""
 
 
 class DetectionFlag(IntFlag):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from calreg.flags import DO_NOT_USE, SATURATED
 from calreg.instruments import load_instrument
-from calreg.science.imaging.skylevel import DO_NOT_USE, SATURATED
 from calreg.science.imaging.stripes import AMPLIFIER_COLUMNS
 from calreg.science.sky.pointing import ReferencePoint
 from calreg.simulation import programme as jwidf

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from calreg.science.imaging.skylevel import DO_NOT_USE, SATURATED
+from calreg.flags import DO_NOT_USE, SATURATED
 from calreg.science.sky.pointing import ReferencePoint
 from calreg.simulation.distortion import Distortion, distorted_wcs, siaf_distortion
 from calreg.simulation.pixels import (

@@ -15,9 +15,9 @@ from calreg.domain import Pmap
 from calreg.files.atomic import NamedFiles, pending_file
 from calreg.files.images.exposures import read_exposure
 from calreg.files.images.writemosaic import MosaicMember, write_mosaic
+from calreg.flags import DO_NOT_USE
 from calreg.instruments import load_instrument
 from calreg.science.imaging.drizzling import DrizzledMosaic
-from calreg.science.imaging.skylevel import DO_NOT_USE
 from calreg.science.sky.geometry import FieldAxis, along_axis, sky_from_tangent_plane
 from calreg.science.sky.grids import Grid
 from calreg.science.sky.pointing import sky_to_detector

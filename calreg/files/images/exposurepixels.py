@@ -15,7 +15,7 @@ from calreg.files.fits.headers import read_headers
 from calreg.files.images.gwcs import read_gwcs
 from calreg.files.images.members import read_first_pixel
 from calreg.files.readguard import refuse_damaged
-from calreg.science.imaging.skylevel import DO_NOT_USE, SATURATED
+from calreg.flags import DO_NOT_USE, SATURATED
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from astropy.io import fits
-from astropy.wcs import WCS
 
 from calreg.errors import FileFormatError, UnknownKeyError
 from calreg.files.fits.headers import BLOCK_BYTES
@@ -30,6 +28,7 @@ from calreg.science.sky.coverage import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from astropy.wcs import WCS
     from numpy.typing import NDArray
 
     from calreg.domain import BoolArray
@@ -157,6 +156,8 @@ def read_first_pixel(headers: FitsHeaders) -> tuple[int, int] | None:
 
 def _columns(table: HeaderUnit) -> dict[str, NDArray[Any]]:
     """Return the columns of a table by name in upper case."""
+    from astropy.io import fits
+
     with table.path.open("rb") as stream:
         stream.seek(table.data_start)
         content = stream.read(-(-(table.data_end - table.data_start) // BLOCK_BYTES) * BLOCK_BYTES)
@@ -187,6 +188,9 @@ def _exposure(
 
 def _wcs_of(cards: bytes) -> WCS:
     """Return the WCS of some cards."""
+    from astropy.io import fits
+    from astropy.wcs import WCS
+
     with warnings.catch_warnings():
         # Of dates and obsolete cards, which do not matter here.
         warnings.simplefilter("ignore")

@@ -8,28 +8,31 @@ Any other WHT tells covered pixels from others, no more.
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from astropy.wcs import WCS
 
 from calreg.errors import (
     FileFormatError,
+    HeaderValueError,
     InvalidValueError,
     MissingKeywordError,
     UnsupportedDataError,
 )
 from calreg.files.fits.headers import read_headers
 from calreg.files.readguard import refuse_damaged
-from calreg.science.imaging.skylevel import DO_NOT_USE, SATURATED
+from calreg.flags import DO_NOT_USE, SATURATED
 from calreg.science.photometry.planes import ImagePlanes
 from calreg.science.sky.grids import Grid
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from astropy.wcs import WCS
     from numpy.typing import NDArray
 
     from calreg.domain import BoolArray
@@ -40,6 +43,12 @@ _VARIANCES = ("VAR_POISSON", "VAR_RNOISE", "VAR_FLAT")
 _INVERSE_VARIANCE = "IVM"
 _IMAGE_EXTENSIONS = ("IMAGE", "IUEIMAGE")
 
+# Cards that make more of a WCS than CTYPE, CRVAL, CRPIX, CDELT and PC do: other matrices, turns,
+# parameters of projections, SIP terms, lookup tables.
+_MORE_WCS = re.compile(
+    rb"CD\d|CROTA|P[VS]\d|[AB]P?_(ORDER|\d)|C[PQ](DIS|ERR)|D[PQ]\d|D2IM|AXISCORR|WCSAXES[A-Z]"
+)
+
 
 @dataclass(frozen=True)
 class ImageFile:
@@ -49,8 +58,6 @@ class ImageFile:
     ----------
     science : HeaderUnit
         The HDU of the pixels.
-    wcs : astropy.wcs.WCS
-        Celestial, with SIP distortion where the header has it.
     shape : tuple of int
         Rows and columns.
     pixar_sr : float or None
@@ -62,7 +69,6 @@ class ImageFile:
     path: Path
     headers: FitsHeaders = field(repr=False)
     science: HeaderUnit = field(repr=False)
-    wcs: WCS = field(repr=False)
     shape: tuple[int, int]
     pixar_sr: float | None
     bunit: str
@@ -73,11 +79,16 @@ class ImageFile:
         value = self.headers.primary.get("NOISCORR")
         return float(value) if isinstance(value, int | float) and value > 0.0 else 1.0
 
-    @property
+    @cached_property
+    def wcs(self) -> WCS:
+        """Celestial world coordinates, with SIP distortion where the header has it."""
+        return _read_wcs(self.path, self.science)
+
+    @cached_property
     def grid(self) -> Grid | None:
         """The pixels as a `Grid`, None where they are not square TAN ones without distortion."""
         try:
-            return Grid.from_wcs(self.wcs, self.shape)
+            return _plain_grid(self.science, self.shape) or Grid.from_wcs(self.wcs, self.shape)
         except InvalidValueError:
             return None
 
@@ -111,15 +122,17 @@ def open_image(path: Path) -> ImageFile:
         headers = read_headers(path)
         science = _science_unit(headers)
         pixar_sr, bunit = (_card(headers, science, name) for name in ("PIXAR_SR", "BUNIT"))
-        return ImageFile(
+        image = ImageFile(
             path=path,
             headers=headers,
             science=science,
-            wcs=_read_wcs(path, science),
             shape=_plane_shape(science),
             pixar_sr=float(pixar_sr) if isinstance(pixar_sr, int | float) else None,
             bunit=bunit.strip() if isinstance(bunit, str) else "",
         )
+        if image.grid is None:
+            _ = image.wcs  # refuses an image without one
+        return image
 
 
 def read_planes(image: ImageFile, *, needs_noise: bool = True) -> ImagePlanes:
@@ -199,9 +212,46 @@ def _plane_shape(unit: HeaderUnit) -> tuple[int, int]:
     return axes[1], axes[0]
 
 
+def _plain_grid(science: HeaderUnit, shape: tuple[int, int]) -> Grid | None:
+    """Return the pixels of a plain tangent plane by its cards, as the library would find them.
+
+    None where the cards say anything else: then the library has to be asked, which takes half a
+    second to import.
+    """
+    if len(_axes(science)) != 2 or any(_MORE_WCS.match(name) for name in science.offsets):
+        return None
+    names = ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CDELT1", "CDELT2")
+    turns = {"PC1_1": 1.0, "PC1_2": 0.0, "PC2_1": 0.0, "PC2_2": 1.0}
+    words = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "RADESYS": "ICRS"}
+    defaults = {"CUNIT1": "deg", "CUNIT2": "deg", "WCSAXES": 2, "LONPOLE": 180.0}
+    try:
+        if any(science.get(name) != word for name, word in words.items()):
+            return None
+        if any(science.get(name) not in (None, usual) for name, usual in defaults.items()):
+            return None
+        values = [science.get(name) for name in names]
+        matrix = [
+            science.get(name) if name.encode().ljust(8) in science.offsets else usual
+            for name, usual in turns.items()
+        ]
+    except HeaderValueError:
+        return None
+    numbers = [float(n) for n in (*values, *matrix) if isinstance(n, float | int)]
+    if len(numbers) != len(values) + len(matrix):
+        return None
+    ra_deg, dec_deg, x, y, dx, dy, xx, xy, yx, yy = numbers
+    try:
+        return Grid.from_tangent_plane(
+            (ra_deg, dec_deg), (x, y), ((dx * xx, dx * xy), (dy * yx, dy * yy)), shape
+        )
+    except InvalidValueError:
+        return None
+
+
 def _read_wcs(path: Path, science: HeaderUnit) -> WCS:
     """Return the celestial WCS of an image."""
     from astropy.io import fits
+    from astropy.wcs import WCS
 
     header = fits.Header.fromstring(science.raw)
     with warnings.catch_warnings():

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.spatial import ConvexHull
 
 from calreg.errors import InvalidValueError, MissingExtraError
+from calreg.flags import DO_NOT_USE, SATURATED
 from calreg.science.imaging.pixelmaps import mark_touched, pixel_map, scale_ratio
-from calreg.science.imaging.skylevel import DO_NOT_USE, SATURATED, usable_pixels
+from calreg.science.imaging.skylevel import usable_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -309,6 +309,8 @@ def _hull(has_data: BoolArray, grid: Grid) -> FloatArray:
     last = has_data.shape[1] - 1 - has_data[rows, ::-1].argmax(axis=1)
     x = np.concatenate([first - 0.5, first - 0.5, last + 0.5, last + 0.5])
     y = np.concatenate([rows - 0.5, rows + 0.5, rows - 0.5, rows + 0.5])
+    from scipy.spatial import ConvexHull
+
     points = np.column_stack([x, y])
     corners = points[ConvexHull(points).vertices]
     while len(corners) > 3:

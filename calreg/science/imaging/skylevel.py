@@ -8,17 +8,12 @@ import numpy as np
 from scipy.ndimage import maximum_filter, median_filter, uniform_filter, zoom
 
 from calreg.errors import InvalidValueError, MissingExtraError
+from calreg.flags import DO_NOT_USE, SATURATED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from calreg.domain import BoolArray
-
-DO_NOT_USE = 1
-"""DQ bit of pixels without data (jwst, data quality flags)."""
-
-SATURATED = 2
-"""DQ bit of pixels that saturated during the exposure (jwst, data quality flags)."""
 
 BOX_PX = 128
 """Side of the blocks (Ma et al. 2024, section 2)."""

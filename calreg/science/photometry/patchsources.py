@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from calreg.flags import DetectionFlag
 from calreg.science.photometry.compactness import COMPACT, compact_sources
@@ -183,6 +182,8 @@ def _kept(old: PatchSources, new: PatchSources, scale_arcsec: float) -> tuple[Bo
     new_is_kept = np.ones(new.n_sources, dtype=np.bool_)
     if old.n_sources == 0 or new.n_sources == 0:
         return old_is_kept, new_is_kept
+    from scipy.spatial import cKDTree
+
     origin = float(old.ra_iso_deg[0]), float(old.dec_iso_deg[0])
     old_xy, new_xy = (_plane_arcsec(part, origin) for part in (old, new))
     distance, found = cKDTree(old_xy).query(new_xy)
@@ -214,6 +215,8 @@ def _within_isophotes(
     is_within = np.zeros(len(points), dtype=np.bool_)
     if not is_whole.any() or not len(points):
         return is_within
+    from scipy.spatial import cKDTree
+
     reach = _ISOPHOTE_EXTENT * whole.a_px[is_whole] * scale_arcsec
     near = cKDTree(points).query_ball_point(whole_xy[is_whole], reach)
     for rows in near:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from calreg.errors import InvalidValueError
 from calreg.science.sky.geometry import unit_vectors
@@ -28,6 +27,8 @@ _TOUCH_RAD = 1e-11
 _MIN_EDGE_RAD = 1e-12
 _NO_EDGE_DEPTH = 0.999999
 _PAIRS_PER_BATCH = 65536
+_FEW_PAIRS = 4096
+"""So many are all looked at, without a tree and the fifth of a second of its import."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,11 @@ def near_pairs(first: FootprintSet, second: FootprintSet) -> IntArray:
     """
     if not len(first) or not len(second):
         return np.empty((0, 2), dtype=np.int64)
+    if len(first) * len(second) <= _FEW_PAIRS:
+        chords = np.linalg.norm(first.centres[:, np.newaxis] - second.centres, axis=2)
+        return np.argwhere(chords <= first.radii[:, np.newaxis] + second.radii)
+    from scipy.spatial import cKDTree
+
     limit = float(first.radii.max() + second.radii.max())
     found = cKDTree(first.centres).sparse_distance_matrix(
         cKDTree(second.centres), limit, output_type="ndarray"
@@ -180,6 +186,11 @@ def near_pairs_within(footprints: FootprintSet) -> IntArray:
     """
     if len(footprints) < 2:
         return np.empty((0, 2), dtype=np.int64)
+    if len(footprints) ** 2 <= _FEW_PAIRS:
+        pairs = near_pairs(footprints, footprints)
+        return pairs[pairs[:, 0] < pairs[:, 1]]
+    from scipy.spatial import cKDTree
+
     limit = 2.0 * float(footprints.radii.max())
     i, j = cKDTree(footprints.centres).query_pairs(limit, output_type="ndarray").T
     chord = np.linalg.norm(footprints.centres[i] - footprints.centres[j], axis=1)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from astropy.wcs import WCS
 
 from calreg.errors import InvalidValueError
 from calreg.science.sky.geometry import (
@@ -21,6 +20,7 @@ from calreg.units import ARCMIN_PER_DEG, ARCSEC_PER_DEG, FloatArray
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from astropy.wcs import WCS
     from numpy.typing import ArrayLike
 
 LATTICE_TOLERANCE_PX = 1e-3
@@ -169,6 +169,8 @@ class Grid:
 
     def wcs(self) -> WCS:
         """Return the linear FITS WCS of the grid: TAN, ICRS, CDELT and a rotation."""
+        from astropy.wcs import WCS  # half a second, which most that ask for pixels need not
+
         wcs = WCS(naxis=2)
         wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
         wcs.wcs.cunit = ["deg", "deg"]
@@ -325,23 +327,49 @@ class Grid:
             If the projection is not TAN, the frame neither ICRS nor FK5 of 2000, the image is
             distorted (SIP or tables), mirrored, or its pixels are not square, to 1e-6.
         """
-        problem = _why_no_grid(wcs)
-        if problem:
-            msg = f"{problem}: expected a plain tangent-plane grid (TAN) of square pixels"
-            raise InvalidValueError(msg)
+        _refuse_if(_why_no_tangent_plane(wcs))
         plane = wcs.celestial
-        (xx, xy), (yx, yy) = np.asarray(plane.pixel_scale_matrix, dtype=np.float64)
+        return cls.from_tangent_plane(
+            plane.wcs.crval, plane.wcs.crpix, plane.pixel_scale_matrix, shape
+        )
+
+    @classmethod
+    def from_tangent_plane(
+        cls,
+        crval_deg: Sequence[float] | FloatArray,
+        crpix: Sequence[float] | FloatArray,
+        matrix_deg: ArrayLike,
+        shape: tuple[int, int],
+    ) -> Grid:
+        """Return the grid of an image by the cards of its tangent plane.
+
+        Parameters
+        ----------
+        crval_deg, crpix : sequence of float, shape (2,)
+            The cards CRVAL [deg, ICRS] and CRPIX.
+        matrix_deg : array_like of float64, shape (2, 2)
+            Of pixels to the plane: CDELT times PC [deg].
+        shape : tuple of int
+            ``(ny, nx)`` of the image.
+
+        Raises
+        ------
+        InvalidValueError
+            If the image is mirrored, or its pixels are not square, to 1e-6.
+        """
+        _refuse_if(_why_not_square(matrix_deg))
+        (xx, xy), (yx, yy) = np.asarray(matrix_deg, dtype=np.float64)
         scale_deg = math.sqrt(abs(float(xx * yy - xy * yx)))
         # the mean of the two axes, equal to the tolerance
         pa_rad = math.atan2(float(xy + yx), float(yy - xx))
         ny, nx = shape
         return cls(
-            ra_deg=float(plane.wcs.crval[0]),
-            dec_deg=float(plane.wcs.crval[1]),
+            ra_deg=float(crval_deg[0]),
+            dec_deg=float(crval_deg[1]),
             scale_arcsec=scale_deg * ARCSEC_PER_DEG,
             y_pa_deg=math.degrees(pa_rad) % 360.0,
-            x_ref=float(plane.wcs.crpix[0]) - 1.0,
-            y_ref=float(plane.wcs.crpix[1]) - 1.0,
+            x_ref=float(crpix[0]) - 1.0,
+            y_ref=float(crpix[1]) - 1.0,
             nx=int(nx),
             ny=int(ny),
         )
@@ -354,8 +382,15 @@ def _reach(pixels: FloatArray, margin: int) -> tuple[int, int]:
     return low - margin, high + margin
 
 
-def _why_no_grid(wcs: WCS) -> str:
-    """Return what keeps a WCS from being a grid, empty if nothing does."""
+def _refuse_if(problem: str) -> None:
+    """Raise if something keeps an image from having a grid."""
+    if problem:
+        msg = f"{problem}: expected a plain tangent-plane grid (TAN) of square pixels"
+        raise InvalidValueError(msg)
+
+
+def _why_no_tangent_plane(wcs: WCS) -> str:
+    """Return what keeps a WCS from being a plain tangent plane, empty if nothing does."""
     if not wcs.has_celestial:
         found = ", ".join(repr(str(kind)) for kind in wcs.wcs.ctype)
         return f"the WCS has no axes on the sky (CTYPE {found})"
@@ -371,7 +406,12 @@ def _why_no_grid(wcs: WCS) -> str:
         return f"the WCS is in {frame}, equinox {equinox:g}"
     if abs(float(plane.wcs.lonpole) - 180.0) > _SQUARE_TOLERANCE:
         return f"the WCS has LONPOLE {float(plane.wcs.lonpole):g} deg"
-    (xx, xy), (yx, yy) = np.asarray(plane.pixel_scale_matrix, dtype=np.float64)
+    return ""
+
+
+def _why_not_square(matrix_deg: ArrayLike) -> str:
+    """Return what keeps pixels from being square and upright, empty if nothing does."""
+    (xx, xy), (yx, yy) = np.asarray(matrix_deg, dtype=np.float64)
     determinant = float(xx * yy - xy * yx)
     if not determinant < 0.0:
         return "the WCS is mirrored (east to the right of north), or singular"

@@ -16,7 +16,7 @@ from calreg.errors import (
     UnsupportedDataError,
 )
 from calreg.files.images.exposurepixels import CalImage, WcsSource, read_cal_image
-from calreg.science.imaging.skylevel import DO_NOT_USE, SATURATED
+from calreg.flags import DO_NOT_USE, SATURATED
 from calreg.science.sky.geometry import sep_arcsec
 from support.calimages import SHAPE, asdf_tree, cal_planes, gwcs_like, write_cal
 from support.distorted import DistortedSky, distorted_sky

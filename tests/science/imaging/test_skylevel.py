@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from calreg.errors import InvalidValueError, MissingExtraError
+from calreg.flags import DO_NOT_USE, SATURATED
 from calreg.science.imaging.skylevel import (
-    DO_NOT_USE,
-    SATURATED,
     median_level,
     source_mask,
     subtract_background,
