@@ -11,9 +11,8 @@ from astropy.io import fits
 from calreg.errors import HeaderValueError
 from calreg.files.corrected.asdftree import AsdfTree
 from calreg.files.corrected.exposure import ASDF, PHOTMJSR, PHOTUJA2
-from calreg.files.fits.blocks import MemoryBlocks
 from calreg.files.fits.cards import data_block, format_card
-from calreg.files.fits.checksum import CHECKSUM_CARDS
+from calreg.files.fits.edit import CHECKSUM_CARDS, MemoryBlocks
 from calreg.files.fits.headers import CARD_BYTES
 from calreg.files.images.correctionrecord import CARD_PREFIX
 
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from calreg.files.fits.cardlist import Cards
-    from calreg.files.fits.edit import RawFits, RawHdu
+    from calreg.files.fits.edit import Cards, RawFits, RawHdu
 
 _KEPT_CARD = f"{CARD_PREFIX}O"
 """CALREGO1, ...: cards of this header as they were."""

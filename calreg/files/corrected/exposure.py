@@ -13,7 +13,6 @@ from calreg.errors import (
     UnsupportedDataError,
 )
 from calreg.files.corrected.asdftree import AsdfTree
-from calreg.files.corrected.planes import PixelFactor
 from calreg.files.fits.headers import read_headers
 from calreg.files.images.cards import ImageCards
 from calreg.files.images.correctionrecord import CorrectionRecord, read_record
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from calreg.files.fits.headers import FitsHeaders, HeaderUnit
     from calreg.instruments import Instrument
     from calreg.science.model.gradient import ArrayCorrection
+    from calreg.units import FloatArray
 
 SCIENCE = "SCI"
 ASDF = "ASDF"
@@ -35,13 +35,39 @@ _POWERS = {SCIENCE: 1, "ERR": 1}
 _VARIANCE = "VAR_"
 _TYPES = {-32: ">f4", -64: ">f8"}
 _WITHOUT_UNIT = frozenset({"DQ", "AREA", "WHT", "CON", ASDF, "PRIMARY", "INT_TIMES"})
-_SAME_VALUE = 1e-6
-"""Relative: a PHOTMJSR that went through a float32 since is still the same."""
 
 
 def power_of(name: str) -> int:
     """Return the power of the factor that an extension gets: 1, 2 for variances, 0 for others."""
     return 2 if name.startswith(_VARIANCE) else _POWERS.get(name, 0)
+
+
+@dataclass(frozen=True)
+class PixelFactor:
+    """The factor of every pixel of an image, as a product.
+
+    Attributes
+    ----------
+    along_y : ndarray of float64, shape (ny,)
+    along_x : ndarray of float64, shape (nx,)
+        The factor of pixel (x, y) is along_y[y] along_x[x].
+    """
+
+    along_y: FloatArray
+    along_x: FloatArray
+
+    @property
+    def is_one(self) -> bool:
+        """Whether no pixel changes."""
+        return bool((self.along_y == 1.0).all() and (self.along_x == 1.0).all())
+
+    def inverse(self) -> PixelFactor:
+        """Return one over it."""
+        return PixelFactor(1.0 / self.along_y, 1.0 / self.along_x)
+
+    def squared(self) -> PixelFactor:
+        """Return its square, for variances."""
+        return PixelFactor(self.along_y**2, self.along_x**2)
 
 
 @dataclass(frozen=True)
@@ -269,28 +295,3 @@ def _require_tree(headers: FitsHeaders) -> None:
         )
         raise FileFormatError(msg)
     AsdfTree(content, unit.path)
-
-
-def require_own_photmjsr(cal: CalFile, record: CorrectionRecord, before: float) -> None:
-    """Refuse to restore a file whose PHOTMJSR is not what the correction left.
-
-    Parameters
-    ----------
-    record : CorrectionRecord
-        The correction that it has got.
-    before : float
-        PHOTMJSR before the correction.
-
-    Raises
-    ------
-    HeaderValueError
-        If the file was calibrated again since.
-    """
-    expected = before * record.photom_factor
-    if abs(cal.photmjsr - expected) > _SAME_VALUE * expected:
-        msg = (
-            f"{cal.path}: card PHOTMJSR: found {cal.photmjsr!r}, expected {expected!r} as the "
-            "correction left it: the file was calibrated again since, its pixels cannot be "
-            "restored; make it again with the jwst pipeline"
-        )
-        raise HeaderValueError(msg)

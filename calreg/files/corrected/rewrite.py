@@ -21,11 +21,14 @@ tree; it fits again in a restored file.
 from __future__ import annotations
 
 import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from calreg.errors import (
     CalregError,
@@ -42,26 +45,36 @@ from calreg.files.corrected.cards import (
     photmjsr_before,
     restore_cards,
 )
-from calreg.files.corrected.exposure import is_unchanged, power_of, require_own_photmjsr
-from calreg.files.corrected.planes import MultipliedPlanes, PixelFactor
+from calreg.files.corrected.exposure import is_unchanged, power_of
 from calreg.files.fits.cards import format_card
-from calreg.files.fits.edit import RawFits
+from calreg.files.fits.edit import MemoryBlocks, RawFits
+from calreg.files.fits.headers import BLOCK_BYTES
 from calreg.files.images.correctionrecord import DIGEST_CARD
 from calreg.science.model.gradient import ArrayCorrection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
     from io import RawIOBase
     from pathlib import Path
 
-    from calreg.files.corrected.exposure import CalFile
-    from calreg.files.fits.edit import RawHdu
+    from numpy.typing import NDArray
+
+    from calreg.files.corrected.exposure import CalFile, PixelFactor
+    from calreg.files.fits.edit import RawHdu, StoredBlocks
     from calreg.files.images.correctionrecord import CorrectionRecord
+    from calreg.units import FloatArray
+
+_SAME_VALUE = 1e-6
+"""Relative: a PHOTMJSR that went through a float32 since is still the same."""
 
 _NO_DIGEST = "0" * 64
 """Stands in the header until the digest of the file before is known."""
 
 _PIECE_BYTES = 1 << 18
+_CHUNK_PIXELS = 1 << 15
+"""Pixels at a time: a quarter of a megabyte in double precision stays in the cache."""
+
 _THE_END = -1
 
 
@@ -85,7 +98,10 @@ class Written:
 
 
 def write_corrected(
-    cal: CalFile, target: Path, record: CorrectionRecord, history: Sequence[str]
+    cal: CalFile,
+    target: Path,
+    record: CorrectionRecord,
+    history: Sequence[str],
 ) -> Written:
     """Write an exposure with a correction, in the place of any that it has.
 
@@ -136,7 +152,7 @@ def write_restored(cal: CalFile, target: Path) -> Written:
     cal : CalFile
         A corrected one.
     target : Path
-        `cal.path` to replace the file, else a name that is not taken.
+        As in `write_corrected`.
 
     Raises
     ------
@@ -148,7 +164,7 @@ def write_restored(cal: CalFile, target: Path) -> Written:
     record = require_restorable(cal)
     with _opened(cal) as raw:
         _restore(raw, cal, record)
-        before, after = _write(raw, cal, target, lambda _: None)
+        before, after = _write(raw, cal, target)
     return Written(before, None, after)
 
 
@@ -167,7 +183,14 @@ def require_restorable(cal: CalFile) -> CorrectionRecord:
         raise HeaderValueError(msg)
     if record.photom_factor != 1.0:
         with _opened(cal) as raw:
-            require_own_photmjsr(cal, record, photmjsr_before(raw, cal.path))
+            expected = photmjsr_before(raw, cal.path) * record.photom_factor
+        if abs(cal.photmjsr - expected) > _SAME_VALUE * expected:
+            msg = (
+                f"{cal.path}: card PHOTMJSR: found {cal.photmjsr!r}, expected {expected!r} as the "
+                "correction left it: the file was calibrated again since, its pixels cannot be "
+                "restored; make it again with the jwst pipeline"
+            )
+            raise HeaderValueError(msg)
     cal.pixel_factor(_array_correction(record))
     return record
 
@@ -207,50 +230,56 @@ def _write(
     raw: RawFits,
     cal: CalFile,
     target: Path,
-    fill_in: Callable[[str], None],
+    fill_in: Callable[[str], None] | None = None,
 ) -> tuple[str, str]:
     """Write a file as a whole; return the digests of what was read and of what was written.
 
     The primary header comes last: `fill_in` puts the digest of the file before into it, and may
-    change cards for that but not add any. Digests take longer than all the rest, so that another
-    thread works them out behind the writer.
+    change cards for that but not add any. Digests are made in other threads, behind the writer.
     """
-    start = len(raw.hdus[0].header())
+    first = raw.hdus[0]
+    # Its header is made in another thread, which must not move in the file that this one reads.
+    first.put(MemoryBlocks(first.data.whole()), first.n_data_bytes)
     done: SimpleQueue[int] = SimpleQueue()
     with (
         replace_file(target, overwrite=target == cal.path) as temporary,
-        ThreadPoolExecutor(1) as pool,
+        temporary.open("wb", buffering=0) as stream,
+        ThreadPoolExecutor(3) as pool,
     ):
-        digests = pool.submit(_follow, cal, raw, fill_in, temporary, done)
+        stream.seek(len(first.header()))
+        before = pool.submit(sha256_of, cal.path)
+        primary = pool.submit(_primary_header, first, before, fill_in)
+        after = pool.submit(_follow, primary, temporary, done)
         try:
-            with temporary.open("wb", buffering=0) as stream:
-                stream.seek(start)
-                for hdu in raw.hdus:
-                    if hdu is not raw.hdus[0]:
-                        _write_all(stream, memoryview(hdu.header()))
-                    _write_data(stream, hdu, cal)
-                    done.put(stream.tell())
+            for hdu in raw.hdus:
+                if hdu is not first:
+                    _write_all(stream, memoryview(hdu.header()))
+                _write_data(stream, hdu, cal)
+                done.put(stream.tell())
         finally:
             done.put(_THE_END)
-        before, after = digests.result()
-        with temporary.open("r+b", buffering=0) as stream:
-            _write_all(stream, memoryview(raw.hdus[0].header()))
+        stream.seek(0)
+        _write_all(stream, memoryview(primary.result()))
+        # To flush takes a while, and the digest is still behind.
+        os.fsync(stream.fileno())
+        digests = before.result(), after.result()
         if not is_unchanged(cal):
             raise _changed_meanwhile(cal)
-    return before, after
+    return digests
 
 
-def _follow(
-    cal: CalFile,
-    raw: RawFits,
-    fill_in: Callable[[str], None],
-    path: Path,
-    done: SimpleQueue[int],
-) -> tuple[str, str]:
-    """Work out both digests while the file is written; `done` says how far it is."""
-    before = sha256_of(cal.path)
-    fill_in(before)
-    header = raw.hdus[0].header()
+def _primary_header(
+    hdu: RawHdu, before: Future[str], fill_in: Callable[[str], None] | None
+) -> bytes:
+    """Return the primary header, once the digest of the file before is known."""
+    if fill_in is not None:
+        fill_in(before.result())
+    return hdu.header()
+
+
+def _follow(primary: Future[bytes], path: Path, done: SimpleQueue[int]) -> str:
+    """Return the digest of a file that is being written; `done` says how far it is."""
+    header = primary.result()
     digest = hashlib.sha256(header)
     piece = memoryview(bytearray(_PIECE_BYTES))
     with path.open("rb", buffering=0) as stream:
@@ -259,7 +288,7 @@ def _follow(
             while stream.tell() < end:
                 n_read = stream.readinto(piece[: end - stream.tell()])
                 digest.update(piece[:n_read])
-    return before, digest.hexdigest()
+    return digest.hexdigest()
 
 
 def _write_data(stream: RawIOBase, hdu: RawHdu, cal: CalFile) -> None:
@@ -308,5 +337,69 @@ def _scale(raw: RawFits, cal: CalFile, factor: PixelFactor) -> None:
     for index, dtype in cal.dtypes.items():
         hdu = raw.hdus[index]
         power = by_power[power_of(hdu.name)]
-        planes = MultipliedPlanes(hdu.stored(), hdu.n_data_bytes, dtype, power)
+        planes = _MultipliedPlanes(hdu.stored(), hdu.n_data_bytes, dtype, power)
         hdu.put(planes, hdu.n_data_bytes)
+
+
+@dataclass(frozen=True)
+class _MultipliedPlanes:
+    """The data blocks of an image extension times a factor, computed on demand.
+
+    Attributes
+    ----------
+    source : StoredBlocks
+        One image (ny, nx), or several of the same size behind each other.
+    n_pixel_bytes : int
+        Without padding.
+    dtype : str
+        ``>f4`` or ``>f8``.
+    """
+
+    source: StoredBlocks
+    n_pixel_bytes: int
+    dtype: str
+    factor: PixelFactor
+
+    def chunks(self) -> Iterator[memoryview]:
+        """Yield the data blocks, in pieces that are good until the next one is asked for.
+
+        Products are rounded once, from double precision, to the type of the file; NaN and infinity
+        stay. Fresh memory for whole planes would take longer than the multiplication.
+
+        Raises
+        ------
+        UnsupportedDataError
+            If a product is too large for the type.
+        """
+        ny, nx = self.factor.along_y.size, self.factor.along_x.size
+        stored = np.empty((min(ny, max(1, _CHUNK_PIXELS // nx)), nx), dtype=self.dtype)
+        native = np.empty(stored.shape, dtype=self.dtype[1:])
+        product = np.empty(stored.shape)
+        row_bytes = nx * stored.itemsize
+        for first in range(0, self.n_pixel_bytes // row_bytes, ny):
+            for start in range(0, ny, len(stored)):
+                n = min(len(stored), ny - start)
+                piece = stored[:n].data.cast("B")
+                self.source.fill((first + start) * row_bytes, piece)
+                # Step by step: with mixed types NumPy converts through a small buffer.
+                native[:n] = stored[:n]
+                product[:n] = native[:n]
+                product[:n] *= self.factor.along_x
+                product[:n] *= self.factor.along_y[start : start + n, np.newaxis]
+                self._round(product[:n], native[:n])
+                stored[:n] = native[:n]
+                yield piece
+        yield memoryview(bytes(-self.n_pixel_bytes % BLOCK_BYTES))
+
+    def whole(self) -> memoryview:
+        """Return the data blocks in one piece."""
+        return memoryview(b"".join(self.chunks()))
+
+    def _round(self, product: FloatArray, out: NDArray[np.floating]) -> None:
+        """Round to the type of the plane."""
+        try:
+            with np.errstate(over="raise", under="ignore", invalid="ignore"):
+                out[...] = product
+        except FloatingPointError as error:
+            msg = f"a pixel becomes too large for its {self.dtype[-1]}-byte type"
+            raise UnsupportedDataError(msg) from error
