@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import typer
 
@@ -26,7 +27,18 @@ app = typer.Typer(
 
 
 @app.command()
-def init(context: typer.Context, db: Db = None, output_format: Format = None) -> None:
+def init(
+    context: typer.Context,
+    db: Db = None,
+    instrument: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose data it will hold: nircam, a TOML file, or an entry point.",
+            show_default="nircam",
+        ),
+    ] = None,
+    output_format: Format = None,
+) -> None:
     """Make the tables; a database that has them stays as it is.
 
     Example: calreg --db idf.sqlite db init
@@ -34,7 +46,7 @@ def init(context: typer.Context, db: Db = None, output_format: Format = None) ->
     from calreg.registry import Registry
 
     options = options_of(context, db, output_format)
-    outcome = Registry.init(options.db)
+    outcome = Registry.init(options.db, instrument=instrument)
     if options.output_format is not OutputFormat.TABLE:
         print_rows([outcome], [], options.output_format)
     elif outcome.created:

@@ -25,8 +25,12 @@ from calreg.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
+
+    from alembic.runtime.migration import MigrationInfo
+
+    from calreg.instruments import Instrument
 
 VERSION_TABLE = "calreg_version"
 """Where Alembic keeps the revision; by this name a registry is told from other databases."""
@@ -255,13 +259,15 @@ def open_database(url: str, *, check_schema: bool = True, read_only: bool = Fals
     return database
 
 
-def init_database(url: str) -> InitOutcome:
+def init_database(url: str, instrument: Instrument | None = None) -> InitOutcome:
     """Make the registry's tables in an empty database.
 
     Parameters
     ----------
     url : str
         As for `open_database`. A SQLite file is made; a PostgreSQL database must exist.
+    instrument : Instrument, optional
+        Whose data it will hold; NIRCam by default, and as it is where the tables are there.
 
     Returns
     -------
@@ -275,13 +281,26 @@ def init_database(url: str) -> InitOutcome:
         If the database has tables that are not ours.
     SchemaOutdatedError, SchemaNewerError
         If it is a registry of another version of calreg.
+    ConflictError
+        If it is a registry of another instrument.
     """
+    from calreg.db.queries.instrument import insert_instrument, load_own_instrument
+    from calreg.instruments import load_instrument, require_same_instrument
+
+    wanted = instrument or load_instrument()
     with Database(url, Access.CREATE) as database:
-        if _read_state(database).status is not SchemaStatus.UNINITIALISED:
+        applied: list[str] = []
+        if _read_state(database).status is SchemaStatus.UNINITIALISED:
+            # Another process may get there first: then nothing is left to apply.
+            applied = _migrate(
+                database, head_revision(), lambda connection: insert_instrument(connection, wanted)
+            )
+        else:
             _require_current(database)
-            return InitOutcome(created=False, revision=head_revision())
-        # Another process may get there first: then nothing is left to apply.
-        applied = _migrate(database, head_revision())
+        if instrument is not None and not applied:
+            with database.read() as connection:
+                stored = load_own_instrument(connection)
+            require_same_instrument(stored, instrument, database.url)
         return InitOutcome(created=bool(applied), revision=head_revision())
 
 
@@ -425,8 +444,15 @@ def _require_current(database: Database) -> None:
         raise SchemaNewerError(msg)
 
 
-def _migrate(database: Database, revision: str) -> list[str]:
-    """Run the migrations that lead to a revision, in one transaction; return those that ran."""
+def _migrate(
+    database: Database,
+    revision: str,
+    fill: Callable[[Connection], None] | None = None,
+) -> list[str]:
+    """Run the migrations that lead to a revision, in one transaction; return those that ran.
+
+    `fill` writes what new tables begin with, in the same transaction.
+    """
     from alembic import command
     from alembic.config import Config
 
@@ -435,11 +461,17 @@ def _migrate(database: Database, revision: str) -> list[str]:
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     applied: list[str] = []
     with database.connect() as connection:
+
+        def apply_step(step: MigrationInfo, **_: object) -> None:
+            applied.append(str(step.up_revision_id))
+            if fill is not None and step.up_revision_id == revision:
+                fill(connection)
+
         config.attributes.update(
             connection=connection,
             version_table=VERSION_TABLE,
             write_wait_s=WRITE_WAIT_S,
-            on_version_apply=lambda step, **_: applied.append(step.up_revision_id),
+            on_version_apply=apply_step,
         )
         state = _read_state(database)
         if revision == "base" or (state.current is not None and revision < state.current):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from calreg.errors import InvalidValueError, UnknownKeyError
+from calreg.errors import ConflictError, InvalidValueError, UnknownKeyError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
@@ -143,6 +143,8 @@ class Instrument:
         By property.
     table : str
         The text that all this was read from.
+    source : str
+        What it was asked for by: the name of a table, or the path of a file.
     """
 
     table: str = field(repr=False, compare=False)
@@ -157,6 +159,12 @@ class Instrument:
     bands: dict[str, Band]
     channels: dict[str, Channel]
     keywords: dict[str, Keyword]
+    source: str = field(default="", repr=False, compare=False)
+
+    @property
+    def facts(self) -> str | None:
+        """The text to keep with data, None where the table comes with calreg."""
+        return None if self.source in _own_names() else self.table
 
     def channel_card(self, array: Array) -> str:
         """Return what the card CHANNEL says of an array."""
@@ -298,6 +306,7 @@ def load_instrument(which: str = DEFAULT_INSTRUMENT) -> Instrument:
     if name.lower() in _own_names():
         return _load_own(name.lower())
     path = Path(name).expanduser()
+    source = name
     if path.suffix.lower() != ".toml" and len(path.parts) < 2:  # no folder named
         target = next((entry.load() for entry in _entry_points() if entry.name == name), None)
         if target is None:
@@ -305,16 +314,18 @@ def load_instrument(which: str = DEFAULT_INSTRUMENT) -> Instrument:
             msg = f"no instrument table named {name!r}: expected {known}, or a TOML file"
             raise UnknownKeyError(msg)
         path = Path(target() if callable(target) else target)
+    else:
+        source = str(path.absolute())
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         msg = f"{path}: cannot read the table of an instrument: {error}"
         raise UnknownKeyError(msg) from error
-    return parse_instrument(text, str(path))
+    return parse_instrument(text, source)
 
 
 def parse_instrument(text: str, name: str) -> Instrument:
-    """Build an instrument from the text of its table; `name` is what messages call it.
+    """Build an instrument from the text of its table; `name` is where that is from.
 
     Raises
     ------
@@ -335,9 +346,36 @@ def parse_instrument(text: str, name: str) -> Instrument:
         given[key] = {
             one: _entry(kind, f"{key}.{one}", one, facts, name) for one, facts in entries.items()
         }
-    instrument = _entry(Instrument, "the instrument", text, given, name)
+    instrument = replace(_entry(Instrument, "the instrument", text, given, name), source=name)
     _require_consistent(instrument, name)
     return instrument
+
+
+def require_same_instrument(stored: Instrument, given: Instrument, where: str) -> None:
+    """Refuse an instrument that is not the one whose data a registry holds.
+
+    Raises
+    ------
+    ConflictError
+        If the name or any fact differs; the message names what does.
+    """
+    if stored == given:
+        return
+    differing = [
+        one.name
+        for one in fields(Instrument)
+        if one.compare and getattr(stored, one.name) != getattr(given, one.name)
+    ]
+    what = (
+        f"{given.name} ({given.source})"
+        if stored.name != given.name
+        else f"another table of it, {given.source} ({', '.join(differing)} differ)"
+    )
+    msg = (
+        f"{where} holds data of {stored.name} ({stored.source}), not of {what}: leave the "
+        "instrument out, or name another database with --db"
+    )
+    raise ConflictError(msg)
 
 
 def _entry(kind: type[Entry], where: str, first: str, facts: object, name: str) -> Entry:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from calreg.db.engine import default_url, init_database, open_database, upgrade_database
-from calreg.instruments import load_instrument
+from calreg.db.queries.instrument import load_own_instrument
+from calreg.instruments import load_instrument, require_same_instrument
 from calreg.registry.contexts import ContextMethods
 from calreg.registry.data import DataMethods
 from calreg.registry.external import ExternalMethods
@@ -41,8 +42,10 @@ class Registry(
     url : str, optional
         Path of a SQLite file, ``sqlite:///FILE`` or ``postgresql://...``; ``$CALREG_DB``, else
         ``sqlite:///calreg.sqlite`` if not given.
-    instrument : str
-        Name of the instrument's table.
+    instrument : str, optional
+        Which instrument the registry has to be of: the name of a table that comes with calreg, the
+        path of a TOML file, or an entry point of the group ``calreg.instruments``. The one that it
+        was made for if not given.
     read_only : bool
         Whether to refuse to write.
 
@@ -51,6 +54,8 @@ class Registry(
     DatabaseError
         If the database cannot be opened, or its schema is not this version's; the message names the
         command that helps.
+    ConflictError
+        If the registry holds data of another instrument.
 
     Examples
     --------
@@ -63,21 +68,36 @@ class Registry(
     """
 
     def __init__(
-        self, url: str | None = None, *, instrument: str = "nircam", read_only: bool = False
+        self, url: str | None = None, *, instrument: str | None = None, read_only: bool = False
     ) -> None:
-        self._instrument = load_instrument(instrument)
+        given = None if instrument is None else load_instrument(instrument)
         self._database = open_database(url or default_url(), read_only=read_only)
+        try:
+            with self._database.read() as connection:
+                self._instrument = load_own_instrument(connection)
+            if given is not None:
+                require_same_instrument(self._instrument, given, self._database.url)
+        except BaseException:
+            self.close()
+            raise
 
     @classmethod
-    def create(cls, url: str | None = None, *, instrument: str = "nircam") -> Self:
+    def create(cls, url: str | None = None, *, instrument: str | None = None) -> Self:
         """Make the tables where there are none, and open the registry."""
-        cls.init(url)
-        return cls(url, instrument=instrument)
+        cls.init(url, instrument=instrument)
+        return cls(url)
 
     @staticmethod
-    def init(url: str | None = None) -> InitOutcome:
-        """Make the tables; a database that has them stays as it is."""
-        return init_database(url or default_url())
+    def init(url: str | None = None, *, instrument: str | None = None) -> InitOutcome:
+        """Make the tables; a database that has them stays as it is.
+
+        Parameters
+        ----------
+        instrument : str, optional
+            Whose data the registry will hold, as for `Registry`; NIRCam if not given.
+        """
+        given = None if instrument is None else load_instrument(instrument)
+        return init_database(url or default_url(), given)
 
     @staticmethod
     def upgrade(url: str | None = None) -> UpgradeOutcome:

@@ -44,7 +44,7 @@ def test_ctrl_c_ends_all_without_a_traceback() -> None:
     """The terminal sends it to the processes that share the work, too."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     with subprocess.Popen(
-        [sys.executable, str(ROOT / "tests" / "sharedwork.py")],
+        [sys.executable, str(ROOT / "tests" / "support" / "sharedwork.py")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
