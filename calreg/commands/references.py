@@ -28,7 +28,7 @@ from calreg.commands.output import plain, print_json
 
 if TYPE_CHECKING:
     from calreg.export.deliveries import Delivery
-    from calreg.export.staging import ReferenceReport
+    from calreg.export.references import ReferenceReport
 
 
 def _check_datum(value: str) -> str:

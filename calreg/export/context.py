@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Any
 from calreg.errors import InvalidValueError, OutputError
 from calreg.export.deliveries import Delivery, record_delivery
 from calreg.export.flat import FlatJob, flat_jobs, gradient_notes, stage_flat
-from calreg.export.parents import matching_keys, one_reference_name, utc_of_mjd
-from calreg.export.photom import stage_photom
-from calreg.export.photomjobs import PhotomJob, photom_jobs, photom_parents
-from calreg.export.staging import StagedFile, Staging
+from calreg.export.photom import PhotomJob, photom_jobs, photom_parents, stage_photom
+from calreg.export.references import (
+    StagedFile,
+    Staging,
+    matching_keys,
+    one_reference_name,
+    utc_of_mjd,
+)
 from calreg.files.atomic import TEMPORARY_PREFIX
 from calreg.files.references import flat as flatfile
 from calreg.files.references import photom as photomfile
@@ -38,9 +42,10 @@ if TYPE_CHECKING:
 
     from calreg.db.engine import Database
     from calreg.domain import Pmap
+    from calreg.export.references import ReferenceOptions
     from calreg.files.references.parents import Parent
     from calreg.instruments import Array, Instrument
-    from calreg.sets.corrections import CorrectionQuery, SetCorrection
+    from calreg.sets.corrections import SetCorrection
 
 KIND = "context"
 
@@ -93,42 +98,23 @@ class _Plan:
 
 def export_context(
     database: Database,
-    out: Path,
-    query: CorrectionQuery,
-    name: str,
-    *,
-    cache: CrdsCache,
+    options: ReferenceOptions,
     instrument: Instrument,
-    predict: bool = False,
+    name: str,
+    cache: CrdsCache,
+    *,
     verify: bool = False,
 ) -> ContextReport:
-    """Make a CRDS cache that is another's, with our files in a context of its own.
-
-    Parameters
-    ----------
-    out : Path
-        New folder.
-    name : str
-        Private word in the names of context and files.
-    cache : CrdsCache
-        Synced parent, which stays as it is.
-    predict : bool
-        Whether corrections that were not measured under the context are carried over from others.
-    verify : bool
-        Whether to ask CRDS for every array and band which files it takes.
-
-    Raises
-    ------
-    CalregError
-        If there is no correction, the name or the cache cannot be used, a parent is missing, a
-        file failed its check or CRDS does not choose it; then nothing is left.
-    """
+    """Make a CRDS cache with our files in a context of its own; see `Registry.export_context`."""
+    query, out = options.query, options.out
     check_overlay_name(name)
     require_crds()
     require_cache(cache, query.pmap)
     created_utc = datetime.now(UTC)
     with database.read() as connection:
-        corrections, predicted = choose_corrections(connection, query, instrument, predict=predict)
+        corrections, predicted = choose_corrections(
+            connection, query, instrument, predict=options.predict
+        )
         plan = _Plan(
             query.pmap,
             name,
@@ -188,7 +174,7 @@ def _fill(
 
 @contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
-    """Yield a hidden folder beside the one to make; it is removed unless it got its name."""
+    """Yield a hidden folder beside the one to make; it is removed on any error."""
     if out.exists() or out.is_symlink():
         msg = f"cannot make {out}: it exists; remove it, or give another --out"
         raise OutputError(msg)
@@ -201,8 +187,10 @@ def _new_folder(out: Path) -> Iterator[Path]:
         raise OutputError(msg) from error
     try:
         yield hidden
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
+    except BaseException:
+        # It has its name by now where the registry could not record it.
+        shutil.rmtree(hidden if hidden.exists() else out, ignore_errors=True)
+        raise
 
 
 def _give_name(overlay: Path, out: Path) -> None:
@@ -216,10 +204,9 @@ def _give_name(overlay: Path, out: Path) -> None:
 
 def _stage_all(staging: Staging, plan: _Plan) -> None:
     """Make all reference files from the parents in the cache."""
-    parents, _ = photom_parents(plan.photoms, plan.pmap, (), plan.cache, plan.instrument)
+    parents, _ = photom_parents(plan.photoms, (), plan.cache, plan.instrument)
     for job in plan.photoms:
-        parent = parents[job.array.name]
-        stage_photom(staging, job, parent, plan.name, plan.pmap, plan.instrument)
+        stage_photom(staging, job, parents[job.array.name], plan.name, plan.instrument)
     for flat in plan.flats:
         stage_flat(staging, flat, _flat_parent(flat, plan), plan.name, plan.instrument)
 

@@ -15,6 +15,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from calreg.db.engine import Connection
+    from calreg.db.queries.sets import SetFilter
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Which sets to write as a table and where to; see `Registry.export_recipe`."""
+
+    out: Path
+    sets: SetFilter
+    leave_out: bool = False
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,21 +53,7 @@ def record_delivery(
     *,
     content: Path | None = None,
 ) -> Delivery:
-    """Write the row of a file.
-
-    Parameters
-    ----------
-    connection : Connection
-        In a transaction.
-    kind : str
-        ``recipe``, ``photom``, ...
-    path : Path
-        Name that the file has, or will have.
-    set_pks : sequence of int
-        The sets in it.
-    content : Path, optional
-        Where the file is as long as it does not have its name.
-    """
+    """Write the row of a file, `content` being where it is as long as it does not have its name."""
     content = path if content is None else content
     delivery = Delivery(path, sha256_of(content), len(set_pks))
     row = {

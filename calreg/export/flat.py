@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from calreg.db.queries.zeropoints import load_used_references
+from calreg.db.queries.zeropoints import first_exposure_mjd, load_used_references
 from calreg.errors import InvalidValueError, NoCalibrationError
-from calreg.export.parents import file_label, meta_of, read_parents
-from calreg.export.staging import ReferenceReport, Staging
+from calreg.export.references import (
+    ReferenceReport,
+    Staging,
+    file_label,
+    meta_of,
+    read_parents,
+)
 from calreg.files.references.flat import (
     DATA_MODEL,
     REFTYPE,
@@ -29,10 +34,11 @@ if TYPE_CHECKING:
 
     from calreg.db.engine import Connection, Database
     from calreg.domain import Pmap
+    from calreg.export.references import ReferenceOptions
     from calreg.files.references.parents import Parent, ReferenceMeta
     from calreg.instruments import Array, Band, Instrument
     from calreg.science.model.gradient import ArrayCorrection
-    from calreg.sets.corrections import CorrectionQuery, SetCorrection
+    from calreg.sets.corrections import SetCorrection
 
 KIND = "flat"
 
@@ -69,14 +75,9 @@ def flat_jobs(
     corrections: Sequence[SetCorrection],
     created_utc: datetime,
 ) -> list[FlatJob]:
-    """Return the flats to make, one per array and band that has a gradient.
-
-    Returns
-    -------
-    list of FlatJob
-        In the order of array and band.
-    """
+    """Return the flats to make, one per array and band that has a gradient, in that order."""
     used = load_used_references(connection, pmap)
+    earliest_mjd_utc = first_exposure_mjd(connection, pmap)
     jobs = []
     for correction in corrections:
         for module, own in correction.corrections.items():
@@ -92,7 +93,7 @@ def flat_jobs(
                     own=own,
                     set_pk=correction.stored.pk,
                     used_names=frozenset(names - {""}),
-                    meta=meta_of(connection, pmap, [correction], history, created_utc),
+                    meta=meta_of(pmap, [correction], history, created_utc, earliest_mjd_utc),
                     correction=correction,
                 )
             )
@@ -121,27 +122,10 @@ def stage_flat(
     instrument: Instrument,
     *,
     like: Path | None = None,
-) -> Path:
+) -> None:
     """Make one flat under a temporary name, and check it.
 
-    Parameters
-    ----------
-    parent : Parent or None
-        None for a delta flat.
-    label : str
-        In the file's name.
-    like : Path, optional
-        File whose subarray a delta flat shall have.
-
-    Returns
-    -------
-    Path
-        Where it is now.
-
-    Raises
-    ------
-    CalregError
-        If the file cannot be made, or failed its check.
+    Without a parent it is a delta flat, with the subarray of `like`; `label` is a part of its name.
     """
     array, band = job.array, job.band
     delta, err = job.own.delta_flat()
@@ -159,45 +143,17 @@ def stage_flat(
     )
     path = staging.add(name, content, KIND, DATA_MODEL, [job.set_pk])
     check_flat(path, array, band, window, delta, parent=parent, instrument=instrument)
-    return path
 
 
 def export_flat(
     database: Database,
-    out: Path,
-    query: CorrectionQuery,
-    *,
+    options: ReferenceOptions,
     instrument: Instrument,
-    parents: Sequence[Path] = (),
+    *,
     like: Path | None = None,
-    predict: bool = False,
-    overwrite: bool = False,
 ) -> ReferenceReport:
-    """Write one flat per array and band with a gradient.
-
-    Parameters
-    ----------
-    out : Path
-        Folder.
-    parents : sequence of Path
-        Flats, or folders of them, to multiply; without them delta flats are written.
-    like : Path, optional
-        Exposure whose subarray the delta flats shall have; the whole array otherwise.
-    predict : bool
-        Whether corrections that were not measured under the context are carried over from others.
-    overwrite : bool
-        Whether existing files are replaced.
-
-    Raises
-    ------
-    InvalidValueError
-        If both parents and a subarray are given.
-    NoCalibrationError
-        If no set of the context has a gradient.
-    CalregError
-        If there is no correction, a parent cannot be used or is missing, or a file failed its
-        check; then nothing is left.
-    """
+    """Write one flat per array and band with a gradient; see `Registry.export_flat`."""
+    parents, query = options.parents, options.query
     if parents and like is not None:
         msg = (
             "--parent and --like exclude each other: a product has the pixels of its parent, and "
@@ -206,7 +162,9 @@ def export_flat(
         raise InvalidValueError(msg)
     created_utc = datetime.now(UTC)
     with database.read() as connection:
-        corrections, predicted = choose_corrections(connection, query, instrument, predict=predict)
+        corrections, predicted = choose_corrections(
+            connection, query, instrument, predict=options.predict
+        )
         jobs = flat_jobs(connection, query.pmap, corrections, created_utc)
     if not jobs:
         msg = (
@@ -222,7 +180,7 @@ def export_flat(
             "pipeline's own flat, for that name the parents (--parent)"
         )
     label = file_label(query.pmap, corrections)
-    with Staging(out, overwrite=overwrite) as staging:
+    with Staging(options.out, overwrite=options.overwrite) as staging:
         for job in jobs:
             stage_flat(staging, job, chosen.get(job.name), label, instrument, like=like)
         deliveries, checkers = staging.deliver(database, created_utc)

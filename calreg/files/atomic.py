@@ -6,7 +6,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
@@ -165,7 +165,9 @@ class NamedFiles:
 
 
 @contextmanager
-def replace_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def replace_file(
+    path: Path, *, overwrite: bool = False, names: NamedFiles | None = None
+) -> Iterator[Path]:
     """Write a file under a temporary name in its own folder, then give it its name.
 
     The target either keeps its former content or has all of the new one; a killed process leaves at
@@ -177,6 +179,8 @@ def replace_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         Target. A symbolic link is followed.
     overwrite : bool
         Whether an existing file may be replaced; its permissions are kept.
+    names : NamedFiles, optional
+        Takes the name back where its block raises later.
 
     Yields
     ------
@@ -192,8 +196,8 @@ def replace_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     pending = pending_file(path, overwrite=overwrite)
     with fill_pending(pending) as temporary:
         yield temporary
-    with NamedFiles() as names:
-        names.give(pending)
+    with nullcontext(names) if names is not None else NamedFiles() as given:
+        given.give(pending)
 
 
 def make_folder(folder: Path) -> None:

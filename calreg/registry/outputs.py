@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from calreg.domain import Pmap, Progress
     from calreg.export.context import ContextReport
     from calreg.export.deliveries import Delivery
-    from calreg.export.staging import ReferenceReport
+    from calreg.export.references import ReferenceReport
     from calreg.sets.corrections import CorrectionQuery
 
 
@@ -144,8 +144,8 @@ class OutputMethods(RegistryBase):
         all_arrays : bool
             Write identical copies for the arrays that are the datum too.
         predict : bool
-            Carry offsets that were not measured under the context over from others by PHOTMJSR;
-            files and report say so.
+            Carry what was not measured under the context over from others by PHOTMJSR; files and
+            report say so.
         gradient_datum : str
             How gradients are shared between modules: ``symmetric`` or ``B``.
         field, flux_kind : str, optional
@@ -162,19 +162,18 @@ class OutputMethods(RegistryBase):
             check; then no file is left behind.
         """
         from calreg.export.photom import export_photom
+        from calreg.export.references import ReferenceOptions
         from calreg.files.references.crdscache import CrdsCache
 
-        return export_photom(
-            self._database,
+        options = ReferenceOptions(
             Path(directory),
-            _query(pmap, gradient_datum, field, flux_kind, as_of_utc),
-            instrument=self._instrument,
-            parents=[Path(path) for path in parents],
+            correction_query(pmap, gradient_datum, field, flux_kind, as_of_utc),
+            parents=tuple(map(Path, parents)),
             cache=None if cache is None else CrdsCache(Path(cache)),
-            all_arrays=all_arrays,
             predict=predict,
             overwrite=overwrite,
         )
+        return export_photom(self._database, options, self._instrument, all_arrays=all_arrays)
 
     def export_flat(
         self,
@@ -190,29 +189,15 @@ class OutputMethods(RegistryBase):
         as_of_utc: datetime | None = None,
         overwrite: bool = False,
     ) -> ReferenceReport:
-        """Write one flat per array and band with a gradient, mean one over the array.
+        """Write one flat per array and band with a gradient; the rest as in `export_photom`.
 
         Parameters
         ----------
-        directory : path
-            Folder to write to.
-        pmap : str or Pmap
-            Context whose data are corrected.
         parents : sequence of path
-            Flats to multiply, or folders of them; without them delta flats are written.
+            Flats to multiply, or folders of them; without them delta flats are written, with mean
+            one over the array.
         like : path, optional
             Exposure whose subarray the delta flats shall have; the whole array otherwise.
-        predict : bool
-            Take gradients that were not measured under the context from others; files and report
-            say so.
-        gradient_datum : str
-            How gradients are shared between modules: ``symmetric`` or ``B``.
-        field, flux_kind : str, optional
-            Which sets, where a key has several.
-        as_of_utc : datetime, optional
-            Write the sets that were current at this time (aware).
-        overwrite : bool
-            Replace files that exist.
 
         Raises
         ------
@@ -221,17 +206,17 @@ class OutputMethods(RegistryBase):
             check; then no file is left behind.
         """
         from calreg.export.flat import export_flat
+        from calreg.export.references import ReferenceOptions
 
-        return export_flat(
-            self._database,
+        options = ReferenceOptions(
             Path(directory),
-            _query(pmap, gradient_datum, field, flux_kind, as_of_utc),
-            instrument=self._instrument,
-            parents=[Path(path) for path in parents],
-            like=None if like is None else Path(like),
+            correction_query(pmap, gradient_datum, field, flux_kind, as_of_utc),
+            parents=tuple(map(Path, parents)),
             predict=predict,
             overwrite=overwrite,
         )
+        subarray_of = None if like is None else Path(like)
+        return export_flat(self._database, options, self._instrument, like=subarray_of)
 
     def export_context(
         self,
@@ -249,26 +234,18 @@ class OutputMethods(RegistryBase):
     ) -> ContextReport:
         """Lay a CRDS cache over another, with our files in a context of its own.
 
+        The rest is as in `export_photom`.
+
         Parameters
         ----------
         directory : path
             New folder.
-        pmap : str or Pmap
-            Context whose data are corrected.
         cache : path
             Synced CRDS cache, which stays as it is.
         name : str
             Private word in the names of context and files, such as ``idfcal1``.
-        predict : bool
-            Carry what was not measured under the context over from others; files and report say so.
         verify : bool
             Ask CRDS for every array and band which files it takes.
-        gradient_datum : str
-            How gradients are shared between modules: ``symmetric`` or ``B``.
-        field, flux_kind : str, optional
-            Which sets, where a key has several.
-        as_of_utc : datetime, optional
-            The sets that were current at this time (aware).
 
         Raises
         ------
@@ -279,17 +256,17 @@ class OutputMethods(RegistryBase):
             file failed its check, or CRDS does not choose it; then nothing is left behind.
         """
         from calreg.export.context import export_context
+        from calreg.export.references import ReferenceOptions
         from calreg.files.references.crdscache import CrdsCache
 
-        return export_context(
-            self._database,
+        options = ReferenceOptions(
             Path(directory),
-            _query(pmap, gradient_datum, field, flux_kind, as_of_utc),
-            name,
-            cache=CrdsCache(Path(cache)),
-            instrument=self._instrument,
+            correction_query(pmap, gradient_datum, field, flux_kind, as_of_utc),
             predict=predict,
-            verify=verify,
+        )
+        parent = CrdsCache(Path(cache))
+        return export_context(
+            self._database, options, self._instrument, name, parent, verify=verify
         )
 
     # --- a reduction's files ----------------------------------------------------------------------
@@ -413,7 +390,7 @@ def as_paths(paths: PathLike | Sequence[PathLike]) -> list[Path]:
     return [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
 
 
-def _query(
+def correction_query(
     pmap: str | Pmap,
     gradient_datum: str,
     field: str | None,

@@ -22,7 +22,7 @@ from support.referencesets import used_references, write_cache
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from calreg.export.staging import ReferenceReport
+    from calreg.export.references import ReferenceReport
     from calreg.instruments import Instrument
     from calreg.sets.coefficients import CoefficientsRow
     from support.crdsfiles import CacheMaker

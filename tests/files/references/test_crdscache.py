@@ -12,7 +12,7 @@ import pytest
 
 from calreg.domain import Pmap
 from calreg.errors import FileFormatError, UnknownKeyError
-from calreg.export.parents import matching_keys
+from calreg.export.references import matching_keys
 from calreg.files.references.crdscache import DETECTOR, EXPOSURE_TYPE, FILTER, PUPIL, CrdsCache
 from support.crdsfiles import IMAP, NIRCAM, PMAP, RMAPS, CacheMaker, write_mapping
 

@@ -1,15 +1,18 @@
-"""What exports of reference files share: their parents, what a file says, checks, handing over."""
+"""What photom, flat and context exports share: options, parents, what a file says, handing over."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from calreg._version import __version__
-from calreg.db.queries.zeropoints import first_exposure_mjd
 from calreg.errors import FileFormatError, InvalidValueError, UnsupportedDataError
+from calreg.export.deliveries import Delivery, record_delivery
+from calreg.files.atomic import NamedFiles, make_folder, replace_file
 from calreg.files.fits.headers import read_headers
+from calreg.files.references.certify import check_with_packages
 from calreg.files.references.crdscache import (
     CHANNEL,
     DETECTOR,
@@ -23,17 +26,55 @@ from calreg.files.references.parents import Parent, ReferenceMeta, is_reference
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+    from types import TracebackType
 
-    from calreg.db.engine import Connection
+    from calreg.db.engine import Database
     from calreg.domain import Pmap
     from calreg.files.references.crdscache import CrdsCache
     from calreg.instruments import Array, Band, Instrument
-    from calreg.sets.corrections import SetCorrection
+    from calreg.sets.corrections import CorrectionQuery, SetCorrection
 
     ParentReader = Callable[[Path, Instrument], Parent]
 
 _MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 _FITS_NAMES = ("*.fits", "*.fits.gz")
+
+
+@dataclass(frozen=True)
+class ReferenceOptions:
+    """Which reference files to write and where to; see `Registry.export_photom`.
+
+    Attributes
+    ----------
+    parents : tuple of Path
+        Reference files, or folders of them, that the user named.
+    cache : CrdsCache or None
+        Where parents are looked for if none are named.
+    """
+
+    out: Path
+    query: CorrectionQuery
+    parents: tuple[Path, ...] = ()
+    cache: CrdsCache | None = None
+    predict: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class ReferenceReport:
+    """What an export of reference files did.
+
+    Attributes
+    ----------
+    checkers : list of str
+        Packages that passed the files besides our own checks, with versions.
+    notes : list of str
+        What the user should know.
+    """
+
+    deliveries: list[Delivery]
+    checkers: list[str]
+    notes: list[str]
 
 
 def utc_of_mjd(mjd_utc: float) -> datetime:
@@ -48,30 +89,21 @@ def file_label(pmap: Pmap, corrections: Sequence[SetCorrection]) -> str:
 
 
 def meta_of(
-    connection: Connection,
     pmap: Pmap,
     corrections: Sequence[SetCorrection],
     history: Sequence[str],
     created_utc: datetime,
+    earliest_mjd_utc: float | None,
 ) -> ReferenceMeta:
     """Return what a reference file says about its making.
 
-    Parameters
-    ----------
-    pmap : Pmap
-        Context that it corrects.
-    corrections : sequence of SetCorrection
-        That it holds, or that its partner array is the datum of; one at least.
-
-    Returns
-    -------
-    ReferenceMeta
-        PEDIGREE spans the exposures behind all corrections; USEAFTER, of a file without parent, is
-        the day of the first exposure under the context.
+    PEDIGREE spans the exposures behind all corrections; USEAFTER, of a file without parent, is the
+    day of the first exposure under the context, `earliest_mjd_utc` where one was seen.
     """
     first_mjd = min(correction.first_mjd_utc for correction in corrections)
-    earliest_mjd = first_exposure_mjd(connection, pmap)
-    useafter_utc = utc_of_mjd(first_mjd if earliest_mjd is None else min(earliest_mjd, first_mjd))
+    useafter_utc = utc_of_mjd(
+        first_mjd if earliest_mjd_utc is None else min(earliest_mjd_utc, first_mjd)
+    )
     return ReferenceMeta(
         pmap=pmap,
         code_version=__version__,
@@ -85,18 +117,7 @@ def meta_of(
 
 
 def matching_keys(array: Array, instrument: Instrument, band: Band | None = None) -> dict[str, str]:
-    """Return what a CRDS context may choose reference files by.
-
-    Parameters
-    ----------
-    band : Band, optional
-        For files of one band, such as flats.
-
-    Returns
-    -------
-    dict of str to str
-        Values by matching parameter.
-    """
+    """Return what a CRDS context may choose files by; with a band for files of one, as flats."""
     of_band = {} if band is None else {FILTER: band.filter, PUPIL: band.pupil}
     return {
         DETECTOR: array.detector,
@@ -117,19 +138,8 @@ def one_reference_name(
 ) -> str:
     """Return the file that a context takes for all the data behind some corrections.
 
-    Parameters
-    ----------
-    context : Pmap or str
-        A private name as it is.
-    keys : dict of str to str
-        Matching parameters.
-
-    Raises
-    ------
-    InvalidValueError
-        If the first and the last exposure have different files.
-    FileFormatError, UnknownKeyError
-        If the cache does not tell.
+    A private context is named by text. Raises InvalidValueError if the first and the last exposure
+    have different files.
     """
     moments = (
         utc_of_mjd(min(correction.first_mjd_utc for correction in corrections)),
@@ -165,16 +175,7 @@ class ParentFiles:
     is_named: set[Path] = field(default_factory=set)
 
     def choose(self, what: str, candidates: Sequence[Parent], used_names: set[str]) -> Parent:
-        """Return the one parent for something.
-
-        Parameters
-        ----------
-        what : str
-            For messages, such as ``nrca1``.
-        candidates : sequence of Parent
-            That fit it.
-        used_names : set of str
-            Files that the exposures name in their headers: they decide between several.
+        """Return the one parent of those that fit; files that headers name decide between several.
 
         Raises
         ------
@@ -197,18 +198,7 @@ class ParentFiles:
         return chosen[0]
 
     def refuse_unused(self, used: Sequence[Parent], expected: str) -> None:
-        """Refuse a parent that was named and is not for anything that is corrected.
-
-        Parameters
-        ----------
-        expected : str
-            What is corrected, for the message.
-
-        Raises
-        ------
-        InvalidValueError
-            If there is one.
-        """
+        """Refuse a parent that was named and is not for anything that is corrected."""
         paths = {one.path for one in used}
         for parent in self.found:
             if parent.path in self.is_named and parent.path not in paths:
@@ -221,31 +211,11 @@ class ParentFiles:
 
 
 def read_parents(
-    paths: Sequence[Path],
-    reftype: str,
-    reader: ParentReader,
-    instrument: Instrument,
+    paths: Sequence[Path], reftype: str, reader: ParentReader, instrument: Instrument
 ) -> ParentFiles:
     """Read the parents that the user named, files and folders.
 
-    Parameters
-    ----------
-    reftype : str
-        ``PHOTOM`` or ``FLAT``.
-    reader : callable
-        Reads a parent, or refuses it.
-
-    Returns
-    -------
-    ParentFiles
-        A file that was named must be usable; in a folder, files that are not are passed over.
-
-    Raises
-    ------
-    FileFormatError
-        If there is no such file, or it is not FITS.
-    HeaderValueError, UnsupportedDataError
-        If a file that was named cannot be a parent.
+    A file that was named must be usable; in a folder, files that are not are passed over.
     """
     files = ParentFiles()
     for path in paths:
@@ -263,3 +233,103 @@ def read_parents(
 
 
 # --- handing over ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """A file that is to be delivered.
+
+    Attributes
+    ----------
+    path : Path
+        The name that it will have.
+    content : Path
+        Where it is as long as it does not.
+    """
+
+    path: Path
+    content: Path
+    kind: str
+    set_pks: tuple[int, ...]
+
+
+class Staging:
+    """Files that get their names together, once all are checked.
+
+    They keep them where the block ends well: an error, also of the registry, takes them back.
+    """
+
+    def __init__(self, folder: Path, *, overwrite: bool = False) -> None:
+        self._folder = folder
+        self._overwrite = overwrite
+        self._stack = ExitStack()
+        self._names = self._stack.enter_context(NamedFiles())
+        self._pending = self._stack.enter_context(ExitStack())
+        self._staged: list[StagedFile] = []
+        self._models: dict[str, str] = {}
+        self._is_new_folder = not folder.exists()
+        make_folder(folder)
+
+    def __enter__(self) -> Self:
+        """Return self."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Remove what did not get its name."""
+        try:
+            self._stack.__exit__(kind, error, traceback)
+        finally:
+            if error is not None and self._is_new_folder and not any(self._folder.iterdir()):
+                self._folder.rmdir()
+
+    def add(self, name: str, content: bytes, kind: str, model: str, set_pks: Sequence[int]) -> Path:
+        """Write a file that opens as a data model under a temporary name; return that."""
+        target = self._folder / name
+        temporary = self._pending.enter_context(
+            replace_file(target, overwrite=self._overwrite, names=self._names)
+        )
+        temporary.write_bytes(content)
+        self._staged.append(StagedFile(target, temporary, kind, tuple(set_pks)))
+        self._models[name] = model
+        return temporary
+
+    def check(self) -> list[str]:
+        """Have the packages that are installed check all files; return their names and versions.
+
+        Raises
+        ------
+        OutputError
+            If one objects to a file.
+        """
+        contents = {staged.path.name: staged.content for staged in self._staged}
+        return check_with_packages(contents, self._models)
+
+    def release(self) -> list[StagedFile]:
+        """Give all files their names, and return them."""
+        self._pending.close()
+        return list(self._staged)
+
+    def deliver(
+        self, database: Database, created_utc: datetime
+    ) -> tuple[list[Delivery], list[str]]:
+        """Have the packages check all files, then name and record them in one transaction."""
+        checkers = self.check()
+        with database.write() as connection:
+            deliveries = [
+                record_delivery(
+                    connection,
+                    staged.kind,
+                    staged.path,
+                    staged.set_pks,
+                    created_utc,
+                    content=staged.content,
+                )
+                for staged in self._staged
+            ]
+            self.release()
+        return deliveries, checkers
