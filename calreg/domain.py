@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from calreg.errors import InvalidValueError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from calreg.units import FloatArray
 
 IntArray = NDArray[np.int64]
@@ -159,6 +161,74 @@ class ReferenceChoice:
     useafter: str
     file_name: str
     source: str
+
+
+class SetSeries(NamedTuple):
+    """What the coefficient sets of one key share under all contexts."""
+
+    field_id: int
+    band: str
+    array_id: str
+    image_kind: str
+    flux_kind: str
+    aperture: str
+    model: str
+
+
+class SetKey(NamedTuple):
+    """What is fitted together: one field, context, band, array id and way of measuring."""
+
+    field_id: int
+    pmap_id: int
+    band: str
+    array_id: str
+    image_kind: str
+    flux_kind: str
+    aperture: str
+
+    def series(self, model: str) -> SetSeries:
+        """Drop the context and add the model."""
+        return SetSeries(
+            self.field_id,
+            self.band,
+            self.array_id,
+            self.image_kind,
+            self.flux_kind,
+            self.aperture,
+            model,
+        )
+
+
+@dataclass(frozen=True)
+class SetQuery:
+    """Which coefficient sets a question is about; None means any.
+
+    Attributes
+    ----------
+    as_of_utc : datetime or None
+        Answer as at this time (aware), None for now.
+
+    Raises
+    ------
+    InvalidValueError
+        If `as_of_utc` has no time zone.
+    """
+
+    pmap: Pmap | None = None
+    band: str | None = None
+    array_id: str | None = None
+    field: str | None = None
+    flux_kind: str | None = None
+    as_of_utc: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a time that could be meant in any zone."""
+        if self.as_of_utc is not None and self.as_of_utc.tzinfo is None:
+            msg = (
+                f"as_of_utc {self.as_of_utc.isoformat()} has no time zone: expected an aware time, "
+                "such as datetime(2024, 5, 1, tzinfo=UTC)"
+            )
+            raise InvalidValueError(msg)
 
 
 class RollRelation(StrEnum):

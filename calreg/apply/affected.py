@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from calreg.db.queries.applications import load_applied, load_delivered_sets
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
-from calreg.domain import SetStatus
+from calreg.domain import SetQuery, SetStatus
 from calreg.errors import CalregError
 from calreg.files.fits.headers import read_headers
 from calreg.files.images.correctionrecord import read_record
@@ -129,7 +129,7 @@ def _delivered(
             continue
         moment = delivered.created_utc
         if moment not in current_then:
-            then = load_sets(connection, SetFilter(as_of_utc=moment))
+            then = load_sets(connection, SetFilter(SetQuery(as_of_utc=moment)))
             current_then[moment] = {one.set_id for one in then}
         if stored.set_id not in current_then[moment]:
             continue

@@ -14,7 +14,7 @@ from calreg.contexts.zeropoints import (
     load_zero_point_book,
 )
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
-from calreg.domain import ExposureKind, Progress, Status, no_progress
+from calreg.domain import ExposureKind, Progress, SetQuery, Status, no_progress
 from calreg.errors import CalregError
 from calreg.files.images.calibration import PhotometricState, read_photometric_state
 from calreg.files.readguard import refuse_damaged
@@ -280,7 +280,7 @@ class _Known:
         sets: dict[_SetKey, list[StoredSet]] = defaultdict(list)
         with database.read() as connection:
             for pmap in sorted({state.key.pmap for state in states}):
-                for stored in load_sets(connection, SetFilter(pmap=pmap, for_use=True)):
+                for stored in load_sets(connection, SetFilter(SetQuery(pmap), for_use=True)):
                     sets[pmap.number, stored.band, stored.array_id].append(stored)
             return cls(load_zero_point_book(connection), dict(sets))
 

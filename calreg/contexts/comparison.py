@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from calreg.db.engine import Connection
-    from calreg.domain import Pmap
+    from calreg.domain import Pmap, SetQuery
     from calreg.instruments import Instrument
 
 REGISTRY = "registry"
@@ -148,7 +148,7 @@ class CompareQuery:
 
     Attributes
     ----------
-    wanted : SetFilter
+    wanted : SetQuery
         Context, band, array id and time.
     source : str or None
         Only this external solution.
@@ -165,7 +165,7 @@ class CompareQuery:
         If the floor is negative or no number, or a source is compared with itself.
     """
 
-    wanted: SetFilter
+    wanted: SetQuery
     source: str | None = None
     against: str | None = None
     floor_mag: float = FLOOR_MAG
@@ -273,7 +273,7 @@ def _others(connection: Connection, query: CompareQuery) -> dict[tuple[str, str]
             found[one.band, one.array_id].append(_side_of_solution(one))
         return found
     wanted = replace(query.wanted, pmap=None) if query.is_across else query.wanted
-    for stored in load_sets(connection, wanted):
+    for stored in load_sets(connection, SetFilter(wanted)):
         found[stored.band, stored.array_id].append(_side_of_set(stored))
     return found
 

@@ -128,22 +128,23 @@ class _HistoryWriter:
     def __init__(self, connection: Connection, wanted: SetFilter, instrument: Instrument) -> None:
         self.connection = connection
         self.wanted = wanted
-        self.band = instrument.band_named(wanted.band or "")
-        self.array_id = wanted.array_id or ""
+        query = wanted.query
+        self.band = instrument.band_named(query.band or "")
+        self.array_id = query.array_id or ""
         self.arrays = {
             array.module: array.name
             for array in instrument.arrays.values()
             if array.array_id == self.array_id
         }
         self.solutions = load_solutions(
-            connection, band=self.band.name, array_id=self.array_id, as_of_utc=wanted.as_of_utc
+            connection, band=self.band.name, array_id=self.array_id, as_of_utc=query.as_of_utc
         )
         self.predictor = Predictor(
             connection,
             instrument,
             band=self.band.name,
             array_id=self.array_id,
-            as_of_utc=wanted.as_of_utc,
+            as_of_utc=query.as_of_utc,
         )
 
     def series(self) -> list[Series]:

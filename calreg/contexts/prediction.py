@@ -19,7 +19,7 @@ from calreg.contexts.zeropoints import (
 from calreg.db.queries.contexts import load_set_subarrays
 from calreg.db.queries.external import StoredSolution, load_solutions
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
-from calreg.domain import Status
+from calreg.domain import SetQuery, Status
 from calreg.errors import InvalidValueError, NoCalibrationError
 from calreg.science.external import Method, ValueState
 from calreg.science.zeropoints import DeltaMag, carried_offset, flux_error_percent
@@ -227,7 +227,7 @@ def _measurements(connection: Connection, query: PredictionQuery) -> list[Measur
     """Return the sets and external solutions that are asked for."""
     measured: list[Measurement] = []
     if query.source is None:
-        wanted = SetFilter(
+        wanted = SetQuery(
             pmap=query.from_pmap,
             band=query.band,
             array_id=query.array_id,
@@ -235,7 +235,7 @@ def _measurements(connection: Connection, query: PredictionQuery) -> list[Measur
             flux_kind=query.flux_kind,
             as_of_utc=query.as_of_utc,
         )
-        measured += load_sets(connection, wanted)
+        measured += load_sets(connection, SetFilter(wanted))
     if query.field is None and query.flux_kind is None:
         solutions = load_solutions(
             connection,

@@ -23,7 +23,7 @@ from calreg.db.queries.contexts import load_references, load_set_software
 from calreg.db.queries.external import load_solutions
 from calreg.db.queries.residuals import StoredResidual, insert_residual, load_residuals
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
-from calreg.domain import ReferenceKind, Status
+from calreg.domain import ReferenceKind, SetQuery, Status
 from calreg.science.zeropoints import is_beyond
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def store_residuals(
     """
     rows = []
     for band in bands:
-        sets = load_sets(connection, SetFilter(band=band, with_candidates=True))
+        sets = load_sets(connection, SetFilter(SetQuery(band=band), with_candidates=True))
         solutions = measured_solutions(load_solutions(connection, band=band))
         new = [stored for stored in sets if stored.set_id in set_ids]
         if len({stored.pmap for stored in sets} | {theirs.pmap for theirs in solutions}) < 2:
@@ -149,9 +149,9 @@ def store_residuals(
     return rows
 
 
-def load_residual_rows(connection: Connection, wanted: SetFilter) -> list[ResidualRow]:
+def load_residual_rows(connection: Connection, wanted: SetQuery) -> list[ResidualRow]:
     """Return the residuals of the sets that are asked for."""
-    sets = {stored.pk: stored for stored in load_sets(connection, wanted)}
+    sets = {stored.pk: stored for stored in load_sets(connection, SetFilter(wanted))}
     found = load_residuals(connection, list(sets))
     return [residual_row(stored, found[pk]) for pk, stored in sets.items() if pk in found]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from calreg._version import __version__
 from calreg.db.queries.contents import dump_table, table_names
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
-from calreg.domain import Pmap, RecipeRow
+from calreg.domain import Pmap, RecipeRow, SetQuery
 from calreg.export.deliveries import Delivery, record_delivery
 from calreg.files.exchange.grizli import GrizliEntry, GrizliGradient, write_grizli
 from calreg.files.exchange.parquet import ParquetTable, write_parquet
@@ -45,7 +45,7 @@ def export_recipe(
     with database.write() as connection:
         sets = one_set_per_key(
             connection,
-            SetFilter(pmap=pmap, field=field, flux_kind=flux_kind, as_of_utc=as_of_utc),
+            SetQuery(pmap=pmap, field=field, flux_kind=flux_kind, as_of_utc=as_of_utc),
             instrument,
             left_out if leave_out else None,
         )
@@ -136,7 +136,7 @@ def export_grizli(
     with database.write() as connection:
         sets = one_set_per_key(
             connection,
-            SetFilter(pmap=pmap, field=field, flux_kind=flux_kind, as_of_utc=as_of_utc),
+            SetQuery(pmap=pmap, field=field, flux_kind=flux_kind, as_of_utc=as_of_utc),
             instrument,
             left_out if leave_out else None,
         )

@@ -22,8 +22,8 @@ from calreg.science.sky.geometry import along_axis, module_side, sky_position, u
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from calreg.db.queries.fitruns import FitKey
     from calreg.db.queries.pairs import CatalogImage, StoredGroup
+    from calreg.domain import SetKey
     from calreg.instruments import Instrument
     from calreg.science.model.settings import FitSettings
     from calreg.science.sky.geometry import FieldAxis
@@ -48,7 +48,7 @@ class KeyInputs:
         Of all epochs, by id.
     """
 
-    key: FitKey
+    key: SetKey
     images: list[CatalogImage]
     groups: list[StoredGroup]
     axis: FieldAxis

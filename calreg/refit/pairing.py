@@ -17,7 +17,7 @@ from calreg.db.queries.pairs import (
     insert_variable_sources,
     load_sources,
 )
-from calreg.domain import Progress, RollRelation
+from calreg.domain import Progress, RollRelation, SetKey
 from calreg.flags import PairFlag
 from calreg.refit.astrometry import (
     ASTROMETRY_MAG_LIMIT,
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from calreg.db.engine import Connection
-    from calreg.db.queries.fitruns import FitKey
     from calreg.db.queries.pairs import StoredGroup
     from calreg.domain import BoolArray, IntArray
     from calreg.science.model.settings import FitSettings
@@ -93,22 +92,14 @@ class _NewGroup:
     is_known_size: BoolArray
 
 
-def fit_key(image: CatalogImage) -> FitKey:
+def fit_key(image: CatalogImage) -> SetKey:
     """Return the key that an image's catalog is fitted under."""
-    return (
-        image.field_id,
-        image.pmap_id,
-        image.band,
-        image.array_id,
-        image.image_kind,
-        image.flux_kind,
-        image.aperture,
-    )
+    return SetKey(*(getattr(image, name) for name in SetKey._fields))
 
 
-def group_by_key(images: Iterable[CatalogImage]) -> dict[FitKey, list[CatalogImage]]:
+def group_by_key(images: Iterable[CatalogImage]) -> dict[SetKey, list[CatalogImage]]:
     """Gather catalogs by fit key, in the order of time that they come in."""
-    by_key: dict[FitKey, list[CatalogImage]] = defaultdict(list)
+    by_key: dict[SetKey, list[CatalogImage]] = defaultdict(list)
     for image in images:
         by_key[fit_key(image)].append(image)
     return dict(by_key)
@@ -129,18 +120,18 @@ class MatchPlan:
 
     Attributes
     ----------
-    wanted : dict of FitKey to list of (CatalogImage, CatalogImage, RollRelation)
+    wanted : dict of SetKey to list of (CatalogImage, CatalogImage, RollRelation)
         Pairs of catalogs that were not matched yet, earlier one first; no key without any.
     notes : list of str
         Epochs whose rolls the pair model cannot use, matched or not.
     """
 
-    wanted: dict[FitKey, list[tuple[CatalogImage, CatalogImage, RollRelation]]]
+    wanted: dict[SetKey, list[tuple[CatalogImage, CatalogImage, RollRelation]]]
     notes: list[str]
 
 
 def plan_matching(
-    by_key: dict[FitKey, list[CatalogImage]], groups: Sequence[StoredGroup], settings: FitSettings
+    by_key: dict[SetKey, list[CatalogImage]], groups: Sequence[StoredGroup], settings: FitSettings
 ) -> MatchPlan:
     """Find the pairs of catalogs to match.
 
@@ -176,7 +167,7 @@ def match_new_catalogs(
         progress("matching", n_done, len(plan.wanted))
         catalog_ids = {image.catalog_id for pair in pairs for image in pair[:2]}
         detections = fetch_detections(connection, catalog_ids)
-        by_field[key[0]] += _match(pairs, detections, settings)
+        by_field[key.field_id] += _match(pairs, detections, settings)
     for field_id, new in sorted(by_field.items()):
         source_ids = _store(connection, field_id, new, settings, fit_run_id, report)
         report.astrometry += _astrometry(new, source_ids, epoch_names)

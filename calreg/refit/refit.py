@@ -25,7 +25,7 @@ from calreg.db.queries.pairs import (
     load_groups,
     load_variable_pairs,
 )
-from calreg.domain import Progress, RollRelation, no_progress
+from calreg.domain import Progress, RollRelation, SetKey, no_progress
 from calreg.errors import FitRefusedError
 from calreg.instruments import Instrument, load_instrument
 from calreg.refit.inputs import (
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from calreg.db.engine import Connection, Database
-    from calreg.db.queries.fitruns import FitKey, LatestSet
+    from calreg.db.queries.fitruns import LatestSet
     from calreg.db.queries.pairs import CatalogImage, StoredGroup
     from calreg.science.sky.geometry import FieldAxis
 
@@ -230,7 +230,7 @@ class _Run:
 
     def _sort_out(
         self,
-        by_key: dict[FitKey, list[CatalogImage]],
+        by_key: dict[SetKey, list[CatalogImage]],
         groups: list[StoredGroup],
         report: RefitReport,
     ) -> list[tuple[KeyInputs, LatestSet | None]]:
@@ -257,12 +257,12 @@ class _Run:
         return stale
 
     def _inputs(
-        self, by_key: dict[FitKey, list[CatalogImage]], groups: list[StoredGroup]
+        self, by_key: dict[SetKey, list[CatalogImage]], groups: list[StoredGroup]
     ) -> list[KeyInputs]:
         """Gather what every key would be fitted from, with its digest."""
         variable = load_variable_pairs(self.connection)
         by_catalog = {image.catalog_id: key for key, images in by_key.items() for image in images}
-        groups_of: dict[FitKey, list[StoredGroup]] = defaultdict(list)
+        groups_of: dict[SetKey, list[StoredGroup]] = defaultdict(list)
         for group in groups:
             if is_in_use(group, self.settings):
                 groups_of[by_catalog[group.catalog_i_id]].append(group)
@@ -281,7 +281,7 @@ class _Run:
             for key, images in sorted(by_key.items(), key=lambda item: _report_order(item[1][0]))
         ]
 
-    def _axes(self, by_key: dict[FitKey, list[CatalogImage]]) -> dict[FitKey, FieldAxis]:
+    def _axes(self, by_key: dict[SetKey, list[CatalogImage]]) -> dict[SetKey, FieldAxis]:
         """Return the axis of every key.
 
         A gradient is measured along the axis of all arrays of the band. Without one the axis only
@@ -290,16 +290,18 @@ class _Run:
         """
         of_band: dict[tuple[int, int, str], set[str]] = defaultdict(set)
         for key, images in by_key.items():
-            of_band[key[:3]].update(image.s_region for image in images)
+            of_band[key.field_id, key.pmap_id, key.band].update(image.s_region for image in images)
         footprints = {
             region: parse_s_region(region) for regions in of_band.values() for region in regions
         }
         pa_deg = None if self.settings.axis_pa_deg == "auto" else self.settings.axis_pa_deg
         axes: dict[frozenset[str], FieldAxis] = {}
-        found: dict[FitKey, FieldAxis] = {}
+        found: dict[SetKey, FieldAxis] = {}
         for key, images in by_key.items():
             own = {image.s_region for image in images}
-            regions = frozenset(of_band[key[:3]] if self._has_slope(images[0]) else own)
+            regions = frozenset(
+                of_band[key.field_id, key.pmap_id, key.band] if self._has_slope(images[0]) else own
+            )
             if regions not in axes:
                 axes[regions] = field_axis([footprints[r] for r in sorted(regions)], pa_deg)
             found[key] = axes[regions]
@@ -357,7 +359,7 @@ class _Run:
                 slope_err_mag_arcmin=fit.slope_err_mag_arcmin,
                 n_pairs=fit.n_pairs,
                 status=self.standing.status(
-                    set_pk, (inputs.key[0], *inputs.key[2:], MODEL_NAME), first.pmap, is_newest=True
+                    set_pk, inputs.key.series(MODEL_NAME), first.pmap, is_newest=True
                 ),
             )
         )
@@ -378,19 +380,10 @@ class _Run:
 
     def _refuse(self, inputs: KeyInputs, reason: str, report: RefitReport) -> None:
         """Store why a key has no set."""
-        names = (
-            "field_id",
-            "pmap_id",
-            "band",
-            "array_id",
-            "image_kind",
-            "flux_kind",
-            "aperture",
-        )
         insert_refusal(
             self.connection,
             {
-                **dict(zip(names, inputs.key, strict=True)),
+                **inputs.key._asdict(),
                 "fit_run_id": self.fit_run_id,
                 "input_digest": inputs.digest,
                 "reason": reason,

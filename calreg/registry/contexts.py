@@ -193,9 +193,9 @@ class ContextMethods(RegistryBase):
             If a key cannot be one.
         """
         from calreg.contexts.residuals import load_residual_rows
-        from calreg.db.queries.sets import SetFilter
+        from calreg.domain import SetQuery
 
-        wanted = SetFilter(
+        wanted = SetQuery(
             pmap=optional_pmap(pmap),
             band=self._band(band),
             array_id=self._array_id(array_id),

@@ -139,10 +139,10 @@ class ExternalMethods(RegistryBase):
             If a key cannot be one, or there is no such source.
         """
         from calreg.contexts import comparison
-        from calreg.db.queries.sets import SetFilter
+        from calreg.domain import SetQuery
 
         query = comparison.CompareQuery(
-            wanted=SetFilter(
+            wanted=SetQuery(
                 pmap=optional_pmap(pmap),
                 band=self._band(band),
                 array_id=self._array_id(array_id),

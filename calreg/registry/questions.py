@@ -107,16 +107,17 @@ class QuestionMethods(RegistryBase):
             If a key cannot be one.
         """
         from calreg.db.queries.sets import SetFilter
+        from calreg.domain import SetQuery
         from calreg.sets import coefficients as history
 
-        wanted = SetFilter(
+        query = SetQuery(
             pmap=optional_pmap(pmap),
             band=self._band(band),
             array_id=self._array_id(array_id),
             field=field,
             as_of_utc=as_of_utc,
-            all_versions=all_versions,
         )
+        wanted = SetFilter(query, all_versions=all_versions)
         with self._database.read() as connection:
             return history.load_coefficients(connection, wanted)
 
@@ -156,14 +157,14 @@ class QuestionMethods(RegistryBase):
         """
         from calreg.contexts.history import load_history
         from calreg.db.queries.sets import SetFilter
+        from calreg.domain import SetQuery
 
-        wanted = SetFilter(
-            pmap_from=optional_pmap(pmap_from),
-            pmap_to=optional_pmap(pmap_to),
+        query = SetQuery(
             band=self._band(band),
             array_id=self._array_id(array_id),
             field=field,
             as_of_utc=as_of_utc,
         )
+        wanted = SetFilter(query, optional_pmap(pmap_from), optional_pmap(pmap_to))
         with self._database.read() as connection:
             return load_history(connection, wanted, self._instrument)

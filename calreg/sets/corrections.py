@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from calreg.db.queries.sets import SetFilter, StoredSet, load_covariance
+from calreg.db.queries.sets import StoredSet, load_covariance
 from calreg.db.queries.zeropoints import SetImage, fetch_detector_positions, load_set_images
-from calreg.domain import ExposureKind
+from calreg.domain import ExposureKind, SetQuery
 from calreg.errors import InvalidValueError
 from calreg.science.model.gradient import (
     ArrayCorrection,
@@ -107,9 +107,9 @@ class CorrectionQuery:
     gradient_datum: GradientDatum = GradientDatum.SYMMETRIC
 
     @property
-    def sets(self) -> SetFilter:
+    def sets(self) -> SetQuery:
         """The sets that were measured under the context."""
-        return SetFilter(
+        return SetQuery(
             pmap=self.pmap,
             field=self.field,
             flux_kind=self.flux_kind,

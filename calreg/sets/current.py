@@ -6,7 +6,6 @@ Everything that writes or changes data by coefficient sets chooses them here.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from calreg.db.queries.acceptances import load_standing
@@ -18,6 +17,7 @@ from calreg.sets.validrange import valid_range
 if TYPE_CHECKING:
     from calreg.db.engine import Connection
     from calreg.db.queries.acceptances import Standing
+    from calreg.domain import SetQuery
     from calreg.instruments import Instrument
 
 Key = tuple[str, str]
@@ -26,7 +26,7 @@ Key = tuple[str, str]
 
 def one_set_per_key(
     connection: Connection,
-    wanted: SetFilter,
+    wanted: SetQuery,
     instrument: Instrument,
     left_out: list[str] | None = None,
 ) -> list[StoredSet]:
@@ -34,7 +34,7 @@ def one_set_per_key(
 
     Parameters
     ----------
-    wanted : SetFilter
+    wanted : SetQuery
         With the context. A set of another context counts if it is accepted for this one.
     left_out : list of str, optional
         Takes the reasons for keys whose sets may not be used, in place of an error.
@@ -54,7 +54,7 @@ def one_set_per_key(
         If a key has several current sets and none of them is accepted.
     """
     by_key: dict[Key, list[StoredSet]] = defaultdict(list)
-    for stored in load_sets(connection, replace(wanted, for_use=True, all_versions=True)):
+    for stored in load_sets(connection, SetFilter(wanted, for_use=True, all_versions=True)):
         by_key[stored.band, stored.array_id].append(stored)
     standing = load_standing(connection, wanted.as_of_utc)
     usable = {}
@@ -96,7 +96,7 @@ def _only_one(sets: list[StoredSet]) -> StoredSet:
 
 
 def _require_equal_photmjsr(
-    connection: Connection, stored: StoredSet, wanted: SetFilter, instrument: Instrument
+    connection: Connection, stored: StoredSet, wanted: SetQuery, instrument: Instrument
 ) -> None:
     """Refuse an accepted set where what is recorded now no longer bears its range out."""
     if wanted.pmap is None or stored.pmap == wanted.pmap:
@@ -149,7 +149,7 @@ def _why_barred(stored: StoredSet, standing: Standing) -> str:
     )
 
 
-def _nothing_known(connection: Connection, wanted: SetFilter) -> str:
+def _nothing_known(connection: Connection, wanted: SetQuery) -> str:
     """Say that there is no set, and for which contexts there are some."""
     known = sorted({stored.pmap for stored in load_sets(connection, SetFilter())})
     asked = [str(wanted.pmap), wanted.band, wanted.field and f"in field {wanted.field!r}"]

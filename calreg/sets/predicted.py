@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from calreg.contexts.prediction import PredictionQuery, nearest_prediction, require_ok
 from calreg.db.queries.sets import SetFilter, load_sets
+from calreg.domain import SetQuery
 from calreg.errors import NoCalibrationError
 from calreg.sets.corrections import (
     CarriedOffset,
@@ -63,7 +64,8 @@ def predicted_correction(
     )
     prediction = nearest_prediction(connection, asked, instrument)
     offset = require_ok(prediction)
-    sets = load_sets(connection, SetFilter(band=band, array_id=array_id, as_of_utc=query.as_of_utc))
+    measured = SetQuery(band=band, array_id=array_id, as_of_utc=query.as_of_utc)
+    sets = load_sets(connection, SetFilter(measured))
     stored = next((one for one in sets if one.pk == prediction.set_pk), None)
     if stored is None:
         msg = (
@@ -103,7 +105,7 @@ def choose_corrections(
     """
     if not predict:
         return load_corrections(connection, query, instrument), []
-    known = load_sets(connection, replace(query.sets, pmap=None))
+    known = load_sets(connection, SetFilter(replace(query.sets, pmap=None)))
     found, notes, reasons = [], [], []
     for band, array_id in sorted({(one.band, one.array_id) for one in known}):
         wanted = replace(query.sets, band=band, array_id=array_id)

@@ -13,6 +13,7 @@ from calreg import Registry
 from calreg.db.engine import open_database
 from calreg.db.queries.sets import SetFilter, load_sets
 from calreg.db.schema import PairGroupRow, PairRow, SetInputRow
+from calreg.domain import SetQuery
 from calreg.errors import InvalidValueError
 from calreg.science.model.settings import FitSettings
 from calreg.units import MAG_PER_RELATIVE_FLUX
@@ -102,7 +103,7 @@ def test_a_given_floor_is_taken_as_it_is(small_url: str) -> None:
     with open_database(small_url, read_only=True) as database, database.read() as connection:
         chi2 = {
             row.version: row.chi2 / row.n_dof
-            for row in load_sets(connection, SetFilter(band="F444W", all_versions=True))
+            for row in load_sets(connection, SetFilter(SetQuery(band="F444W"), all_versions=True))
         }
     # A floor three times too large explains the scatter many times over.
     assert chi2[2] < 0.5 * chi2[1]

@@ -9,25 +9,14 @@ import sqlalchemy as sa
 
 from calreg.db.bulk import insert_rows
 from calreg.db.schema import AcceptanceRow, CoefficientSetRow, PmapRow, WithdrawalRow
-from calreg.domain import Pmap, SetStatus
+from calreg.domain import Pmap, SetSeries, SetStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-Series = tuple[int, str, str, str, str, str, str]
-"""(field_id, band, array_id, image_kind, flux_kind, aperture, model): a key without its pmap."""
-
 _SET = CoefficientSetRow
-SERIES_COLUMNS = (
-    _SET.field_id,
-    _SET.band,
-    _SET.array_id,
-    _SET.image_kind,
-    _SET.flux_kind,
-    _SET.aperture,
-    _SET.model,
-)
+SERIES_COLUMNS = tuple(getattr(_SET, name) for name in SetSeries._fields)
 
 
 @dataclass(frozen=True)
@@ -39,7 +28,7 @@ class StoredAcceptance:
     set_id: str
     version: int
     pmap: Pmap
-    series: Series
+    series: SetSeries
     pmap_from: Pmap
     pmap_to: Pmap | None
     reason: str
@@ -51,12 +40,12 @@ class StoredAcceptance:
     @property
     def band(self) -> str:
         """The set's band."""
-        return self.series[1]
+        return self.series.band
 
     @property
     def array_id(self) -> str:
         """The set's array id."""
-        return self.series[2]
+        return self.series.array_id
 
     @property
     def is_in_force(self) -> bool:
@@ -117,7 +106,7 @@ class Standing:
         """Return the acceptances in force that cover a context, one at most for a key."""
         return [a for a in self.acceptances if a.is_in_force and a.covers(pmap)]
 
-    def status(self, set_pk: int, series: Series, pmap: Pmap, *, is_newest: bool) -> SetStatus:
+    def status(self, set_pk: int, series: SetSeries, pmap: Pmap, *, is_newest: bool) -> SetStatus:
         """Say what a set is worth.
 
         Parameters
@@ -230,17 +219,9 @@ def _stored_acceptance(
     )
 
 
-def series_of(row: sa.Row[*tuple[Any, ...]]) -> Series:
+def series_of(row: sa.Row[*tuple[Any, ...]]) -> SetSeries:
     """Return the series of a row that has `SERIES_COLUMNS`."""
-    return (
-        row.field_id,
-        row.band,
-        row.array_id,
-        row.image_kind,
-        row.flux_kind,
-        row.aperture,
-        row.model,
-    )
+    return SetSeries(*(getattr(row, name) for name in SetSeries._fields))
 
 
 def find_foreign_acceptances(connection: sa.Connection) -> list[str]:

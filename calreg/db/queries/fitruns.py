@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from calreg.db.bulk import insert_rows
-from calreg.db.queries.sets import _KEY, _SET
 from calreg.db.schema import (
     CoefficientRow,
     CoefficientSetRow,
@@ -17,14 +16,13 @@ from calreg.db.schema import (
     RefusalRow,
     SetInputRow,
 )
+from calreg.domain import SetKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-
-FitKey = tuple[int, int, str, str, str, str, str]
-"""(field_id, pmap_id, band, array_id, image_kind, flux_kind, aperture)."""
+_SET = CoefficientSetRow
 
 
 @dataclass(frozen=True)
@@ -38,18 +36,16 @@ class LatestSet:
     pk: int
 
 
-def load_latest_sets(connection: sa.Connection) -> dict[FitKey, LatestSet]:
+def load_latest_sets(connection: sa.Connection) -> dict[SetKey, LatestSet]:
     """Return the newest set of every key."""
-    latest = (
-        sa.select(*_KEY[:7], sa.func.max(_SET.version).label("version"))
-        .group_by(*_KEY[:7])
-        .subquery()
-    )
-    is_latest = [latest.c[column.key] == column for column in _KEY[:7]]
+    key = [getattr(_SET, name) for name in SetKey._fields]
+    latest = sa.select(*key, sa.func.max(_SET.version).label("version")).group_by(*key).subquery()
+    is_latest = [latest.c[column.key] == column for column in key]
     statement = sa.select(
-        *_KEY[:7], _SET.version, _SET.input_digest, _SET.settings, _SET.model_version, _SET.id
+        *key, _SET.version, _SET.input_digest, _SET.settings, _SET.model_version, _SET.id
     ).join(latest, sa.and_(*is_latest, latest.c.version == _SET.version))
-    return {tuple(row[:7]): LatestSet(*row[7:]) for row in connection.execute(statement)}
+    n_key = len(key)
+    return {SetKey(*row[:n_key]): LatestSet(*row[n_key:]) for row in connection.execute(statement)}
 
 
 def load_input_groups(connection: sa.Connection, set_pk: int) -> set[int]:
@@ -58,22 +54,15 @@ def load_input_groups(connection: sa.Connection, set_pk: int) -> set[int]:
     return set(connection.scalars(statement))
 
 
-def load_refusals(connection: sa.Connection) -> dict[tuple[FitKey, str], str]:
+def load_refusals(connection: sa.Connection) -> dict[tuple[SetKey, str], str]:
     """Return the reason of every refusal by key and input digest."""
     statement = sa.select(
-        RefusalRow.field_id,
-        RefusalRow.pmap_id,
-        RefusalRow.band,
-        RefusalRow.array_id,
-        RefusalRow.image_kind,
-        RefusalRow.flux_kind,
-        RefusalRow.aperture,
+        *(getattr(RefusalRow, name) for name in SetKey._fields),
         RefusalRow.input_digest,
         RefusalRow.reason,
     )
     return {
-        ((row[0], row[1], row[2], row[3], row[4], row[5], row[6]), row.input_digest): row.reason
-        for row in connection.execute(statement)
+        (SetKey(*key), digest): reason for *key, digest, reason in connection.execute(statement)
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -24,7 +24,7 @@ from calreg.db.schema import (
     FieldRow,
     PmapRow,
 )
-from calreg.domain import Pmap, SetStatus
+from calreg.domain import Pmap, SetQuery, SetStatus
 from calreg.errors import InvalidValueError, UnknownKeyError
 
 if TYPE_CHECKING:
@@ -91,38 +91,19 @@ class StoredSet:
 
 @dataclass(frozen=True)
 class SetFilter:
-    """Which sets a question asks for; None means any.
+    """Which sets are to be loaded: those a query is about, among them the current ones.
 
     `with_candidates` and `all_versions` ask for sets that are not current too. `for_use` asks for
-    the sets to be used under `pmap`: those measured under another context that are accepted for it
-    as well.
-
-    Raises
-    ------
-    InvalidValueError
-        If `as_of_utc` has no time zone.
+    the sets to be used under the query's context: those measured under another context that are
+    accepted for it as well.
     """
 
-    pmap: Pmap | None = None
+    query: SetQuery = field(default_factory=SetQuery)
     pmap_from: Pmap | None = None
     pmap_to: Pmap | None = None
-    band: str | None = None
-    array_id: str | None = None
-    field: str | None = None
-    flux_kind: str | None = None
-    as_of_utc: datetime | None = None
     all_versions: bool = False
     with_candidates: bool = False
     for_use: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse a time that could be meant in any zone."""
-        if self.as_of_utc is not None and self.as_of_utc.tzinfo is None:
-            msg = (
-                f"as_of_utc {self.as_of_utc.isoformat()} has no time zone: expected an aware time, "
-                "such as datetime(2024, 5, 1, tzinfo=UTC)"
-            )
-            raise InvalidValueError(msg)
 
 
 _SET = CoefficientSetRow
@@ -175,7 +156,7 @@ _PLAIN = (
 def load_sets(connection: sa.Connection, wanted: SetFilter) -> list[StoredSet]:
     """Return sets in the order of field, band, array id, pmap and version.
 
-    What a set's status is, at `SetFilter.as_of_utc` (now, if None), is said by `Standing.status`;
+    What a set's status is, at `SetQuery.as_of_utc` (now, if None), is said by `Standing.status`;
     the newest is the highest version of its key among those created by then, if its field was not
     merged into another by then. Sets that are not ``current`` are returned on request only.
 
@@ -184,9 +165,9 @@ def load_sets(connection: sa.Connection, wanted: SetFilter) -> list[StoredSet]:
     UnknownKeyError
         If there is no field of the name asked for.
     """
-    if wanted.field is not None:
-        require_field(connection, wanted.field)
-    standing = load_standing(connection, wanted.as_of_utc)
+    if wanted.query.field is not None:
+        require_field(connection, wanted.query.field)
+    standing = load_standing(connection, wanted.query.as_of_utc)
     found = [
         _stored_set(row, standing)
         for row in connection.execute(_statement(connection, wanted, standing))
@@ -216,8 +197,8 @@ def _statement(
     )
     same_key = [newest.c[column.key] == column for column in _KEY]
     merged: sa.ColumnElement[bool] = FieldRow.merged_utc.is_not(None)
-    if wanted.as_of_utc is not None:
-        merged = sa.and_(merged, FieldRow.merged_utc <= wanted.as_of_utc)
+    if wanted.query.as_of_utc is not None:
+        merged = sa.and_(merged, FieldRow.merged_utc <= wanted.query.as_of_utc)
     is_newest = sa.and_(_SET.version == newest.c.version, sa.not_(merged))
     statement = (
         sa.select(
@@ -272,30 +253,30 @@ def _conditions(
     """Turn a filter into WHERE conditions on the sets' own columns."""
     conditions: list[sa.ColumnElement[bool]] = []
     pmaps = sa.select(PmapRow.id)
-    if wanted.pmap is not None:
-        pmaps = pmaps.where(PmapRow.number == wanted.pmap.number)
+    if wanted.query.pmap is not None:
+        pmaps = pmaps.where(PmapRow.number == wanted.query.pmap.number)
     if wanted.pmap_from is not None:
         pmaps = pmaps.where(PmapRow.number >= wanted.pmap_from.number)
     if wanted.pmap_to is not None:
         pmaps = pmaps.where(PmapRow.number <= wanted.pmap_to.number)
     if pmaps.whereclause is not None:
         is_wanted: sa.ColumnElement[bool] = _SET.pmap_id.in_(pmaps)
-        if wanted.for_use and wanted.pmap is not None:
-            accepted = [found.set_pk for found in standing.accepted_for(wanted.pmap)]
+        if wanted.for_use and wanted.query.pmap is not None:
+            accepted = [found.set_pk for found in standing.accepted_for(wanted.query.pmap)]
             is_wanted = sa.or_(is_wanted, _SET.id.in_(integer_list(connection, accepted)))
         conditions.append(is_wanted)
-    if wanted.band is not None:
-        conditions.append(_SET.band == wanted.band)
-    if wanted.array_id is not None:
-        conditions.append(_SET.array_id == wanted.array_id)
-    if wanted.field is not None:
+    if wanted.query.band is not None:
+        conditions.append(_SET.band == wanted.query.band)
+    if wanted.query.array_id is not None:
+        conditions.append(_SET.array_id == wanted.query.array_id)
+    if wanted.query.field is not None:
         conditions.append(
-            _SET.field_id.in_(sa.select(FieldRow.id).where(FieldRow.name == wanted.field))
+            _SET.field_id.in_(sa.select(FieldRow.id).where(FieldRow.name == wanted.query.field))
         )
-    if wanted.flux_kind is not None:
-        conditions.append(_SET.flux_kind == wanted.flux_kind)
-    if wanted.as_of_utc is not None:
-        conditions.append(_SET.created_utc <= wanted.as_of_utc)
+    if wanted.query.flux_kind is not None:
+        conditions.append(_SET.flux_kind == wanted.query.flux_kind)
+    if wanted.query.as_of_utc is not None:
+        conditions.append(_SET.created_utc <= wanted.query.as_of_utc)
     return conditions
 
 
@@ -360,13 +341,13 @@ def find_set(connection: sa.Connection, text: str, as_of_utc: datetime | None = 
             row.set_id for row in found[:2]
         )
         raise InvalidValueError(msg)
-    wanted = SetFilter(
+    query = SetQuery(
         pmap=Pmap(found[0].number),
         band=found[0].band,
         array_id=found[0].array_id,
         as_of_utc=as_of_utc,
-        all_versions=True,
     )
+    wanted = SetFilter(query, all_versions=True)
     by_id = {stored.set_id: stored for stored in load_sets(connection, wanted)}
     if found[0].set_id not in by_id:
         msg = f"set {found[0].set_id} was made after the time that is asked for"
