@@ -13,11 +13,9 @@ from calreg.db.queries.instrument import load_own_instrument
 from calreg.instruments import load_instrument, require_same_instrument
 from calreg.registry.contexts import ContextMethods
 from calreg.registry.data import DataMethods
-from calreg.registry.external import ExternalMethods
 from calreg.registry.outputs import OutputMethods
 from calreg.registry.pixels import PixelMethods
 from calreg.registry.questions import QuestionMethods
-from calreg.registry.validity import ValidityMethods
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -26,15 +24,7 @@ if TYPE_CHECKING:
     from calreg.db.health import DatabaseDescription, Problem
 
 
-class Registry(
-    DataMethods,
-    QuestionMethods,
-    OutputMethods,
-    PixelMethods,
-    ValidityMethods,
-    ExternalMethods,
-    ContextMethods,
-):
+class Registry(DataMethods, QuestionMethods, ContextMethods, OutputMethods, PixelMethods):
     """An open registry of photometric offsets between detectors.
 
     Parameters

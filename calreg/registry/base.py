@@ -6,10 +6,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from calreg.domain import Pmap
+from calreg.domain import Pmap, SetQuery
 from calreg.errors import InvalidValueError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from calreg.db.engine import Database
     from calreg.instruments import Instrument
 
@@ -41,6 +43,24 @@ class RegistryBase:
     def _array_id(self, array_id: str | None) -> str | None:
         """Return the array id as it is stored; a detector's name stands for its id."""
         return None if array_id is None else self._instrument.array_id_named(array_id)
+
+    def _set_query(
+        self,
+        pmap: str | Pmap | None = None,
+        band: str | None = None,
+        array_id: str | None = None,
+        field: str | None = None,
+        *,
+        as_of_utc: datetime | None = None,
+    ) -> SetQuery:
+        """Read the keys of a question."""
+        return SetQuery(
+            pmap=optional_pmap(pmap),
+            band=self._band(band),
+            array_id=self._array_id(array_id),
+            field=field,
+            as_of_utc=as_of_utc,
+        )
 
 
 def pmap_of(pmap: str | Pmap) -> Pmap:

@@ -5,21 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calreg.domain import Pmap, no_progress
-from calreg.registry.base import PathLike, RegistryBase, pmap_of
+from calreg.domain import no_progress
+from calreg.registry.base import PathLike, RegistryBase
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from calreg.domain import Progress
-    from calreg.ingest import external
     from calreg.ingest.options import IngestOptions, IngestReport
     from calreg.refit import refit as refit_service
     from calreg.science.model.settings import FitSettings
 
 
 class DataMethods(RegistryBase):
-    """Ingest, import and refit."""
+    """Ingest and refit."""
 
     def ingest(
         self,
@@ -54,33 +53,6 @@ class DataMethods(RegistryBase):
             instrument=self._instrument,
             progress=progress,
         )
-
-    def import_recipe(
-        self, path: PathLike, *, pmap: str | Pmap, source: str
-    ) -> external.ImportReport:
-        """Bring a published table of offsets in as an external solution.
-
-        Parameters
-        ----------
-        path : path
-            ECSV table with the published columns.
-        pmap : str or Pmap
-            Context that the table corrects.
-        source : str
-            Citation that tells the solution from others.
-
-        Raises
-        ------
-        FileFormatError
-            If the table cannot be read.
-        ConflictError
-            If the same source already gave other numbers for the context.
-        InvalidValueError
-            If `source` is empty or `pmap` is no numbered context.
-        """
-        from calreg.ingest import external
-
-        return external.import_recipe(self._database, Path(path), pmap=pmap_of(pmap), source=source)
 
     def refit(
         self, settings: FitSettings | None = None, *, progress: Progress = no_progress

@@ -1,4 +1,4 @@
-"""Methods that answer questions."""
+"""Methods about offsets and coefficient sets: values, where they hold, which are accepted."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from calreg.domain import Pmap
     from calreg.refit import patches
     from calreg.science.model.settings import FitSettings
+    from calreg.sets.acceptance import SetReport, ValidityReport
     from calreg.sets.coefficients import CoefficientsRow
 
 
 class QuestionMethods(RegistryBase):
-    """Detections, offsets, coefficients, history."""
+    """Detections, offsets, coefficients, history; validity, promotion and withdrawal of sets."""
 
     def detections(
         self, *, pmap: str | Pmap | None = None, band: str | None = None, array: str | None = None
@@ -107,19 +108,12 @@ class QuestionMethods(RegistryBase):
             If a key cannot be one.
         """
         from calreg.db.queries.sets import SetFilter
-        from calreg.domain import SetQuery
-        from calreg.sets import coefficients as history
+        from calreg.sets.coefficients import load_coefficients
 
-        query = SetQuery(
-            pmap=optional_pmap(pmap),
-            band=self._band(band),
-            array_id=self._array_id(array_id),
-            field=field,
-            as_of_utc=as_of_utc,
-        )
+        query = self._set_query(pmap, band, array_id, field, as_of_utc=as_of_utc)
         wanted = SetFilter(query, all_versions=all_versions)
         with self._database.read() as connection:
-            return history.load_coefficients(connection, wanted)
+            return load_coefficients(connection, wanted)
 
     def history(
         self,
@@ -157,14 +151,109 @@ class QuestionMethods(RegistryBase):
         """
         from calreg.contexts.history import load_history
         from calreg.db.queries.sets import SetFilter
-        from calreg.domain import SetQuery
 
-        query = SetQuery(
-            band=self._band(band),
-            array_id=self._array_id(array_id),
-            field=field,
-            as_of_utc=as_of_utc,
-        )
+        query = self._set_query(None, band, array_id, field, as_of_utc=as_of_utc)
         wanted = SetFilter(query, optional_pmap(pmap_from), optional_pmap(pmap_to))
         with self._database.read() as connection:
             return load_history(connection, wanted, self._instrument)
+
+    def validity(self, set_id: str, *, as_of_utc: datetime | None = None) -> ValidityReport:
+        """Say for which contexts a set may be used, and why.
+
+        Parameters
+        ----------
+        set_id : str
+            The set's id, or its first characters.
+        as_of_utc : datetime, optional
+            Answer as the registry would have at this time (aware).
+
+        Returns
+        -------
+        ValidityReport
+            The range over which PHOTMJSR are known to be equal, what ends it at either side, and
+            what the registry knows of every context.
+
+        Raises
+        ------
+        UnknownKeyError
+            If there is no such set.
+        InvalidValueError
+            If the id is too short, or the start of several.
+        """
+        from calreg.sets import acceptance
+
+        with self._database.read() as connection:
+            return acceptance.explain(connection, set_id, self._instrument, as_of_utc)
+
+    def promote(
+        self,
+        set_id: str,
+        *,
+        reason: str,
+        pmap_from: str | Pmap | None = None,
+        pmap_to: str | Pmap | None = None,
+        is_open: bool = False,
+        replace: bool = False,
+        reinstate: bool = False,
+    ) -> SetReport:
+        """Accept a set for a range of contexts, from now on.
+
+        Parameters
+        ----------
+        set_id : str
+            The set's id, or its first characters.
+        reason : str
+            For those who ask later.
+        pmap_from, pmap_to : str or Pmap, optional
+            First and last context; the set's own where not given.
+        is_open : bool
+            Accept it for later contexts too, as far as they come.
+        replace : bool
+            End the acceptance of other sets for any of the contexts.
+        reinstate : bool
+            Take a withdrawal of the set back.
+
+        Raises
+        ------
+        UnknownKeyError
+            If there is no such set.
+        InvalidValueError
+            If PHOTMJSR are not known to be equal over the range, or the range lacks the set's own
+            context, or there is no reason.
+        ConflictError
+            If another set is accepted for one of the contexts, or the set is withdrawn.
+        """
+        from calreg.sets import acceptance
+
+        wanted = acceptance.Promotion(
+            reason=reason,
+            pmap_from=optional_pmap(pmap_from),
+            pmap_to=optional_pmap(pmap_to),
+            is_open=is_open,
+            replace=replace,
+            reinstate=reinstate,
+        )
+        return acceptance.promote(self._database, set_id, wanted, self._instrument)
+
+    def withdraw(self, set_id: str, *, reason: str) -> SetReport:
+        """Take a set out of use, from now on; nothing takes its place by itself.
+
+        Parameters
+        ----------
+        set_id : str
+            The set's id, or its first characters.
+        reason : str
+            For those who ask later.
+
+        Raises
+        ------
+        UnknownKeyError
+            If there is no such set.
+        InvalidValueError
+            If there is no reason.
+        ConflictError
+            If it was withdrawn before, for another reason.
+        """
+        from calreg.sets import acceptance
+
+        return acceptance.withdraw(self._database, set_id, reason)
