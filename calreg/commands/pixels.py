@@ -185,7 +185,6 @@ def difference(
     Example: calreg difference 2022-07-08 2023-01-06 --band F444W --out differences/
     """
     from calreg.domain import Pmap
-    from calreg.instruments import load_instrument
     from calreg.pixels.difference.plan import DifferenceOptions
     from calreg.science.model.gradient import GradientDatum
 
@@ -195,7 +194,7 @@ def difference(
             epoch_a=epoch_a,
             epoch_b=epoch_b,
             out=out,
-            band=None if band is None else load_instrument().band_named(band).name,
+            band=band,
             field=field,
             pmap=None if pmap is None else Pmap.parse(pmap),
             flux_kind=flux,

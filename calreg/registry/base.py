@@ -10,6 +10,7 @@ from calreg.domain import Pmap, SetQuery
 from calreg.errors import InvalidValueError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from calreg.db.engine import Database
@@ -80,3 +81,8 @@ def word_of(words: type[Word], text: str, name: str) -> Word:
             return word
     msg = f"{name} {text!r}: expected one of {', '.join(words)}"
     raise InvalidValueError(msg)
+
+
+def as_paths(paths: PathLike | Sequence[PathLike]) -> list[Path]:
+    """Return one or several paths as a list."""
+    return [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]

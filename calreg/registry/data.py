@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calreg.domain import no_progress
-from calreg.registry.base import PathLike, RegistryBase
+from calreg.registry.base import PathLike, RegistryBase, as_paths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,10 +44,9 @@ class DataMethods(RegistryBase):
         """
         from calreg.ingest.load import ingest
 
-        given = [paths] if isinstance(paths, str | Path) else paths
         return ingest(
             self._database,
-            [Path(path) for path in given],
+            as_paths(paths),
             options,
             instrument=self._instrument,
             progress=progress,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calreg.domain import no_progress
-from calreg.registry.base import PathLike, RegistryBase, optional_pmap, pmap_of
+from calreg.registry.base import PathLike, RegistryBase, as_paths, optional_pmap, pmap_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -383,11 +383,6 @@ class OutputMethods(RegistryBase):
         from calreg.apply import affected
 
         return affected.affected_files(self._database, optional_pmap(pmap))
-
-
-def as_paths(paths: PathLike | Sequence[PathLike]) -> list[Path]:
-    """Return one or several paths as a list."""
-    return [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
 
 
 def correction_query(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calreg.domain import no_progress
-from calreg.registry.base import PathLike, RegistryBase, optional_pmap
+from calreg.registry.base import PathLike, RegistryBase, as_paths, optional_pmap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,14 +56,14 @@ class PixelMethods(RegistryBase):
             If a file cannot be written; nothing is left then.
         """
         from calreg.pixels.mosaic import mosaic as mosaic_service
+        from calreg.pixels.mosaic.plan import MosaicOptions
 
-        given = [paths] if isinstance(paths, str | Path) else paths
         return mosaic_service.mosaic(
             self._database,
-            [Path(path) for path in given],
-            options,
-            instrument=self._instrument,
-            progress=progress,
+            as_paths(paths),
+            options or MosaicOptions(),
+            self._instrument,
+            progress,
         )
 
     def measure(
@@ -94,14 +95,14 @@ class PixelMethods(RegistryBase):
             If any mosaic cannot be used; then nothing is written.
         """
         from calreg.pixels.measure.measure import measure
+        from calreg.pixels.measure.options import MeasureOptions
 
-        given = [paths] if isinstance(paths, str | Path) else paths
         return measure(
             self._database,
-            [Path(path) for path in given],
-            options,
-            instrument=self._instrument,
-            progress=progress,
+            as_paths(paths),
+            options or MeasureOptions(),
+            self._instrument,
+            progress,
         )
 
     def astrometry(
@@ -187,9 +188,8 @@ class PixelMethods(RegistryBase):
         """
         from calreg.pixels.difference.difference import make_differences
 
-        return make_differences(
-            self._database, options, instrument=self._instrument, progress=progress
-        )
+        wanted = replace(options, band=self._band(options.band))
+        return make_differences(self._database, wanted, self._instrument, progress)
 
     @staticmethod
     def plot_astrometry(

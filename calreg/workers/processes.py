@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from calreg.errors import WorkerError
@@ -80,6 +77,11 @@ def run_all(
             on_step(n_done)
 
         return [work(job, step) for job in jobs]
+    # Here, as most calls need but one process.
+    import multiprocessing
+    from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+    from concurrent.futures.process import BrokenProcessPool
+
     # Forked processes would share the database's connections, and the threads of BLAS.
     context = multiprocessing.get_context("spawn")
     shared = _Shared(context.Event(), context.Value("q", 0))

@@ -176,7 +176,7 @@ def test_a_full_disk(
             raise OSError(errno.ENOSPC, "No space left on device")
         return header_block(cards)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("calreg.files.images.writemosaic.header_block", block)
+    monkeypatch.setattr("calreg.files.fits.write.header_block", block)
     out = tmp_path / "out"
     before = contents(db_url)
     with Registry(db_url) as registry, pytest.raises(OutputError) as caught:

@@ -11,8 +11,7 @@ import numpy as np
 
 from calreg._version import __version__
 from calreg.domain import no_progress
-from calreg.errors import OutputError
-from calreg.files.atomic import NamedFiles, pending_file, remove_pending
+from calreg.files.atomic import NamedFiles, make_folder, pending_file, remove_pending
 from calreg.files.images.difference import DifferenceFile, write_difference
 from calreg.pixels.difference.layers import stack_epoch
 from calreg.pixels.difference.plan import plan_differences
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from calreg.files.atomic import PendingFile
     from calreg.files.fits.cards import Value
     from calreg.instruments import Instrument
-    from calreg.pixels.difference.plan import DifferenceOptions, DifferencePlan, PlannedMosaic
+    from calreg.pixels.difference.plan import DifferenceOptions, DifferencePlan, PlacedMosaic
     from calreg.science.imaging.differenceresiduals import SourceResiduals
     from calreg.science.imaging.differencing import Difference, EpochImage
 
@@ -79,36 +78,14 @@ class DifferenceReport:
 def make_differences(
     database: Database,
     options: DifferenceOptions,
-    *,
     instrument: Instrument,
     progress: Progress = no_progress,
 ) -> DifferenceReport:
-    """Subtract two epochs, band by band, and write what is found.
-
-    Parameters
-    ----------
-    database : Database
-        Read, and left as it is.
-    progress : Progress
-        Called as work goes on.
-
-    Raises
-    ------
-    CalregError
-        As `plan_differences` and `stack_epoch` say; no file is written then.
-    MissingExtraError
-        Without matplotlib, sep, or, where it is needed, reproject.
-    OutputError
-        If a file cannot be written; nothing is left of it then.
-    """
+    """Subtract two epochs, band by band, and write what is found."""
     require_matplotlib()
     with database.read() as connection:
         plans = plan_differences(connection, options, instrument)
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"cannot make the folder {options.out}: {error.strerror or error}"
-        raise OutputError(msg) from error
+    make_folder(options.out)
     report = DifferenceReport()
     pairs = [
         tuple(
@@ -372,7 +349,7 @@ def _inputs(plan: DifferencePlan) -> dict[str, tuple[list[Any], str]]:
     return columns
 
 
-def _input(epoch: str, mosaic: PlannedMosaic) -> dict[str, tuple[Any, str]]:
+def _input(epoch: str, mosaic: PlacedMosaic) -> dict[str, tuple[Any, str]]:
     """Return what the table says of one mosaic."""
     stored, found = mosaic.stored, mosaic.correction
     correction = None if found is None else found.corrections[stored.module]

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from calreg.instruments import Instrument
-    from calreg.pixels.difference.plan import DifferencePlan, PlannedMosaic
+    from calreg.pixels.difference.plan import DifferencePlan, PlacedMosaic
     from calreg.science.imaging.differencing import EpochImage
 
 
 def stack_epoch(
     plan: DifferencePlan,
-    mosaics: Sequence[PlannedMosaic],
+    mosaics: Sequence[PlacedMosaic],
     instrument: Instrument,
     tell: Callable[[], None],
 ) -> EpochImage:
@@ -40,7 +40,7 @@ def stack_epoch(
 
     Parameters
     ----------
-    mosaics : sequence of PlannedMosaic
+    mosaics : sequence of PlacedMosaic
         Of one epoch.
     tell : callable
         Called after every mosaic.
@@ -69,7 +69,7 @@ def stack_epoch(
     return stack.finish()
 
 
-def _read_layer(mosaic: PlannedMosaic, instrument: Instrument, *, has_weights: bool) -> Layer:
+def _read_layer(mosaic: PlacedMosaic, instrument: Instrument, *, has_weights: bool) -> Layer:
     """Read a mosaic, subtract its background, and work out its factors."""
     planes = read_planes(mosaic.image, needs_noise=False)
     weight = read_weights(mosaic.image) if has_weights else None
@@ -93,21 +93,21 @@ def _read_layer(mosaic: PlannedMosaic, instrument: Instrument, *, has_weights: b
     )
 
 
-def _moved(mosaic: PlannedMosaic, planes: ImagePlanes) -> ImagePlanes:
+def _moved(mosaic: PlacedMosaic, planes: ImagePlanes) -> ImagePlanes:
     """Bring planes onto the common pixels."""
     target = mosaic.target
     return reproject_planes(planes, mosaic.image.wcs, target.wcs(), target.shape)
 
 
 def _moved_weight(
-    mosaic: PlannedMosaic, planes: ImagePlanes, weight: NDArray[np.float32]
+    mosaic: PlacedMosaic, planes: ImagePlanes, weight: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Bring weights onto the common pixels; none where there are no data."""
     moved = _moved(mosaic, ImagePlanes(sci=weight, is_bad=planes.is_bad))
     return np.where(moved.is_bad, np.float32(0.0), np.maximum(moved.sci, np.float32(0.0)))
 
 
-def _factors(mosaic: PlannedMosaic, instrument: Instrument) -> NDArray[np.float32] | float | None:
+def _factors(mosaic: PlacedMosaic, instrument: Instrument) -> NDArray[np.float32] | float | None:
     """Return what a mosaic's pixels are to be multiplied by; None where nothing is corrected."""
     if mosaic.correction is None:
         return None

@@ -97,7 +97,7 @@ class DifferenceOptions:
 
 
 @dataclass(frozen=True)
-class PlannedMosaic:
+class PlacedMosaic:
     """A mosaic with its place on the common pixels and its correction.
 
     Attributes
@@ -128,7 +128,7 @@ class DifferencePlan:
     ----------
     epochs : tuple of StoredEpoch
         A and B.
-    mosaics : tuple of list of PlannedMosaic
+    mosaics : tuple of list of PlacedMosaic
         Of A and of B.
     grid : Grid
         The common pixels: what mosaics of both epochs reach.
@@ -138,7 +138,7 @@ class DifferencePlan:
     band: str
     pmap: Pmap
     epochs: tuple[StoredEpoch, StoredEpoch]
-    mosaics: tuple[list[PlannedMosaic], list[PlannedMosaic]]
+    mosaics: tuple[list[PlacedMosaic], list[PlacedMosaic]]
     grid: Grid
     bunit: str
     fits_path: Path
@@ -384,7 +384,7 @@ def _place(
     epochs: tuple[StoredEpoch, StoredEpoch],
     corrections: dict[str, SetCorrection],
     options: DifferenceOptions,
-) -> tuple[Grid, tuple[list[PlannedMosaic], list[PlannedMosaic]]]:
+) -> tuple[Grid, tuple[list[PlacedMosaic], list[PlacedMosaic]]]:
     """Return the pixels that both epochs reach, and every mosaic's place on them."""
     first = next((image for _, image in images if image.grid is not None), images[0][1])
     if first.grid is None:
@@ -413,7 +413,7 @@ def _place(
         raise InvalidValueError(msg)
     grid = lattice.cutout(x0, y0, x1 - x0, y1 - y0)
     planned = [
-        PlannedMosaic(
+        PlacedMosaic(
             stored=mosaic,
             image=image,
             target=target,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from calreg.pixels.measure.options import MeasureOptions
     from calreg.pixels.measure.patches import PatchImage, PatchJob
-    from calreg.pixels.measure.plan import PlannedMosaic
+    from calreg.pixels.measure.plan import MosaicToMeasure
     from calreg.science.imaging.alignment import Alignment
     from calreg.science.sky.coverage import DetectorPositions
     from calreg.units import FloatArray
@@ -58,7 +58,7 @@ class MeasuredMosaic:
         Applied before it was measured, in pixels of its main detection image.
     """
 
-    planned: PlannedMosaic
+    planned: MosaicToMeasure
     sources: PatchSources = field(repr=False)
     x_iso: FloatArray = field(repr=False)
     y_iso: FloatArray = field(repr=False)
@@ -105,7 +105,7 @@ class MeasuredMosaic:
         return float(ab_mag(np.array([limit]))[0])
 
 
-def catalog_head(planned: PlannedMosaic, options: MeasureOptions, kind: FluxKind) -> Catalog:
+def catalog_head(planned: MosaicToMeasure, options: MeasureOptions, kind: FluxKind) -> Catalog:
     """Return a catalog without sources: what it will be made of, and the digest of that.
 
     Returns
@@ -222,7 +222,7 @@ def _outcome_text(measured: MeasuredMosaic) -> dict[str, str]:
 
 
 def assemble(
-    planned: PlannedMosaic, parts: Sequence[tuple[PatchJob, PatchImage]]
+    planned: MosaicToMeasure, parts: Sequence[tuple[PatchJob, PatchImage]]
 ) -> MeasuredMosaic:
     """Put together what was measured on one mosaic inside the isophotes of its detection images.
 
@@ -269,7 +269,7 @@ def assemble(
     return replace(found, compact=compact)
 
 
-def _placed(planned: PlannedMosaic, job: PatchJob, image: PatchImage) -> PatchSources:
+def _placed(planned: MosaicToMeasure, job: PatchJob, image: PatchImage) -> PatchSources:
     """Return a part with positions in the file's pixels, fluxes in its unit, and whole errors.
 
     In a drizzled mosaic neighbours share noise: a sum is NOISCORR times less certain than its
@@ -291,14 +291,14 @@ def _placed(planned: PlannedMosaic, job: PatchJob, image: PatchImage) -> PatchSo
     return placed.scaled(factor, planned.mosaic.image.noise_correlation)
 
 
-def _has_pixels_of(planned: PlannedMosaic, job: PatchJob) -> bool:
+def _has_pixels_of(planned: MosaicToMeasure, job: PatchJob) -> bool:
     """Tell whether a mosaic lies on the pixels of a job's frame, so that it was not resampled."""
     grid = planned.mosaic.image.grid
     return grid is not None and offset_between(job.frame, grid) is not None
 
 
 def _file_pixels(
-    planned: PlannedMosaic, ra_deg: FloatArray, dec_deg: FloatArray
+    planned: MosaicToMeasure, ra_deg: FloatArray, dec_deg: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Return positions in pixels of the mosaic's file, 0-based."""
     image = planned.mosaic.image
@@ -308,7 +308,7 @@ def _file_pixels(
     return np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
 
 
-def _covered(planned: PlannedMosaic, used: Sequence[tuple[PatchJob, PatchImage]]) -> int:
+def _covered(planned: MosaicToMeasure, used: Sequence[tuple[PatchJob, PatchImage]]) -> int:
     """Return how many of a mosaic's pixels any detection image has data for."""
     grid = planned.mosaic.image.grid
     n_good = used[0][1].n_good

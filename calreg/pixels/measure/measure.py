@@ -27,10 +27,8 @@ from calreg.ingest.catalogs import CatalogDoor
 from calreg.ingest.detectorpositions import detector_positions
 from calreg.ingest.load import Loader
 from calreg.ingest.options import IngestOptions, IngestReport
-from calreg.instruments import load_instrument
 from calreg.pixels.measure.align import fit_alignments
 from calreg.pixels.measure.catalog import KINDS, assemble, catalog_head, catalog_of
-from calreg.pixels.measure.options import MeasureOptions
 from calreg.pixels.measure.patches import PatchJob, run_patches
 from calreg.pixels.measure.plan import Mosaic, plan_detection
 from calreg.pixels.measure.report import MeasureReport
@@ -46,15 +44,16 @@ if TYPE_CHECKING:
     from calreg.files.catalogs.write import CatalogTable
     from calreg.instruments import Instrument
     from calreg.pixels.measure.catalog import MeasuredMosaic
+    from calreg.pixels.measure.options import MeasureOptions
     from calreg.pixels.measure.patches import PatchImage, PatchResult
-    from calreg.pixels.measure.plan import DetectionImage, PlannedMosaic
+    from calreg.pixels.measure.plan import DetectionImage, MosaicToMeasure
 
 
 @dataclass(frozen=True)
 class _Plan:
     """What is to be done."""
 
-    mosaics: list[PlannedMosaic]
+    mosaics: list[MosaicToMeasure]
     is_known: list[bool]
     warnings: list[str]
 
@@ -69,26 +68,11 @@ class _Plan:
 def measure(
     database: Database,
     paths: Sequence[Path],
-    options: MeasureOptions | None = None,
-    *,
-    instrument: Instrument | None = None,
+    options: MeasureOptions,
+    instrument: Instrument,
     progress: Progress = no_progress,
 ) -> MeasureReport:
     """Measure mosaics inside the isophotes of their detection images, and enter the catalogs.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        Mosaics, of any fields, epochs, bands and arrays.
-    instrument : Instrument, optional
-        NIRCam if not given.
-    progress : Progress
-        Called as work goes on.
-
-    Raises
-    ------
-    CalregError
-        If any mosaic cannot be used; then nothing is written.
 
     Notes
     -----
@@ -98,12 +82,10 @@ def measure(
     `calreg.science.photometry.measure` for the sums and `calreg.science.photometry.patchsources`
     for seams.
     """
-    options = options or MeasureOptions()
-    run = _Run(database, options, instrument or load_instrument(), progress)
-    return run.measure(paths)
+    return _MeasureCall(database, options, instrument, progress).run(paths)
 
 
-class _Run:
+class _MeasureCall:
     """One call of measure."""
 
     def __init__(
@@ -118,7 +100,7 @@ class _Run:
         self.instrument = instrument
         self.progress = progress
 
-    def measure(self, paths: Sequence[Path]) -> MeasureReport:
+    def run(self, paths: Sequence[Path]) -> MeasureReport:
         """Do everything."""
         # What is missing is said before anything is read.
         require_sep()
@@ -224,7 +206,7 @@ class _Run:
         is_known = [self._is_known(connection, one) for one in planned]
         return _Plan(planned, is_known, warnings)
 
-    def _is_known(self, connection: Connection, planned: PlannedMosaic) -> bool:
+    def _is_known(self, connection: Connection, planned: MosaicToMeasure) -> bool:
         """Tell whether all catalogs of a mosaic are there; refuse to replace others unasked."""
         if not self.options.stores:
             return False
@@ -317,7 +299,7 @@ def _require_distinct(mosaics: Sequence[Mosaic]) -> None:
             raise ConflictError(msg)
 
 
-def _require_free(outs: Iterable[Path], mosaics: Sequence[PlannedMosaic]) -> None:
+def _require_free(outs: Iterable[Path], mosaics: Sequence[MosaicToMeasure]) -> None:
     """Refuse to write a catalog over an image."""
     images = {planned.path for planned in mosaics}
     images |= {path for one in mosaics for found in one.detections for path in found.paths}
@@ -327,7 +309,7 @@ def _require_free(outs: Iterable[Path], mosaics: Sequence[PlannedMosaic]) -> Non
             raise OutputError(msg)
 
 
-def _jobs(wanted: Sequence[PlannedMosaic], options: MeasureOptions) -> list[PatchJob]:
+def _jobs(wanted: Sequence[MosaicToMeasure], options: MeasureOptions) -> list[PatchJob]:
     """Return one job per detection image."""
     members: dict[DetectionImage, list[Path]] = {}
     for planned in wanted:

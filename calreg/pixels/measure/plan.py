@@ -77,7 +77,7 @@ class DetectionImage:
 
 
 @dataclass(frozen=True)
-class PlannedMosaic:
+class MosaicToMeasure:
     """A mosaic that is to be measured.
 
     Attributes
@@ -110,7 +110,7 @@ def plan_detection(
     *,
     detect: str | None,
     is_reprojected: bool,
-) -> list[PlannedMosaic]:
+) -> list[MosaicToMeasure]:
     """Find the detection images of mosaics that are all in the registry.
 
     Parameters
@@ -125,7 +125,7 @@ def plan_detection(
 
     Returns
     -------
-    list of PlannedMosaic
+    list of MosaicToMeasure
         In the order given.
 
     Raises
@@ -158,7 +158,7 @@ def plan_detection(
             }
         for mosaic, known in members:
             epoch = epochs[known.epoch_id]
-            planned[mosaic.path] = PlannedMosaic(mosaic, known, epoch, found[mosaic.path])
+            planned[mosaic.path] = MosaicToMeasure(mosaic, known, epoch, found[mosaic.path])
     return [planned[mosaic.path] for mosaic in mosaics]
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from calreg.pixels.measure.catalog import MeasuredMosaic
-    from calreg.pixels.measure.plan import PlannedMosaic
+    from calreg.pixels.measure.plan import MosaicToMeasure
 
 _OUTSIDE_PERCENT = 1.0
 """Of a mosaic, from which on it is worth a word that no detection image covers it."""
@@ -88,7 +88,7 @@ class MeasureReport:
 
     def add(
         self,
-        planned: PlannedMosaic,
+        planned: MosaicToMeasure,
         measured: MeasuredMosaic | None,
         *,
         is_known: bool,

@@ -150,7 +150,7 @@ def make_mosaic(job: MosaicJob, advance: Callable[[], None]) -> JobOutcome:
             job.lattice.around([outlines[-1]])
     if refused:
         return JobOutcome(tuple(refused))
-    run = _Run(job, worlds)
+    run = _CleanedMembers(job, worlds)
     grid = job.lattice.around(outlines, MARGIN_PX)
     try:
         mosaic = drizzle_group(run.members(advance), grid, pixfrac=job.pixfrac, kernel=job.kernel)
@@ -186,7 +186,7 @@ def _noting(member: Exposure, refused: list[str]) -> Iterator[None]:
         refused.append(text if path in text else f"{path}: {text}")
 
 
-class _Run:
+class _CleanedMembers:
     """The exposures of one mosaic, read and cleaned one after the other."""
 
     def __init__(self, job: MosaicJob, worlds: Sequence[CalWorld]) -> None:

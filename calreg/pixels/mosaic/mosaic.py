@@ -16,9 +16,8 @@ from calreg.files.images.mosaiccards import MosaicSummary, read_summary
 from calreg.ingest.load import Loader
 from calreg.ingest.options import IngestOptions, IngestReport
 from calreg.ingest.reading import expand_paths, read_images
-from calreg.instruments import load_instrument
 from calreg.pixels.mosaic.job import MosaicJob, make_mosaics
-from calreg.pixels.mosaic.plan import MosaicOptions, PlannedMosaic, plan_mosaics
+from calreg.pixels.mosaic.plan import plan_mosaics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from calreg.db.queries.exposures import StoredExposure
     from calreg.files.atomic import PendingFile
     from calreg.instruments import Instrument
+    from calreg.pixels.mosaic.plan import MosaicOptions, PlannedMosaic
 
 
 @dataclass(frozen=True)
@@ -101,33 +101,11 @@ class _Undone(Exception):  # noqa: N818 - not an error: it takes a trial back
 def mosaic(
     database: Database,
     paths: Sequence[Path],
-    options: MosaicOptions | None = None,
-    *,
-    instrument: Instrument | None = None,
+    options: MosaicOptions,
+    instrument: Instrument,
     progress: Progress = no_progress,
 ) -> MosaicReport:
     """Make one mosaic per epoch, band and array, and enter it with its exposures.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        Files and folders with `cal` or `crf` exposures, in any order.
-    instrument : Instrument, optional
-        NIRCam if not given.
-    progress : Progress
-        Called as work goes on.
-
-    Raises
-    ------
-    RefusedFilesError
-        If any exposure cannot be used, exposures of one mosaic are on different scales, or a file
-        exists with other content; nothing is written then.
-    InvalidValueError
-        If an option is out of range.
-    ConflictError
-        If the registry has a mosaic of the same identity with other content.
-    OutputError
-        If a file cannot be written; nothing is left then.
 
     Notes
     -----
@@ -136,9 +114,7 @@ def mosaic(
     committed: a process that is killed in between leaves complete files that the registry does not
     know, and the same call finds them made and enters them.
     """
-    options = options or MosaicOptions()
-    instrument = instrument or load_instrument()
-    call = _Call(database, options, instrument)
+    call = _MosaicCall(database, options, instrument)
     exposures = call.read(paths, progress)
     planned = call.try_out(exposures)
     pending: dict[Path, PendingFile] = {}
@@ -159,15 +135,15 @@ def _refuse(reasons: Sequence[str]) -> None:
         raise RefusedFilesError(msg, tuple(reasons))
 
 
-class _Call:
-    """One call, step by step."""
+class _MosaicCall:
+    """One call of mosaic, step by step."""
 
     def __init__(self, database: Database, options: MosaicOptions, instrument: Instrument) -> None:
         self.database = database
         self.options = options
         self.instrument = instrument
         self.report = MosaicReport()
-        self._doors = IngestOptions(
+        self._ingest_options = IngestOptions(
             field_name=options.field_name, epoch_label=options.epoch_label, full_hash=True
         )
 
@@ -180,7 +156,7 @@ class _Call:
         once = {path.resolve(): (path, is_named) for path, is_named in reversed(files)}
         named = {path for path, is_named in once.values() if is_named}
         images, catalogs = read_images(
-            list(reversed(once.values())), self._doors, self.instrument, found, progress
+            list(reversed(once.values())), self._ingest_options, self.instrument, found, progress
         )
         reasons = [outcome.message for outcome in found.refused]
         exposures = []
@@ -218,7 +194,9 @@ class _Call:
     ) -> tuple[Loader, list[PlannedMosaic]]:
         """Bring exposures in by the door of ingest, and plan their mosaics."""
         found = IngestReport()
-        loader = Loader(connection, self._doors, self.instrument, found, self.database.command)
+        loader = Loader(
+            connection, self._ingest_options, self.instrument, found, self.database.command
+        )
         loader.load_exposures(exposures)
         _refuse([outcome.message for outcome in found.refused])
         self.report.n_exposures_loaded = len(found.loaded)
@@ -261,7 +239,7 @@ class _Call:
         self.report.warnings += [note for outcome in outcomes for note in outcome.notes]
 
     def _why_not(self, one: PlannedMosaic) -> str:
-        """Say why a mosaic cannot be made, as far as that is known before; empty if it can."""
+        """Return why a mosaic cannot be made, as far as is known beforehand; empty if it can."""
         is_made, is_stored = _is_made(one), self.options.is_stored
         if one.path.exists() and not is_made and not self.options.overwrite:
             return (

@@ -363,9 +363,13 @@ class _Placing:
         epoch, fields = self.epoch[self.n_known :], self.field[self.n_known :]
         n_epochs, n_fields = len(self.epoch_ids), len(self.field_ids)
         is_old = (epoch != NONE) & (epoch < n_epochs)
-        labels, first, new_epoch = np.unique(epoch, return_index=True, return_inverse=True)
+        order = np.argsort(epoch, kind="stable")
+        ordered = epoch[order]
+        is_first = np.diff(ordered, prepend=ordered[:1] - 1) != 0
+        labels, first = ordered[is_first], order[is_first]
+        new_epoch = np.searchsorted(labels, epoch)
         n_skipped = int(np.count_nonzero(labels < n_epochs))
-        new_fields = np.unique(fields[fields >= n_fields]).tolist()
+        new_fields = sorted(set(fields[fields >= n_fields].tolist()))
         new_epochs = [
             NewEpoch(int(self.field_ids[label]), NONE)
             if label < n_fields

@@ -15,7 +15,7 @@ import numpy as np
 
 from calreg.errors import InvalidValueError
 from calreg.science.sky.geometry import unit_vectors
-from calreg.science.sky.spatialjoin import Grid, join
+from calreg.science.sky.spatialjoin import CubeGrid, join
 from calreg.science.statistics import mad_by_group, median_by_group
 from calreg.units import ARCSEC_PER_DEG, MAS_PER_DEG, FloatArray
 
@@ -281,7 +281,7 @@ def _match_vectors(
         none = np.empty(0, dtype=np.int64)
         return Match(none, none.copy(), np.empty(0), np.empty(0, dtype=np.bool_))
     radius = 2.0 * float(np.sin(0.5 * np.radians(max_sep_arcsec / ARCSEC_PER_DEG)))
-    grid = Grid.around(first, second, radius, n_groups)
+    grid = CubeGrid.around(first, second, radius, n_groups)
     of_first, of_second = join(first, second, radius, grid, groups)
     index_1 = np.flatnonzero(of_first.n_partners)
     index_2 = of_first.partner[index_1]

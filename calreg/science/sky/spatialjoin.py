@@ -66,7 +66,7 @@ class Nearest:
 
 
 @dataclass(frozen=True)
-class Grid:
+class CubeGrid:
     """Cubes of space that hold two catalogs, numbered group by group.
 
     Attributes
@@ -84,7 +84,9 @@ class Grid:
     steps: tuple[int, int, int, int]
 
     @classmethod
-    def around(cls, first: FloatArray, second: FloatArray, radius: float, n_groups: int) -> Grid:
+    def around(
+        cls, first: FloatArray, second: FloatArray, radius: float, n_groups: int
+    ) -> CubeGrid:
         """Return the grid for positions (3, n_1) and (3, n_2) and a search radius [chord]."""
         low = np.minimum(first.min(axis=1), second.min(axis=1))
         high = np.maximum(first.max(axis=1), second.max(axis=1))
@@ -103,13 +105,13 @@ class Grid:
 class _Cubes:
     """A catalog in the order of its cubes; `rows` leads back to the catalog's own order."""
 
-    grid: Grid
+    grid: CubeGrid
     vectors: FloatArray
     keys: IntArray
     rows: IntArray
 
     @classmethod
-    def of(cls, vectors: FloatArray, group: IntArray | None, grid: Grid) -> _Cubes:
+    def of(cls, vectors: FloatArray, group: IntArray | None, grid: CubeGrid) -> _Cubes:
         """Sort positions (3, n) by the key of their cube."""
         step_x, step_y, _, step_group = grid.steps
         x, y, z = ((vectors - grid.low) / grid.edge).astype(np.int64)
@@ -137,7 +139,7 @@ def join(
     first: FloatArray,
     second: FloatArray,
     radius: float,
-    grid: Grid,
+    grid: CubeGrid,
     groups: tuple[IntArray, IntArray] | None = None,
 ) -> tuple[Nearest, Nearest]:
     """Find all pairs of positions within a chord, and the nearest partner on both sides.
