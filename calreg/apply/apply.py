@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from calreg.apply.choose import ChosenCorrection, CorrectionChooser
 from calreg.apply.files import (
+    ANOTHER_OUT,
     Action,
     CorrectedFile,
     LookedAt,
     application_row,
     file_outcome,
-    make_folder,
     recording,
+    require_free,
 )
 from calreg.db.queries.applications import Application, known_application_ids
 from calreg.domain import Progress, no_progress
-from calreg.errors import CalregError, ConflictError, OutputError
-from calreg.files.atomic import sha256_of
-from calreg.files.corrected.rewrite import require_restorable, write_corrected
+from calreg.errors import CalregError, ConflictError
+from calreg.files.atomic import make_folder, sha256_of
+from calreg.files.corrected.rewrite import (
+    NewFile,
+    Written,
+    require_restorable,
+    write_corrected,
+    write_in_order,
+)
 from calreg.files.fits.headers import read_headers
 from calreg.files.images.correctionrecord import CorrectionRecord, read_record
 
@@ -37,12 +46,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Step:
-    """One file that is to be corrected; with `written`, the target is, and has to be recorded."""
+    """One file that is to be corrected; with `found`, the target is, and has to be recorded."""
 
     cal: CalFile
     target: Path
     chosen: ChosenCorrection
-    written: CorrectionRecord | None = None
+    found: CorrectionRecord | None = None
 
 
 def apply_files(
@@ -53,42 +62,28 @@ def apply_files(
     *,
     progress: Progress = no_progress,
 ) -> list[CorrectedFile]:
-    """Correct exposures with the current sets of their contexts.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        `cal` and `crf` files.
-    progress : Progress
-        Called as work goes on.
-
-    Returns
-    -------
-    list of CorrectedFile
-        In the order of `paths`.
-
-    Raises
-    ------
-    FilesRefusedError
-        If any file cannot be corrected; nothing was written then.
-    OutputError
-        If a file cannot be written; those before it are written and recorded.
-    """
+    """Correct exposures with the current sets of their contexts."""
     looked_at = LookedAt.of(paths, options.out, instrument, progress)
-    steps = _plan(database, looked_at, options)
+    steps = _plan(database, looked_at, options, instrument)
+    writers = [partial(_write, step) for step in steps if step.found is None]
     outcomes: list[CorrectedFile] = []
-    with recording(database) as rows:
+    with recording(database) as rows, closing(write_in_order(writers)) as written:
         for n_done, step in enumerate(steps, 1):
-            outcomes.append(_apply(step, rows))
+            if step.found is None:
+                outcomes.append(_corrected(step, next(written), rows))
+            else:
+                outcomes.append(_found_corrected(step, step.found, rows))
             progress("correcting", n_done, len(steps))
     return outcomes
 
 
-def _plan(database: Database, looked_at: LookedAt, options: ApplyOptions) -> list[_Step]:
+def _plan(
+    database: Database, looked_at: LookedAt, options: ApplyOptions, instrument: Instrument
+) -> list[_Step]:
     """Choose a correction for every file; refuse the call if one cannot be corrected."""
     steps: list[_Step] = []
     with database.read() as connection:
-        chooser = CorrectionChooser(connection, options, instrument=looked_at.instrument)
+        chooser = CorrectionChooser(connection, options, instrument)
         for cal, target in looked_at.files:
             with looked_at.refusing(cal.path):
                 chosen = chooser.choose(cal)
@@ -102,7 +97,7 @@ def _plan(database: Database, looked_at: LookedAt, options: ApplyOptions) -> lis
     for step, record in zip(steps, records, strict=True):
         with looked_at.refusing(step.cal.path):
             is_new = record is not None and record.application_id not in known_ids
-            final.append(_settled(step, record if is_new else None, options))
+            final.append(_settled(step, record if is_new else None, replaces=options.replaces))
     looked_at.require_none_refused()
     return final
 
@@ -117,7 +112,7 @@ def _record_at_target(step: _Step) -> CorrectionRecord | None:
         return None
 
 
-def _settled(step: _Step, new: CorrectionRecord | None, options: ApplyOptions) -> _Step:
+def _settled(step: _Step, new: CorrectionRecord | None, *, replaces: bool) -> _Step:
     """Return a step as it will be done, or refuse the file.
 
     `new` is a correction that the target carries and the registry does not know of.
@@ -129,9 +124,9 @@ def _settled(step: _Step, new: CorrectionRecord | None, options: ApplyOptions) -
         and step.chosen.fits(new)
         and (is_in_place or new.sha256_before == sha256_of(cal.path))
     ):
-        return replace(step, written=new)
+        return replace(step, found=new)
     if cal.record is not None:
-        if not options.replaces:
+        if not replaces:
             msg = (
                 f"was corrected with set {cal.record.set_id} on {cal.record.created_utc} "
                 "(CALREGID): a second correction is refused; --replace takes the first one back "
@@ -139,29 +134,48 @@ def _settled(step: _Step, new: CorrectionRecord | None, options: ApplyOptions) -
             )
             raise ConflictError(msg)
         require_restorable(cal)
-    if not is_in_place and step.target.exists():
-        msg = f"{step.target} exists: take it away, or give another folder with --out"
-        raise OutputError(msg)
+    require_free(cal, step.target)
     return step
 
 
-def _apply(step: _Step, rows: list[Application]) -> CorrectedFile:
-    """Correct one file, and add its rows."""
-    cal, target = step.cal, step.target
-    if step.written is not None:
-        record = step.written
-        digests = (record.sha256_before, sha256_of(target))
-        rows.append(application_row("apply", cal, target, record, digests))
-        return file_outcome(cal, Action.RECORDED, rows[-1], step.chosen.note)
+def _write(step: _Step) -> NewFile:
+    """Write the corrected file."""
+    make_folder(step.target.parent, instead=ANOTHER_OUT)
     record = step.chosen.record(uuid.uuid4().hex, datetime.now(UTC))
-    make_folder(target.parent)
-    written = write_corrected(cal, target, record, step.chosen.history())
-    before = written.sha256_before
-    if cal.record is not None and written.sha256_restored is not None:
-        if target == cal.path:
-            digests = (before, written.sha256_restored)
-            rows.append(application_row("undo", cal, target, cal.record, digests))
-        before = written.sha256_restored
-    rows.append(application_row("apply", cal, target, record, (before, written.sha256_after)))
+    return write_corrected(step.cal, step.target, record, step.chosen.history())
+
+
+def _corrected(step: _Step, written: Written, rows: list[Application]) -> CorrectedFile:
+    """Add the rows of a file that was written."""
+    cal, target = step.cal, step.target
+    before = written.sha256_restored or written.sha256_before
+    if cal.record is not None and target == cal.path:
+        rows.append(
+            application_row(
+                "undo", cal, target, cal.record, before=written.sha256_before, after=before
+            )
+        )
+    rows.append(
+        application_row(
+            "apply", cal, target, written.record, before=before, after=written.sha256_after
+        )
+    )
     action = Action.CORRECTED if cal.record is None else Action.REPLACED
     return file_outcome(cal, action, rows[-1], step.chosen.note)
+
+
+def _found_corrected(
+    step: _Step, record: CorrectionRecord, rows: list[Application]
+) -> CorrectedFile:
+    """Add the row of a file that a call which was killed has written."""
+    rows.append(
+        application_row(
+            "apply",
+            step.cal,
+            step.target,
+            record,
+            before=record.sha256_before,
+            after=sha256_of(step.target),
+        )
+    )
+    return file_outcome(step.cal, Action.RECORDED, rows[-1], step.chosen.note)

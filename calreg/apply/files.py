@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from calreg.instruments import Instrument
 
 
+ANOTHER_OUT = "another --out"
+"""What a message asks for where a folder cannot be made."""
+
+
 class Action(StrEnum):
     """What was done to a file."""
 
@@ -88,7 +92,6 @@ class CorrectedFile:
 class LookedAt:
     """The files of a call, each with the one that is to be written, and what was refused."""
 
-    instrument: Instrument
     files: list[tuple[CalFile, Path]]
     refusals: list[str]
 
@@ -97,7 +100,7 @@ class LookedAt:
         cls, paths: Sequence[Path], out: Path | None, instrument: Instrument, progress: Progress
     ) -> Self:
         """Look at all files."""
-        found = cls(instrument, [], [])
+        found = cls([], [])
         taken: dict[Path, Path] = {}
         for n_done, path in enumerate(paths, 1):
             target = path if out is None else out / path.name
@@ -175,24 +178,28 @@ def _record(database: Database | None, rows: list[Application]) -> None:
         raise DatabaseError(msg) from error
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder where there is none."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"cannot make the folder {folder}: {error.strerror or error}; give another --out"
-        raise OutputError(msg) from error
-
-
 def _n_files(rows: list[Application]) -> int:
     """Return how many files some rows are about."""
     return len({(row.directory, row.file_name) for row in rows})
 
 
+def require_free(cal: CalFile, target: Path) -> None:
+    """Refuse to write over a file that is not the one to be replaced."""
+    if target != cal.path and target.exists():
+        msg = f"{target} exists: take it away, or give another folder with --out"
+        raise OutputError(msg)
+
+
 def application_row(
-    kind: str, cal: CalFile, target: Path, record: CorrectionRecord, digests: tuple[str, str]
+    kind: str,
+    cal: CalFile,
+    target: Path,
+    record: CorrectionRecord,
+    *,
+    before: str,
+    after: str,
 ) -> Application:
-    """Return the row of a file that was written."""
+    """Return the row of a file that was written, with its SHA-256 before and after."""
     directory, file_name = place_of(target)
     return Application(
         kind=kind,
@@ -205,8 +212,8 @@ def application_row(
         photom_factor=record.photom_factor,
         file_name=file_name,
         directory=directory,
-        sha256_before=digests[0],
-        sha256_after=digests[1],
+        sha256_before=before,
+        sha256_after=after,
         created_utc=datetime.now(UTC),
         code_version=__version__,
     )

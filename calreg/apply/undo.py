@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from calreg._version import __version__
 from calreg.apply.files import (
+    ANOTHER_OUT,
     Action,
     CorrectedFile,
     LookedAt,
     application_row,
     file_outcome,
-    make_folder,
     place_of,
     recording,
+    require_free,
 )
 from calreg.db.queries.applications import Application, load_applied
 from calreg.domain import Progress, no_progress
-from calreg.errors import OutputError
-from calreg.files.atomic import sha256_of
-from calreg.files.corrected.rewrite import require_restorable, write_restored
+from calreg.files.atomic import make_folder, sha256_of
+from calreg.files.corrected.rewrite import (
+    NewFile,
+    Written,
+    require_restorable,
+    write_in_order,
+    write_restored,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,31 +48,7 @@ def undo_files(
     out: Path | None = None,
     progress: Progress = no_progress,
 ) -> list[CorrectedFile]:
-    """Restore exposures as they were before they were corrected.
-
-    Parameters
-    ----------
-    database : Database or None
-        Where it is recorded; nowhere without one.
-    paths : sequence of Path
-        Corrected files.
-    out : Path, optional
-        Folder to write to; without one, the files themselves are replaced.
-    progress : Progress
-        Called as work goes on.
-
-    Returns
-    -------
-    list of CorrectedFile
-        In the order of `paths`.
-
-    Raises
-    ------
-    FilesRefusedError
-        If any file cannot be restored; nothing was written then.
-    OutputError
-        If a file cannot be written; those before it are written and recorded.
-    """
+    """Restore exposures as they were before they were corrected."""
     looked_at = LookedAt.of(paths, out, instrument, progress)
     applied = _applied_by_place(database) if out is None else {}
     steps: list[tuple[CalFile, Path, Application | None]] = []
@@ -74,29 +58,39 @@ def undo_files(
             if cal.record is not None or application is None:
                 application = None
                 require_restorable(cal)
-            if target != cal.path and target.exists():
-                msg = f"{target} exists: take it away, or give another folder with --out"
-                raise OutputError(msg)
+            require_free(cal, target)
             steps.append((cal, target, application))
     looked_at.require_none_refused()
+    writers = [partial(_write, cal, target) for cal, target, found in steps if found is None]
     outcomes: list[CorrectedFile] = []
-    with recording(database) as rows:
+    with recording(database) as rows, closing(write_in_order(writers)) as written:
         for n_done, (cal, target, application) in enumerate(steps, 1):
             if application is None:
-                outcomes.append(_undo(cal, target, rows))
+                outcomes.append(_undone(cal, target, next(written), rows))
             else:
                 outcomes.append(_found_undone(cal, application, rows))
             progress("restoring", n_done, len(steps))
     return outcomes
 
 
-def _undo(cal: CalFile, target: Path, rows: list[Application]) -> CorrectedFile:
-    """Restore one file, and add its row."""
-    record = require_restorable(cal)
-    make_folder(target.parent)
-    written = write_restored(cal, target)
-    digests = (written.sha256_before, written.sha256_after)
-    rows.append(application_row("undo", cal, target, record, digests))
+def _write(cal: CalFile, target: Path) -> NewFile:
+    """Write the restored file."""
+    make_folder(target.parent, instead=ANOTHER_OUT)
+    return write_restored(cal, target)
+
+
+def _undone(cal: CalFile, target: Path, written: Written, rows: list[Application]) -> CorrectedFile:
+    """Add the row of a file that was restored."""
+    rows.append(
+        application_row(
+            "undo",
+            cal,
+            target,
+            written.record,
+            before=written.sha256_before,
+            after=written.sha256_after,
+        )
+    )
     return file_outcome(cal, Action.RESTORED, rows[-1])
 
 

@@ -200,8 +200,13 @@ def replace_file(
         given.give(pending)
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, *, instead: str = "another one") -> None:
     """Make a folder and its parents, where they are missing.
+
+    Parameters
+    ----------
+    instead : str
+        What the message asks for.
 
     Raises
     ------
@@ -211,7 +216,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        msg = f"cannot make the folder {folder}: {error.strerror or error}; give another one"
+        msg = f"cannot make the folder {folder}: {error.strerror or error}; give {instead}"
         raise OutputError(msg) from error
 
 

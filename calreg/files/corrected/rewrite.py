@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -37,7 +38,13 @@ from calreg.errors import (
     OutputError,
     UnsupportedDataError,
 )
-from calreg.files.atomic import replace_file, sha256_of
+from calreg.files.atomic import (
+    NamedFiles,
+    fill_pending,
+    pending_file,
+    remove_pending,
+    sha256_of,
+)
 from calreg.files.corrected.cards import (
     add_record,
     keep_checksums,
@@ -53,13 +60,14 @@ from calreg.files.images.correctionrecord import DIGEST_CARD
 from calreg.science.model.gradient import ArrayCorrection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from concurrent.futures import Future
     from io import RawIOBase
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from calreg.files.atomic import PendingFile
     from calreg.files.corrected.exposure import CalFile, PixelFactor
     from calreg.files.fits.edit import RawHdu, StoredBlocks
     from calreg.files.images.correctionrecord import CorrectionRecord
@@ -76,6 +84,7 @@ _CHUNK_PIXELS = 1 << 15
 """Pixels at a time: a quarter of a megabyte in double precision stays in the cache."""
 
 _THE_END = -1
+_N_AT_A_TIME = 2
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,8 @@ class Written:
 
     Attributes
     ----------
+    record : CorrectionRecord
+        The correction that it has got, or had.
     sha256_before : str
         Of the file that was read.
     sha256_restored : str or None
@@ -92,17 +103,62 @@ class Written:
         Of the file that was written.
     """
 
+    record: CorrectionRecord
     sha256_before: str
     sha256_restored: str | None
     sha256_after: str
 
 
+@dataclass(frozen=True)
+class NewFile:
+    """A file that is complete, on disk, and has a hidden name still."""
+
+    cal: CalFile
+    pending: PendingFile
+    written: Written
+
+    def named(self) -> Written:
+        """Give the file its name.
+
+        Raises
+        ------
+        OutputError
+            If the name is taken, the system refuses, or the exposure was changed meanwhile.
+        """
+        try:
+            if not is_unchanged(self.cal):
+                raise _changed_meanwhile(self.cal)
+            with NamedFiles() as names:
+                names.give(self.pending)
+        finally:
+            remove_pending(self.pending)
+        return self.written
+
+
+def write_in_order(writers: Iterable[Callable[[], NewFile]]) -> Generator[Written, None, None]:
+    """Write files, and give each its name once those before it have theirs.
+
+    Two are worked on at a time: one file's digests must be made one after the other, because the
+    first stands in the header of what the second is of, and to flush it takes as long again.
+    """
+    with ThreadPoolExecutor(_N_AT_A_TIME) as pool:
+        ahead: deque[Future[NewFile]] = deque()
+        try:
+            for writer in writers:
+                ahead.append(pool.submit(writer))
+                if len(ahead) == _N_AT_A_TIME:
+                    yield ahead.popleft().result().named()
+            while ahead:
+                yield ahead.popleft().result().named()
+        finally:
+            for future in ahead:
+                if not future.cancel() and future.exception() is None:
+                    remove_pending(future.result().pending)
+
+
 def write_corrected(
-    cal: CalFile,
-    target: Path,
-    record: CorrectionRecord,
-    history: Sequence[str],
-) -> Written:
+    cal: CalFile, target: Path, record: CorrectionRecord, history: Sequence[str]
+) -> NewFile:
     """Write an exposure with a correction, in the place of any that it has.
 
     Parameters
@@ -120,10 +176,6 @@ def write_corrected(
         If a pixel becomes too large, or its place on the array cannot be told.
     OutputError
         If the target exists, cannot be written, or the file was changed meanwhile.
-
-    Notes
-    -----
-    The target is written under another name, flushed to disk, and then gets its name.
     """
     with _opened(cal) as raw:
         restored = None
@@ -140,19 +192,12 @@ def write_corrected(
             card = format_card(DIGEST_CARD, restored or before)
             raw.hdus[0].cards.replace(DIGEST_CARD, card)
 
-        before, after = _write(raw, cal, target, fill_in)
-    return Written(before, restored, after)
+        pending, before, after = _write(raw, cal, target, fill_in)
+    return NewFile(cal, pending, Written(record, before, restored, after))
 
 
-def write_restored(cal: CalFile, target: Path) -> Written:
+def write_restored(cal: CalFile, target: Path) -> NewFile:
     """Write an exposure as it was before its correction.
-
-    Parameters
-    ----------
-    cal : CalFile
-        A corrected one.
-    target : Path
-        As in `write_corrected`.
 
     Raises
     ------
@@ -164,8 +209,8 @@ def write_restored(cal: CalFile, target: Path) -> Written:
     record = require_restorable(cal)
     with _opened(cal) as raw:
         _restore(raw, cal, record)
-        before, after = _write(raw, cal, target)
-    return Written(before, None, after)
+        pending, before, after = _write(raw, cal, target)
+    return NewFile(cal, pending, Written(record, before, None, after))
 
 
 def require_restorable(cal: CalFile) -> CorrectionRecord:
@@ -231,8 +276,8 @@ def _write(
     cal: CalFile,
     target: Path,
     fill_in: Callable[[str], None] | None = None,
-) -> tuple[str, str]:
-    """Write a file as a whole; return the digests of what was read and of what was written.
+) -> tuple[PendingFile, str, str]:
+    """Write a file as a whole; return it with the digests of what was read and was written.
 
     The primary header comes last: `fill_in` puts the digest of the file before into it, and may
     change cards for that but not add any. Digests are made in other threads, behind the writer.
@@ -241,8 +286,9 @@ def _write(
     # Its header is made in another thread, which must not move in the file that this one reads.
     first.put(MemoryBlocks(first.data.whole()), first.n_data_bytes)
     done: SimpleQueue[int] = SimpleQueue()
+    pending = pending_file(target, overwrite=target == cal.path)
     with (
-        replace_file(target, overwrite=target == cal.path) as temporary,
+        fill_pending(pending) as temporary,
         temporary.open("wb", buffering=0) as stream,
         ThreadPoolExecutor(3) as pool,
     ):
@@ -263,9 +309,7 @@ def _write(
         # To flush takes a while, and the digest is still behind.
         os.fsync(stream.fileno())
         digests = before.result(), after.result()
-        if not is_unchanged(cal):
-            raise _changed_meanwhile(cal)
-    return digests
+    return pending, *digests
 
 
 def _primary_header(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING
 
 import asdf
@@ -22,9 +23,11 @@ from calreg.errors import (
 )
 from calreg.files.corrected.exposure import CalFile, read_cal_file
 from calreg.files.corrected.rewrite import (
+    NewFile,
     Written,
     require_restorable,
     write_corrected,
+    write_in_order,
     write_restored,
 )
 from calreg.files.fits.headers import read_headers
@@ -59,7 +62,7 @@ def read(path: Path) -> CalFile:
 
 
 def correct(path: Path, record: CorrectionRecord, target: Path | None = None) -> Written:
-    return write_corrected(read(path), target or path, record, ["a line of history " * 6])
+    return write_corrected(read(path), target or path, record, ["a line of history " * 6]).named()
 
 
 def refusal(path: Path, error: type[CalregError]) -> str:
@@ -126,7 +129,7 @@ def test_double_precision_stays(tmp_path: Path) -> None:
     after = pixels_of(path)["SCI"]
     assert after.dtype == np.dtype(">f8")
     np.testing.assert_allclose(after, sci * expected_factor(record), rtol=1e-15)
-    write_restored(read(path), path)
+    write_restored(read(path), path).named()
     np.testing.assert_allclose(pixels_of(path)["SCI"], sci, rtol=1e-15)
 
 
@@ -209,7 +212,7 @@ def test_the_tree_follows_the_header(tmp_path: Path, photmjsr: float) -> None:
         assert photometry["pixelarea_steradians"] == 2.29e-14
         np.testing.assert_array_equal(tree["meta"]["coefficients"], np.arange(100.0))
         assert tree["meta"]["target"] == "\u03b1"
-    write_restored(read(path), path)
+    write_restored(read(path), path).named()
     assert tree_of(path) == before
 
 
@@ -227,7 +230,7 @@ def test_checksums_fit(tmp_path: Path) -> None:
                 assert all(hdu.header["CHECKSUM"] for hdu in hdus)
                 assert [hdu.data is None for hdu in hdus].count(True) == 1
         if expected is None:
-            write_restored(read(path), path)
+            write_restored(read(path), path).named()
     # Pixels that differ in the last digit have another sum; all other headers are as they were.
     for name, old, new in zip(
         ("PRIMARY", *pixels_of(path)), before, raw_headers(path), strict=False
@@ -246,7 +249,7 @@ def test_restored_files_are_what_they_were(tmp_path: Path, photom_factor: float)
     for _ in range(3):
         correct(path, correction_record(photom_factor))
         assert raw_headers(path) != headers
-        write_restored(read(path), path)
+        write_restored(read(path), path).named()
         assert raw_headers(path) == headers
         assert tree_of(path) == tree
     after = pixels_of(path)
@@ -264,7 +267,7 @@ def test_once_there_and_back_is_one_unit_at_most(tmp_path: Path) -> None:
     wide = (10.0 ** rng.uniform(-30, 30, SHAPE) * rng.choice([-1, 1], SHAPE)).astype(np.float32)
     path = write_exposure(tmp_path / "a_cal.fits", planes={"SCI": wide})
     correct(path, correction_record())
-    write_restored(read(path), path)
+    write_restored(read(path), path).named()
     assert ulps(pixels_of(path)["SCI"], wide) <= 1
 
 
@@ -277,7 +280,7 @@ def test_the_identity_changes_no_byte_of_the_pixels(tmp_path: Path) -> None:
     assert fits.getval(path, "PHOTMJSR", "SCI") == PHOTMJSR
     data = [path.read_bytes()[unit.data_start : unit.data_end] for unit in units[1:]]
     assert all(block in content for block in data)
-    write_restored(read(path), path)
+    write_restored(read(path), path).named()
     assert path.read_bytes() == content
 
 
@@ -329,7 +332,7 @@ def test_a_file_that_somebody_else_writes_meanwhile(
 
     monkeypatch.setattr(CorrectionRecord, "cards", interfere)
     with pytest.raises(OutputError, match="changed by another program meanwhile"):
-        write_corrected(cal, path, correction_record(), [])
+        write_corrected(cal, path, correction_record(), []).named()
     assert path.read_bytes() == other
 
 
@@ -358,6 +361,24 @@ def test_a_correction_whose_old_cards_are_lost(tmp_path: Path) -> None:
     fits.delval(path, "CALREGO1", extname="SCI")
     with pytest.raises(HeaderValueError, match=r"no card CALREGO\* keeps what PHOTMJSR was"):
         require_restorable(read(path))
+
+
+def test_files_behind_one_that_fails_stay_as_they_were(tmp_path: Path) -> None:
+    paths = [write_exposure(tmp_path / f"{name}_cal.fits") for name in "abcd"]
+    before = [path.read_bytes() for path in paths]
+
+    def writer(path: Path) -> NewFile:
+        if path is paths[1]:
+            raise OutputError(path.name)
+        return write_corrected(read(path), path, correction_record(), [])
+
+    done = []
+    with pytest.raises(OutputError, match=r"b_cal\.fits"):
+        done += write_in_order(partial(writer, path) for path in paths)
+    assert [path.read_bytes() == content for path, content in zip(paths, before, strict=True)] == [
+        False, True, True, True
+    ]  # fmt: skip
+    assert sorted(tmp_path.iterdir()) == paths
 
 
 # --- what is refused ------------------------------------------------------------------------------
@@ -477,7 +498,7 @@ def test_the_real_cutout_there_and_back(shared_data: Path, tmp_path: Path) -> No
             found = tree["meta"]["photometry"]["conversion_megajanskys"]
     assert found == fits.getval(path, "PHOTMJSR", "SCI")
     assert found == pytest.approx(0.3925000131130219 * record.photom_factor, rel=1e-15)
-    write_restored(read(path), path)
+    write_restored(read(path), path).named()
     assert raw_headers(path) == raw_headers(given)
     assert tree_of(path) == tree_of(given)
     restored = pixels_of(path)
