@@ -372,7 +372,7 @@ def test_files_behind_one_that_fails_stay_as_they_were(tmp_path: Path) -> None:
             raise OutputError(path.name)
         return write_corrected(read(path), path, correction_record(), [])
 
-    done = []
+    done: list[Written] = []
     with pytest.raises(OutputError, match=r"b_cal\.fits"):
         done += write_in_order(partial(writer, path) for path in paths)
     assert [path.read_bytes() == content for path, content in zip(paths, before, strict=True)] == [
