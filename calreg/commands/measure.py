@@ -20,7 +20,7 @@ from calreg.commands.common import (
 from calreg.commands.output import Column, print_rows
 
 if TYPE_CHECKING:
-    from calreg.pixels.measure.report import MeasureReport
+    from calreg.pixels.measure.measure import MeasureReport
     from calreg.science.imaging.alignment import AlignKind
     from calreg.science.photometry.settings import DetectionSettings
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from calreg.files.atomic import PendingFile
-    from calreg.science.imaging.differenceresiduals import ResidualRow, SourceResiduals
+    from calreg.science.imaging.differencing import ResidualRow, SourceResiduals
     from calreg.science.sky.grids import Grid
 
 _MAX_PIXELS = 1400

@@ -16,8 +16,8 @@ from calreg.db.queries.pairs import mark_variable
 from calreg.domain import BoolArray, IntArray, RollRelation
 from calreg.errors import FitRefusedError
 from calreg.science.model.pairmodel import MODEL_VERSION, Nodes
-from calreg.science.sky.association import assign_sources
 from calreg.science.sky.geometry import along_axis, module_side, sky_position, unit_vectors
+from calreg.science.sky.matching import assign_sources
 
 if TYPE_CHECKING:
     import numpy.typing as npt

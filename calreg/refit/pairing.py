@@ -28,9 +28,8 @@ from calreg.refit.astrometry import (
     raw_offsets,
 )
 from calreg.science.model.variability import find_variables, measure_residuals
-from calreg.science.sky.association import assign_sources
 from calreg.science.sky.geometry import roll_relation
-from calreg.science.sky.matching import MATCH_VERSION, EpochMatch, match_many_epochs
+from calreg.science.sky.matching import MATCH_VERSION, EpochMatch, assign_sources, match_many_epochs
 from calreg.science.statistics import mad_by_group, median_by_group
 from calreg.units import MAG_PER_RELATIVE_FLUX, FloatArray
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from calreg.domain import Pmap, Progress
     from calreg.pixels.difference.difference import DifferenceReport
     from calreg.pixels.difference.plan import DifferenceOptions
+    from calreg.pixels.measure.measure import MeasureReport
     from calreg.pixels.measure.options import MeasureOptions
-    from calreg.pixels.measure.report import MeasureReport
     from calreg.pixels.mosaic import mosaic as mosaic_service
     from calreg.pixels.mosaic.plan import MosaicOptions
     from calreg.refit.astrometryreport import AstrometryReport

@@ -9,7 +9,7 @@ import numpy as np
 
 from calreg.flags import DO_NOT_USE, SATURATED
 from calreg.instruments import load_instrument
-from calreg.science.imaging.stripes import AMPLIFIER_COLUMNS
+from calreg.science.imaging.cleaning import AMPLIFIER_COLUMNS
 from calreg.science.sky.pointing import ReferencePoint
 from calreg.simulation import programme as jwidf
 from calreg.simulation.distortion import Distortion, distorted_wcs, pixel_areas_arcsec2

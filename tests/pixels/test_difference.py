@@ -13,7 +13,7 @@ from calreg import Registry
 from calreg.errors import (
     InvalidValueError,
 )
-from calreg.science.imaging.differenceresiduals import RESIDUAL_LIMIT
+from calreg.science.imaging.differencing import RESIDUAL_LIMIT
 from calreg.science.model.gradient import GradientDatum
 from support.differencefixtures import (
     E1,

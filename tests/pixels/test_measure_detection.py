@@ -35,7 +35,7 @@ from support.skymosaics import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from calreg.pixels.measure.report import MeasureReport
+    from calreg.pixels.measure.measure import MeasureReport
     from calreg.science.sky.grids import Grid
 
 

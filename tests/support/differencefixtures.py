@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from calreg.pixels.difference.difference import DifferenceReport
-    from calreg.science.imaging.differenceresiduals import ResidualRow
+    from calreg.science.imaging.differencing import ResidualRow
 
 E1, E2, E3 = "2022-07-08", "2023-01-06", "2023-07-06"
 """Names of the epochs."""

@@ -15,7 +15,7 @@ from calreg.pixels.measure.options import MeasureOptions
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from calreg.pixels.measure.report import MeasureReport
+    from calreg.pixels.measure.measure import MeasureReport
 
 
 def measure(url: str, paths: list[Path], **options: object) -> MeasureReport:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calreg.science.photometry.planes import ImagePlanes
+from calreg.science.photometry.image import ImagePlanes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

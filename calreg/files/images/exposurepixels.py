@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from calreg.files.fits.headers import FitsHeaders
-    from calreg.science.imaging.pixelmaps import SkyMap
+    from calreg.science.imaging.drizzling import SkyMap
     from calreg.units import FloatArray
 
 _SCIENCE, _ERROR, _QUALITY = "SCI", "ERR", "DQ"

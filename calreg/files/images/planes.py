@@ -26,7 +26,7 @@ from calreg.errors import (
 from calreg.files.fits.headers import read_headers
 from calreg.files.readguard import refuse_damaged
 from calreg.flags import DO_NOT_USE, SATURATED
-from calreg.science.photometry.planes import ImagePlanes
+from calreg.science.photometry.image import ImagePlanes
 from calreg.science.sky.grids import Grid
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from calreg.errors import (
 from calreg.files.atomic import sha256_of
 from calreg.files.images.correctionrecord import is_corrected
 from calreg.files.images.planes import ImageFile, open_image
-from calreg.science.imaging.differenceresiduals import MIN_SNR
+from calreg.science.imaging.differencing import MIN_SNR
 from calreg.science.model.gradient import GradientDatum
 from calreg.science.sky.grids import Grid, offset_between
 from calreg.sets.corrections import CorrectionQuery, SetCorrection, correction_of

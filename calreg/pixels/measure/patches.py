@@ -1,4 +1,7 @@
-"""Measure one patch: detect on an image, measure others inside its isophotes. Runs in a process."""
+"""Measure one patch: detect on an image, measure others inside its isophotes. Runs in a process.
+
+Mosaics are aligned to their detection images, where that is wanted, by stars that both show.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calreg.errors import DegenerateImageError, UnsupportedDataError
+from calreg.errors import DegenerateImageError, FitRefusedError, UnsupportedDataError
 from calreg.files.images.planes import open_image, read_planes
-from calreg.science.imaging.alignment import move_planes
+from calreg.science.imaging.alignment import AlignKind, Alignment, fit_alignment, move_planes
 from calreg.science.imaging.reprojection import reproject_planes
-from calreg.science.photometry.background import unusable_pixels
 from calreg.science.photometry.detection import detect_sources, stack_planes
+from calreg.science.photometry.image import unusable_pixels
 from calreg.science.photometry.measure import measure_sources
-from calreg.science.photometry.patchsources import PatchSources
-from calreg.science.sky.grids import offset_between
+from calreg.science.photometry.patchsources import PatchSources, common_stars
+from calreg.science.sky.grids import Grid, offset_between
 from calreg.workers.processes import run_all
 
 if TYPE_CHECKING:
@@ -27,11 +30,11 @@ if TYPE_CHECKING:
 
     from calreg.domain import BoolArray, Progress
     from calreg.science.imaging.alignment import Alignment
-    from calreg.science.photometry.background import SkyBackground
     from calreg.science.photometry.detection import DetectedSources
-    from calreg.science.photometry.planes import ImagePlanes
+    from calreg.science.photometry.image import ImagePlanes, SkyBackground
     from calreg.science.photometry.settings import DetectionSettings
     from calreg.science.sky.grids import Grid
+    from calreg.units import FloatArray
 
 _TASK = "measuring images"
 
@@ -257,3 +260,105 @@ def _measure(
     )
     sources = PatchSources.of(detected, measured, job.frame)
     return PatchImage(path, sources, n_good, n_shared, packed, measured.noise_from)
+
+
+# --- alignment ----------------------------------------------------------------------------------
+
+
+@dataclass
+class _Stars:
+    """Stars of one mosaic on one lattice of pixels.
+
+    Attributes
+    ----------
+    frame : Grid
+        Whose pixels positions count in.
+    measured, reference : list of ndarray of float64, shape (n, 2)
+    """
+
+    frame: Grid
+    measured: list[FloatArray] = field(default_factory=list)
+    reference: list[FloatArray] = field(default_factory=list)
+
+    def add(self, measured: FloatArray, reference: FloatArray, offset: tuple[int, int]) -> None:
+        """Add stars of a frame that begins at an offset."""
+        self.measured.append(measured + np.array(offset))
+        self.reference.append(reference + np.array(offset))
+
+
+def fit_alignments(results: Sequence[PatchResult], kind: AlignKind) -> list[PatchJob]:
+    """Fit one transformation per mosaic and return the jobs that apply it.
+
+    Parameters
+    ----------
+    results : sequence of PatchResult
+        With the detection images measured on themselves.
+
+    Returns
+    -------
+    list of PatchJob
+        In the order given; detection images stay where they are.
+
+    Raises
+    ------
+    FitRefusedError
+        If a mosaic shares too few stars with its detection images.
+
+    Notes
+    -----
+    The stars of a mosaic on all its detection images enter one fit, so that its pixels are moved in
+    one way; it depends on no other mosaic, and so not on what else is measured in the same call.
+    """
+    gathered: dict[Path, list[_Stars]] = {}
+    for result in results:
+        for image in result.images:
+            if image.path in result.job.detection and len(result.job.detection) == 1:
+                continue
+            if image.sources is None or result.reference is None:
+                continue
+            frame = result.job.frame
+            stars, offset = _on_lattice(gathered.setdefault(image.path, []), frame)
+            pair = common_stars(result.reference, image.sources, frame.scale_arcsec)
+            stars.add(*pair, offset)
+    fits = {
+        path: [(stars.frame, _fit(path, stars, kind)) for stars in lattices]
+        for path, lattices in gathered.items()
+    }
+    return [_with_alignments(result.job, fits) for result in results]
+
+
+def _on_lattice(lattices: list[_Stars], frame: Grid) -> tuple[_Stars, tuple[int, int]]:
+    """Return the stars on the same pixels as a frame, and where it begins on them."""
+    for stars in lattices:
+        offset = offset_between(stars.frame, frame)
+        if offset is not None:
+            return stars, offset
+    lattices.append(_Stars(frame))
+    return lattices[-1], (0, 0)
+
+
+def _fit(path: Path, stars: _Stars, kind: AlignKind) -> Alignment:
+    """Fit a mosaic's transformation."""
+    try:
+        return fit_alignment(
+            np.concatenate(stars.measured),
+            np.concatenate(stars.reference),
+            kind=kind,
+            scale_arcsec=stars.frame.scale_arcsec,
+        )
+    except FitRefusedError as error:
+        msg = f"{path}: cannot be aligned to its detection image: {error}; leave out --align"
+        raise FitRefusedError(msg) from error
+
+
+def _with_alignments(job: PatchJob, fits: dict[Path, list[tuple[Grid, Alignment]]]) -> PatchJob:
+    """Return a job that moves its images, in pixels of its own frame."""
+    found = {}
+    for path in job.measured:
+        if path in job.detection and len(job.detection) == 1:
+            continue
+        for frame, fit in fits.get(path, ()):
+            offset = offset_between(frame, job.frame)
+            if offset is not None:
+                found[path] = replace(fit, centre=fit.centre - np.array(offset))
+    return replace(job, alignments=found, wants_reference=False)

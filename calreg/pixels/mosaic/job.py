@@ -18,8 +18,7 @@ from calreg.files.images.key import FULL_SUBARRAY
 from calreg.files.images.mosaiccards import summary_cards
 from calreg.files.images.writemosaic import MosaicMember, write_mosaic
 from calreg.science.imaging.cleaning import CleaningSettings, clean_exposure
-from calreg.science.imaging.drizzling import DrizzledMosaic, DrizzleMember, drizzle_group
-from calreg.science.imaging.pixelmaps import outline
+from calreg.science.imaging.drizzling import DrizzledMosaic, DrizzleMember, drizzle_group, outline
 from calreg.units import ARCMIN_PER_DEG, ARCSEC_PER_DEG
 from calreg.workers.processes import run_all
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from calreg.domain import BoolArray
-    from calreg.science.photometry.planes import ImagePlanes
+    from calreg.science.photometry.image import ImagePlanes
     from calreg.units import FloatArray
 
 MAS_PER_ARCSEC = 1000.0

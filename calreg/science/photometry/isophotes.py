@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from calreg.domain import BoolArray, IntArray
-    from calreg.science.photometry.planes import ImagePlanes
+    from calreg.science.photometry.image import ImagePlanes
     from calreg.units import FloatArray
 
 _BLOCK_PIXELS = 1 << 20

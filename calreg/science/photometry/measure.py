@@ -21,18 +21,18 @@ from calreg.science.photometry.apertures import (
     half_light_radii,
     sum_circles,
     sum_kron_ellipses,
+    windowed_centroids,
 )
-from calreg.science.photometry.background import SkyBackground, measure_background, unusable_pixels
+from calreg.science.photometry.image import SkyBackground, measure_background, unusable_pixels
 from calreg.science.photometry.isophotes import sum_isophotes, touching_flags
 from calreg.science.photometry.neighbours import CROWDED_FRACTION
-from calreg.science.photometry.windows import windowed_centroids
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from calreg.domain import BoolArray, IntArray
     from calreg.science.photometry.detection import DetectedSources
-    from calreg.science.photometry.planes import ImagePlanes
+    from calreg.science.photometry.image import ImagePlanes
     from calreg.science.photometry.settings import DetectionSettings
     from calreg.units import FloatArray
 

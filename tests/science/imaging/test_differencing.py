@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 
 from calreg.errors import DegenerateImageError, InvalidValueError
-from calreg.science.imaging.differenceresiduals import measure_residuals, median_residual
 from calreg.science.imaging.differencing import (
     EpochImage,
     EpochStack,
     Layer,
     half_map,
+    measure_residuals,
+    median_residual,
     smooth,
     subtract,
 )
-from calreg.science.photometry.planes import ImagePlanes
+from calreg.science.photometry.image import ImagePlanes
 from support.skyimages import NOISE, SKY, star_field
 
 SHAPE = (200, 240)

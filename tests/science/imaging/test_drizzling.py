@@ -10,8 +10,13 @@ import pytest
 
 from calreg.errors import InvalidValueError, MissingExtraError
 from calreg.flags import DO_NOT_USE, SATURATED
-from calreg.science.imaging.drizzling import DrizzledMosaic, DrizzleMember, drizzle_group
-from calreg.science.imaging.pixelmaps import outline, pixel_map
+from calreg.science.imaging.drizzling import (
+    DrizzledMosaic,
+    DrizzleMember,
+    drizzle_group,
+    outline,
+    pixel_map,
+)
 from calreg.science.sky.footprints import FootprintSet, pairs_overlap
 from calreg.science.sky.geometry import sep_arcsec
 from calreg.science.sky.grids import Grid

@@ -7,7 +7,7 @@ import pytest
 
 from calreg.errors import InvalidValueError, MissingExtraError
 from calreg.flags import DO_NOT_USE, SATURATED
-from calreg.science.imaging.skylevel import (
+from calreg.science.imaging.cleaning import (
     median_level,
     source_mask,
     subtract_background,

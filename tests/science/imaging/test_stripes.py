@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calreg.errors import InvalidValueError
-from calreg.science.imaging.stripes import remove_stripes
+from calreg.science.imaging.cleaning import remove_stripes
 
 NOISE = 0.01
 SHAPE = (512, 1024)

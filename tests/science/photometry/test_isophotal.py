@@ -13,13 +13,12 @@ import pytest
 from calreg.errors import DegenerateImageError, InvalidValueError, MissingExtraError
 from calreg.flags import DetectionFlag
 from calreg.science.photometry import isophotes
-from calreg.science.photometry.apertures import SubtractedImage
+from calreg.science.photometry.apertures import SubtractedImage, windowed_centroids
 from calreg.science.photometry.detection import DetectedSources, detect_sources
 from calreg.science.photometry.isophotes import sum_isophotes
 from calreg.science.photometry.measure import MeasuredSources, measure_sources
 from calreg.science.photometry.neighbours import Ellipses
 from calreg.science.photometry.settings import DetectionSettings
-from calreg.science.photometry.windows import windowed_centroids
 from support.skyimages import (
     NOISE,
     SCALE_ARCSEC,
@@ -31,7 +30,7 @@ from support.skyimages import (
 )
 
 if TYPE_CHECKING:
-    from calreg.science.photometry.planes import ImagePlanes
+    from calreg.science.photometry.image import ImagePlanes
 
 STARS = [(50.3, 40.2, 20.0), (120.7, 60.1, 8.0), (90.0, 120.4, 40.0)]
 SETTINGS = DetectionSettings()

@@ -11,13 +11,13 @@ import pytest
 from calreg.errors import DegenerateImageError, InvalidValueError
 from calreg.flags import DetectionFlag
 from calreg.science.photometry import detection
-from calreg.science.photometry.background import measure_background
 from calreg.science.photometry.detection import DetectedSources, detect_sources, stack_planes
+from calreg.science.photometry.image import measure_background
 from calreg.science.photometry.settings import DetectionSettings
 from support.skyimages import NOISE, SKY, planes_of, star_field, with_hole, with_saturation
 
 if TYPE_CHECKING:
-    from calreg.science.photometry.planes import ImagePlanes
+    from calreg.science.photometry.image import ImagePlanes
 
 STARS = [(50.3, 40.2, 20.0), (120.7, 60.1, 8.0), (90.0, 120.4, 40.0)]
 SETTINGS = DetectionSettings()

@@ -15,8 +15,8 @@ from benchmarks.sextractor import configure, find_program, read_catalog, run_dua
 from benchmarks.skyscene import NOISE, draw_epoch, simulate_scene
 from calreg.flags import DetectionFlag
 from calreg.science.photometry.detection import DetectedSources, detect_sources
+from calreg.science.photometry.image import ImagePlanes
 from calreg.science.photometry.measure import MeasuredSources, measure_sources
-from calreg.science.photometry.planes import ImagePlanes
 from calreg.science.photometry.settings import DetectionSettings
 
 if TYPE_CHECKING:
