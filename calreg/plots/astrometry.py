@@ -53,19 +53,6 @@ def plot_astrometry(
     ----------
     offsets_mas : sequence of ndarray of float64, shape (2, n_sources)
         Offsets dRA cosDec and dDec that each row is of [mas].
-    path : Path
-        PNG, PDF or SVG, by its ending.
-    overwrite : bool
-        Replace a file that is there.
-
-    Raises
-    ------
-    InvalidValueError
-        If there is nothing to draw, or the ending is another one.
-    MissingExtraError
-        Without matplotlib.
-    OutputError
-        If the file exists, or cannot be written.
     """
     require_format(path)
     require_matplotlib()

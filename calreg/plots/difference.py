@@ -72,22 +72,7 @@ class DifferenceFigure:
 
 
 def plot_difference(content: DifferenceFigure, pending: PendingFile) -> None:
-    """Draw a difference image before and after its correction, with one stretch.
-
-    Parameters
-    ----------
-    pending : PendingFile
-        PNG, PDF or SVG, by the ending of its name, which it gets afterwards.
-
-    Raises
-    ------
-    InvalidValueError
-        If the ending is another one.
-    MissingExtraError
-        Without matplotlib.
-    OutputError
-        If the file cannot be written.
-    """
+    """Draw a difference image before and after its correction, with one stretch."""
     planes = [("before", content.before)]
     if content.after is not None:
         planes.append(("after", content.after))

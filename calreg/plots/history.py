@@ -40,26 +40,7 @@ Point = tuple[float, float | None, float | None]
 
 
 def plot_history(rows: Sequence[HistoryRow], path: Path, *, overwrite: bool = False) -> None:
-    """Draw how an offset moved across contexts.
-
-    Parameters
-    ----------
-    rows : sequence of HistoryRow
-        Of one band and array id; one series or several.
-    path : Path
-        PNG, PDF or SVG, by its ending.
-    overwrite : bool
-        Replace a file that is there.
-
-    Raises
-    ------
-    InvalidValueError
-        If the ending is another one.
-    MissingExtraError
-        Without matplotlib.
-    OutputError
-        If the file exists, or cannot be written.
-    """
+    """Draw how an offset moved across contexts."""
     require_format(path)
     pmaps = sorted({row.pmap for row in rows}, key=_number)
     places = {pmap: place for place, pmap in enumerate(pmaps)}

@@ -69,11 +69,6 @@ def new_figure(width_inch: float, height_inch: float) -> Figure:
     ----------
     width_inch, height_inch : float
         Size [inch].
-
-    Raises
-    ------
-    MissingExtraError
-        Without matplotlib.
     """
     require_matplotlib()
     from matplotlib.figure import Figure
@@ -82,42 +77,14 @@ def new_figure(width_inch: float, height_inch: float) -> Figure:
 
 
 def save_figure(figure: Figure, path: Path, *, overwrite: bool = False) -> None:
-    """Write a figure as a whole, or not at all.
-
-    Parameters
-    ----------
-    path : Path
-        Its ending says the format.
-    overwrite : bool
-        Replace a file that is there.
-
-    Raises
-    ------
-    InvalidValueError
-        If its ending is not of `FORMATS`.
-    OutputError
-        If the file exists, or cannot be written.
-    """
+    """Write a figure as a whole, or not at all."""
     require_format(path)
     with replace_file(path, overwrite=overwrite) as temporary:
         _draw(figure, temporary, path.suffix.lower())
 
 
 def fill_figure(figure: Figure, pending: PendingFile) -> None:
-    """Write a figure under its hidden name.
-
-    Parameters
-    ----------
-    pending : PendingFile
-        The ending of its name says the format.
-
-    Raises
-    ------
-    InvalidValueError
-        If its ending is not of `FORMATS`.
-    OutputError
-        If the file cannot be written.
-    """
+    """Write a figure under its hidden name."""
     require_format(pending.path)
     with fill_pending(pending) as temporary:
         _draw(figure, temporary, pending.path.suffix.lower())

@@ -110,13 +110,6 @@ def _solved(u: FloatArray, v: FloatArray, half: float, values: FloatArray) -> Fl
 def distorted_wcs(array: Array, distortion: Distortion, reference: ReferencePoint) -> WCS:
     """Return the world coordinates of an exposure.
 
-    Parameters
-    ----------
-    distortion : Distortion
-        Of the array.
-    reference : ReferencePoint
-        Where the array's reference point looks.
-
     Returns
     -------
     astropy.wcs.WCS

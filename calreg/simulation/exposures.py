@@ -29,8 +29,6 @@ class SimulatedEpoch:
 
     Attributes
     ----------
-    number : int
-        From 1.
     observation : str
         ``241``.
     roll_deg : float
@@ -59,15 +57,8 @@ class SimulatedExposure:
     ----------
     config : int
         Filter configuration of the visit, from 0.
-    dither : int
-        From 1.
-    offset_v2_arcsec, offset_v3_arcsec : float
-        Dither offset.
-    footprint : ndarray of float64, shape (4, 2)
     photmjsr : float
         [MJy/sr per DN/s].
-    photom_file : str
-        Name of the simulated photom reference file.
     """
 
     epoch: SimulatedEpoch
@@ -157,8 +148,6 @@ def expose(
     ----------
     bands : sequence of Band
         SW and LW bands are observed in pairs, in this order.
-    n_dithers : int
-        Exposures of each epoch, band and array.
 
     Returns
     -------

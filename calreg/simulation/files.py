@@ -70,8 +70,6 @@ def write_programme(
     directory : pathlib.Path
         Made if missing; files go to ``<directory>/<pmap>/epoch<N>/`` under the names that the
         archive gives, which are the same for every pmap.
-    epochs : collection of int, optional
-        Numbers of the epochs to write, from 1; all by default.
 
     Returns
     -------

@@ -62,12 +62,6 @@ def write_ldac(
         theirs. Pixel positions are written as given: SExtractor's are 1-based.
     header : sequence of str
         Cards of the measured extension; END is added.
-    fitsfile : str
-        Name of the measured image (card FITSFILE).
-    mag_zero_point : float, optional
-        Card SEXMGZPT [mag].
-    software : str
-        Card SEXVERS.
 
     Raises
     ------

@@ -56,27 +56,16 @@ def write_exposures(
 
     Parameters
     ----------
-    scene : Scene
-        Of the programme's sky.
     directory : pathlib.Path
         Made if missing; files go to ``<directory>/epoch<N>/`` under the names that the archive
         gives, so that a programme of one context is expected.
-    epochs : collection of int, optional
-        Numbers of the epochs to write, from 1; all by default.
     jobs : int
         Processes that work at the same time; the files are the same for any number.
-
-    Returns
-    -------
-    list of pathlib.Path
-        In the order of the programme.
 
     Raises
     ------
     OutputError
         If a file exists or cannot be written.
-    MissingExtraError
-        If pysiaf is not installed.
     """
     distortions: dict[str, Distortion] = {}
     tasks: list[_Task] = []

@@ -67,8 +67,6 @@ class PixelSettings:
 
     Attributes
     ----------
-    gradient : GradientFrame
-        What the gradients of the truth are fixed to.
     has_noise : bool
         False: what the mean of many exposures would be, without bad pixels; errors stay.
     stripes_e_s : float
@@ -126,10 +124,6 @@ def simulate_pixels(
         Reduced with a context: with its PHOTMJSR.
     truth : TrueCoefficients
         What the array's photometry is wrong by.
-    band_index : int
-        Of the exposure's band among the scene's.
-    distortion : Distortion
-        Of the array.
 
     Notes
     -----

@@ -93,11 +93,6 @@ class Gaussians:
 def psf(band: str) -> Mixture:
     """Return the point-spread function of a band.
 
-    Parameters
-    ----------
-    band : str
-        One of JWIDF's.
-
     Returns
     -------
     Mixture
@@ -140,11 +135,6 @@ def exponential_disc() -> Mixture:
 
 def draw_gaussians(gaussians: Gaussians, shape: tuple[int, int]) -> NDArray[np.float32]:
     """Draw Gaussians, each integrated over the pixels.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        ``(ny, nx)``.
 
     Returns
     -------

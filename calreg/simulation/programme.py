@@ -104,8 +104,6 @@ class TrueCoefficients:
 
     Attributes
     ----------
-    pmap : str
-        ``jwst_1130.pmap``.
     offset_ab_mag : float
         m_A - m_B at the field centre [mag]; A is offset, B is not.
     slope_mag_arcmin : float
@@ -167,13 +165,7 @@ _PHOTMJSR_1130 = {
 
 
 def programme_truth() -> tuple[TrueCoefficients, ...]:
-    """Return what is injected by default: the paper's Table 3 for 1130, SIMULATED offsets for 1039.
-
-    Returns
-    -------
-    tuple of TrueCoefficients
-        Slopes are the same in both contexts.
-    """
+    """Return what is injected by default: Table 3 for 1130, SIMULATED offsets for 1039."""
     old, new = PMAPS
     return tuple(
         TrueCoefficients(old, band, array_id, _OFFSET_1039_MAG.get((array_id, band), offset), slope)
@@ -186,11 +178,6 @@ def programme_truth() -> tuple[TrueCoefficients, ...]:
 
 def base_photmjsr(band: str, array: str) -> float:
     """Return PHOTMJSR of the simulated jwst_1130 [MJy/sr per DN/s].
-
-    Parameters
-    ----------
-    band, array : str
-        ``F150W``, ``nrca1``.
 
     Raises
     ------
@@ -208,11 +195,6 @@ def true_coefficients(
     truth: tuple[TrueCoefficients, ...], pmap: str, band: str, array_id: str
 ) -> TrueCoefficients:
     """Return the entry of one key.
-
-    Parameters
-    ----------
-    pmap, band, array_id : str
-        ``jwst_1130.pmap``, ``F356W``, ``long``.
 
     Raises
     ------

@@ -123,11 +123,6 @@ def injected_offset_mag(
 ) -> FloatArray:
     """Return what an array reads too faint by, at every source.
 
-    Parameters
-    ----------
-    truth : TrueCoefficients
-        Of the exposure's pmap, band and array id.
-
     Returns
     -------
     ndarray of float64, shape (n_sources,)
@@ -170,8 +165,6 @@ def project_scene(
 
     Parameters
     ----------
-    wcs : astropy.wcs.WCS
-        Of the exposure.
     flux_ujy : ndarray of float64, shape (n_sources,)
         Total flux as the array reads it [uJy].
 
@@ -258,13 +251,6 @@ def apparent_flux_ujy(
     scene: Scene, exposure: SimulatedExposure, band_index: int, offset_mag: FloatArray
 ) -> FloatArray:
     """Return the flux of every source as an array reads it.
-
-    Parameters
-    ----------
-    band_index : int
-        Of the exposure's band among the scene's.
-    offset_mag : ndarray of float64, shape (n_sources,)
-        As `injected_offset_mag` gives it.
 
     Returns
     -------

@@ -106,8 +106,6 @@ class Programme:
 
     Attributes
     ----------
-    field_ra_deg, field_dec_deg : float
-        Where d = 0.
     axis_pa_deg : float
         Position angle of +d [deg].
     truth : tuple of TrueCoefficients
@@ -129,11 +127,6 @@ class Programme:
     def true_coefficients(self, pmap: str, band: str, array_id: str) -> TrueCoefficients:
         """Return what was injected for one key.
 
-        Parameters
-        ----------
-        pmap, band, array_id : str
-            ``jwst_1130.pmap``, ``F356W``, ``long``.
-
         Raises
         ------
         UnknownKeyError
@@ -143,13 +136,6 @@ class Programme:
 
     def mosaic(self, pmap: str, band: str, array: str, epoch: int) -> SimulatedMosaic:
         """Return one mosaic.
-
-        Parameters
-        ----------
-        pmap, band, array : str
-            ``jwst_1130.pmap``, ``F356W``, ``nrcalong``.
-        epoch : int
-            Number of the epoch, from 1.
 
         Raises
         ------
@@ -186,14 +172,10 @@ def simulate_jwidf(
     truth : sequence of TrueCoefficients, optional
         What to inject for every pmap, band and array id; by default the programme's own, which
         knows the two default pmaps.
-    bands : sequence of str
-        Among JWIDF's four.
     faint_per_patch : int
         Mean number of sources fainter than 22 mag per short-wavelength mosaic.
     bright_scale : int
         Multiplies the paper's numbers of bright sources (Table 2).
-    n_dithers : int
-        1 to 6.
 
     Raises
     ------

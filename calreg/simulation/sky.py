@@ -104,8 +104,6 @@ class Patch:
 
     Attributes
     ----------
-    array : str
-        Array of the first epoch.
     outlines : tuple of Rectangle
         Mosaic of `array` at the first roll, mosaic of its partner at the opposite one.
     """

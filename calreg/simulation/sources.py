@@ -147,11 +147,8 @@ class RawPhotometry:
 
     Attributes
     ----------
-    source : ndarray of int64, shape (n_rows,)
     xi_arcmin, eta_arcmin, xi_win_arcmin, eta_win_arcmin : ndarray of float64, shape (n_rows,)
         Positions about the field centre from the detection image and the measured one [arcmin].
-    flux_ujy, flux_err_ujy, flux_auto_ujy, flux_auto_err_ujy : ndarray of float64, shape (n_rows,)
-    flags : ndarray of int64, shape (n_rows,)
     """
 
     source: IntArray
@@ -167,18 +164,7 @@ class RawPhotometry:
 
 
 def mosaic_pixels(xi_arcmin: FloatArray, eta_arcmin: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return 1-based pixels of the mosaic grid.
-
-    Parameters
-    ----------
-    xi_arcmin, eta_arcmin : ndarray of float64
-        Tangent-plane position about the field centre, east and north [arcmin].
-
-    Returns
-    -------
-    x_fits, y_fits : ndarray of float64
-        1-based pixel coordinates, as FITS counts.
-    """
+    """Return 1-based pixels of the mosaic grid."""
     angle = np.radians(MOSAIC_Y_PA_DEG)
     pixels_per_arcmin = 60.0 / MOSAIC_SCALE_ARCSEC
     along_x = eta_arcmin * np.sin(angle) - xi_arcmin * np.cos(angle)
@@ -196,18 +182,7 @@ def along_field(xi_arcmin: FloatArray, eta_arcmin: FloatArray) -> FloatArray:
 
 
 def true_magnitudes(sky: Sky, band_index: int, epoch_index: int) -> FloatArray:
-    """Return true magnitudes in one epoch; variables cycle through (-1, 0, 1) x amplitude.
-
-    Parameters
-    ----------
-    band_index, epoch_index : int
-        Counted from 0.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_sources,)
-        AB.
-    """
+    """Return true magnitudes in one epoch; variables cycle through (-1, 0, 1) x amplitude."""
     phase = (epoch_index + np.arange(sky.xi_arcmin.size)) % 3 - 1.0
     return np.asarray(sky.mag[:, band_index] + sky.variability_mag * phase)
 

@@ -408,22 +408,6 @@ def stack_epoch(
 ) -> EpochImage:
     """Average the mosaics of one epoch, as they are and corrected.
 
-    Parameters
-    ----------
-    mosaics : sequence of PlacedMosaic
-        Of one epoch.
-    tell : callable
-        Called after every mosaic.
-
-    Raises
-    ------
-    FileFormatError
-        If a file is damaged.
-    UnsupportedDataError, DegenerateImageError
-        If a mosaic has no data, or no noise.
-    MissingExtraError
-        If `sep` is not installed, or `reproject` where it is needed.
-
     Notes
     -----
     Where mosaics of several arrays overlap, they are weighted by WHT, if all of the epoch have it,

@@ -148,26 +148,7 @@ class DifferencePlan:
 def plan_differences(
     connection: Connection, options: DifferenceOptions, instrument: Instrument
 ) -> list[DifferencePlan]:
-    """Find all that is needed, and refuse before a pixel is read.
-
-    Returns
-    -------
-    list of DifferencePlan
-        One per band.
-
-    Raises
-    ------
-    UnknownKeyError
-        If there is no such epoch or field, or no mosaics.
-    InvalidValueError
-        If several contexts, fields, reductions or sets answer, or the grids differ.
-    NoCalibrationError
-        If an array has no set.
-    ConflictError
-        If a file is not there or not what was ingested.
-    OutputError
-        If a file exists already.
-    """
+    """Find all that is needed, and refuse before a pixel is read."""
     epochs = _find_epochs(connection, options)
     stored = load_mosaics(connection, [epoch.id for epoch in epochs])
     chosen = _choose(stored, epochs, options)

@@ -111,13 +111,7 @@ class MeasuredMosaic:
 
 
 def catalog_head(planned: MosaicToMeasure, options: MeasureOptions, kind: FluxKind) -> Catalog:
-    """Return a catalog without sources: what it will be made of, and the digest of that.
-
-    Returns
-    -------
-    Catalog
-        The same image, detection images and settings give the same digest.
-    """
+    """Return a catalog without sources: what it will be made of, and the digest of that."""
     exposure = planned.mosaic.exposure
     names = " ".join(detection.name for detection in planned.detections)
     chosen = options.to_text()
@@ -171,19 +165,7 @@ def catalog_of(
     kind: FluxKind,
     positions: DetectorPositions | None = None,
 ) -> Catalog:
-    """Return the catalog of one kind of flux.
-
-    Parameters
-    ----------
-    positions : DetectorPositions or None
-        Where on the detector its sources were seen.
-
-    Returns
-    -------
-    Catalog
-        Without the rows whose aperture holds no data; numbers are those of the catalogs of all
-        kinds.
-    """
+    """Return the catalog of one kind of flux."""
     head = catalog_head(measured.planned, options, kind)
     flux, flux_err = measured.flux(kind)
     good = np.isfinite(flux)
@@ -229,18 +211,7 @@ def _outcome_text(measured: MeasuredMosaic) -> dict[str, str]:
 def assemble(
     planned: MosaicToMeasure, parts: Sequence[tuple[PatchJob, PatchImage]]
 ) -> MeasuredMosaic:
-    """Put together what was measured on one mosaic inside the isophotes of its detection images.
-
-    Parameters
-    ----------
-    parts : sequence of (PatchJob, PatchImage)
-        Of this mosaic.
-
-    Raises
-    ------
-    UnsupportedDataError
-        If the mosaic shares no pixels with any of them.
-    """
+    """Put together what was measured on one mosaic inside the isophotes of its detection images."""
     used = [(job, image) for job, image in parts if image.sources is not None]
     used.sort(key=lambda part: -part[1].n_shared)
     scale_arcsec = parts[0][0].frame.scale_arcsec
@@ -373,13 +344,7 @@ _DESCRIPTIONS = {
 
 
 def catalog_table(measured: MeasuredMosaic, options: MeasureOptions) -> CatalogTable:
-    """Return what is written of a mosaic.
-
-    Returns
-    -------
-    CatalogTable
-        Fluxes in microjansky, magnitudes AB; NaN where there is none.
-    """
+    """Return what is written of a mosaic."""
     sources = measured.sources
     columns: dict[str, NDArray[np.generic]] = {
         "NUMBER": np.arange(1, sources.n_sources + 1, dtype=np.int32),
@@ -425,18 +390,7 @@ def catalog_table(measured: MeasuredMosaic, options: MeasureOptions) -> CatalogT
 
 
 def out_paths(out: Path, mosaics: Sequence[Path]) -> dict[Path, Path]:
-    """Return the file that is written for each mosaic.
-
-    Parameters
-    ----------
-    out : Path
-        Where it holds ``{}``, the mosaic's name without ending takes its place.
-
-    Raises
-    ------
-    InvalidValueError
-        If two mosaics would be written to one file.
-    """
+    """Return the file that is written for each mosaic."""
     found = {
         mosaic: Path(str(out).replace(OUT_PLACEHOLDER, mosaic.name.removesuffix(mosaic.suffix)))
         for mosaic in mosaics

@@ -120,25 +120,7 @@ class PatchResult:
 def run_patches(
     jobs: Sequence[PatchJob], n_processes: int, progress: Progress
 ) -> list[PatchResult]:
-    """Do all jobs, in this process or in several; the results are the same.
-
-    Parameters
-    ----------
-    progress : Progress
-        Called as images are done.
-
-    Returns
-    -------
-    list of PatchResult
-        In the order of the jobs.
-
-    Raises
-    ------
-    CalregError
-        If an image cannot be used.
-    WorkerError
-        If a process was ended from outside.
-    """
+    """Do all jobs, in this process or in several; the results are the same."""
     n_images = sum(len(job.measured) for job in jobs)
     progress(_TASK, 0, n_images)
     return run_all(
@@ -147,18 +129,7 @@ def run_patches(
 
 
 def measure_patch(job: PatchJob, advance: Callable[[], None] = lambda: None) -> PatchResult:
-    """Detect on one image, and measure others inside its isophotes.
-
-    Parameters
-    ----------
-    advance : callable
-        Called after every image.
-
-    Raises
-    ------
-    CalregError
-        If an image cannot be read, or nothing can be detected or measured on it.
-    """
+    """Detect on one image, and measure others inside its isophotes."""
     found: dict[Path, PatchImage] = {}
     name = ", ".join(str(path) for path in job.detection)
     with _naming(f"{name} (detection image)"):
@@ -288,21 +259,6 @@ class _Stars:
 
 def fit_alignments(results: Sequence[PatchResult], kind: AlignKind) -> list[PatchJob]:
     """Fit one transformation per mosaic and return the jobs that apply it.
-
-    Parameters
-    ----------
-    results : sequence of PatchResult
-        With the detection images measured on themselves.
-
-    Returns
-    -------
-    list of PatchJob
-        In the order given; detection images stay where they are.
-
-    Raises
-    ------
-    FitRefusedError
-        If a mosaic shares too few stars with its detection images.
 
     Notes
     -----

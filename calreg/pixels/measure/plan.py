@@ -111,30 +111,7 @@ def plan_detection(
     detect: str | None,
     is_reprojected: bool,
 ) -> list[MosaicToMeasure]:
-    """Find the detection images of mosaics that are all in the registry.
-
-    Parameters
-    ----------
-    connection : Connection
-        In whose transaction the mosaics have been entered.
-    detect : str or None
-        Path of the image to detect on; `STACK`; None for the first epoch of each field, band and
-        context.
-    is_reprojected : bool
-        Images on other pixels will be brought to those of the detection image.
-
-    Returns
-    -------
-    list of MosaicToMeasure
-        In the order given.
-
-    Raises
-    ------
-    UnknownImageError
-        If a detection image is not at hand.
-    UnsupportedDataError
-        If a mosaic does not overlap it, or has other pixels.
-    """
+    """Find the detection images of mosaics that are all in the registry."""
     stored = find_identities(connection, [mosaic.exposure for mosaic in mosaics])
     epochs = {epoch.id: epoch for epoch in load_epochs(connection)}
     groups: dict[tuple[int, str, int], list[tuple[Mosaic, StoredExposure]]] = {}

@@ -94,29 +94,7 @@ class JobOutcome:
 def make_mosaics(
     jobs: Sequence[MosaicJob], n_jobs: int, progress: Progress = no_progress
 ) -> list[JobOutcome]:
-    """Make mosaics, several at a time.
-
-    Parameters
-    ----------
-    n_jobs : int
-        How many processes share the work; the files are the same for any number.
-    progress : Progress
-        Called as exposures are done.
-
-    Returns
-    -------
-    list of JobOutcome
-        In the order given.
-
-    Raises
-    ------
-    OutputError
-        If a file cannot be written.
-    MissingExtraError
-        If drizzle or photutils is not installed.
-    WorkerError
-        If a process was ended from outside.
-    """
+    """Make mosaics, several at a time."""
     n_all = sum(len(job.members) for job in jobs)
     progress("drizzling exposures", 0, n_all)
     return run_all(
@@ -125,20 +103,7 @@ def make_mosaics(
 
 
 def make_mosaic(job: MosaicJob, advance: Callable[[], None]) -> JobOutcome:
-    """Read, clean and drizzle the exposures of one mosaic, and write it under its hidden name.
-
-    Parameters
-    ----------
-    advance : callable
-        Called after every exposure.
-
-    Raises
-    ------
-    OutputError
-        If the file cannot be written.
-    MissingExtraError
-        If drizzle or photutils is not installed.
-    """
+    """Read, clean and drizzle the exposures of one mosaic, and write it under its hidden name."""
     worlds: list[CalWorld] = []
     outlines: list[FloatArray] = []
     refused: list[str] = []

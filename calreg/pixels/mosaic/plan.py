@@ -176,26 +176,7 @@ def plan_mosaics(
     ingest_id: Callable[[], int],
     command: str,
 ) -> tuple[list[PlannedMosaic], list[str]]:
-    """Group exposures that are in the registry; find or lay out their grids.
-
-    Parameters
-    ----------
-    connection : Connection
-        Of a transaction that writes: new grids are inserted.
-    exposures : sequence of Exposure
-        In any order.
-    ingest_id : callable
-        Gives the id of this call.
-    command : str
-        How to ingest, for messages.
-
-    Returns
-    -------
-    mosaics : list of PlannedMosaic
-        By field, time, array and band.
-    refused : list of str
-        What is wrong with groups of exposures.
-    """
+    """Group exposures that are in the registry; find or lay out their grids."""
     known = find_identities(connection, exposures)
     epochs = {epoch.id: epoch for epoch in load_epochs(connection)}
     groups: dict[tuple[int, str, str, str, str], list[Exposure]] = {}

@@ -44,23 +44,7 @@ class Scale:
 
 
 def require_one_scale(name: str, members: Sequence[Exposure]) -> Scale:
-    """Refuse exposures with different contexts, PHOTMJSR or PIXAR_SR.
-
-    Parameters
-    ----------
-    name : str
-        Of the group, for messages.
-
-    Returns
-    -------
-    Scale
-        Their own.
-
-    Raises
-    ------
-    InvalidValueError
-        The message lists which files have which.
-    """
+    """Refuse exposures with different contexts, PHOTMJSR or PIXAR_SR."""
     remedy = "--force-context PMAP rescales all to one, or give the files of one only"
     _require_same(name, "contexts", members, [str(member.pmap) for member in members], remedy)
     _require_same_number(name, "PHOTMJSR", members, [member.photmjsr for member in members], remedy)
@@ -76,29 +60,6 @@ def forced_scale(
     command: str,
 ) -> Scale:
     """Return the PHOTMJSR of a context and the factors that put exposures on its scale.
-
-    Parameters
-    ----------
-    name : str
-        Of the group, for messages.
-    pmap : Pmap
-        The context.
-    known : sequence of StoredZeroPoint
-        What the registry knows of the array and the band.
-    command : str
-        How to bring a value in, for messages.
-
-    Returns
-    -------
-    Scale
-        By the context's exposures among the members, else by the registry: headers of images before
-        photom files before published values.
-
-    Raises
-    ------
-    InvalidValueError
-        If the context's value is not known or not one, an exposure has none, or PIXAR_SR differs
-        between exposures of one context.
 
     Notes
     -----

@@ -80,11 +80,6 @@ class Alignment:
     def to_text(self, scale_arcsec: float) -> dict[str, str]:
         """Return the fit as text by name, for a catalog's record of how it was made.
 
-        Parameters
-        ----------
-        scale_arcsec : float
-            Pixel scale [arcsec].
-
         Returns
         -------
         dict of str to str
@@ -156,8 +151,6 @@ def fit_alignment(
     ----------
     measured, reference : ndarray of float64, shape (n_stars, 2)
         (x, y) of the same stars in both images [pixel]; rows with NaN are left out.
-    scale_arcsec : float
-        Pixel scale [arcsec].
 
     Raises
     ------

@@ -1,4 +1,8 @@
-"""Prepare an exposure for a mosaic: level, stripes of the readout's 1/f noise, background."""
+"""Prepare an exposure for a mosaic: level, stripes of the readout's 1/f noise, background.
+
+Planes have shape (ny, nx): `sci` and `err` are surface brightness and its 1-sigma error, `dq` the
+data quality bits of the jwst pipeline; `mask` is True at sources and at pixels without data.
+"""
 
 from __future__ import annotations
 
@@ -43,13 +47,6 @@ def usable_pixels(
 ) -> BoolArray:
     """Say which pixels hold data.
 
-    Parameters
-    ----------
-    sci, err : ndarray of float32, shape (ny, nx)
-        Surface brightness and its 1-sigma error.
-    dq : ndarray of uint32, shape (ny, nx)
-        Data quality bits of the jwst pipeline.
-
     Returns
     -------
     ndarray of bool, shape (ny, nx)
@@ -72,17 +69,8 @@ def source_mask(
 
     Parameters
     ----------
-    sci, err : ndarray of float32, shape (ny, nx)
-        Surface brightness and its 1-sigma error.
-    dq : ndarray of uint32, shape (ny, nx)
-        Data quality bits of the jwst pipeline.
     box : int
         Side of the blocks whose median stands for the sky [pixels].
-
-    Returns
-    -------
-    ndarray of bool, shape (ny, nx)
-        True at sources and at pixels without data.
 
     Raises
     ------
@@ -153,10 +141,6 @@ def subtract_background(
 
     Parameters
     ----------
-    sci, err : ndarray of float32, shape (ny, nx)
-        Surface brightness and its 1-sigma error.
-    dq : ndarray of uint32, shape (ny, nx)
-        Data quality bits of the jwst pipeline.
     box : int
         Side of the blocks [pixels].
     filter_size : int
@@ -166,8 +150,6 @@ def subtract_background(
     -------
     background : ndarray of float32, shape (ny, nx)
         In the unit of `sci`, finite everywhere; to be subtracted.
-    mask : ndarray of bool, shape (ny, nx)
-        True at sources and at pixels without data.
 
     Raises
     ------
@@ -209,13 +191,6 @@ def subtract_background(
 def median_level(sci: NDArray[np.float32], mask: BoolArray) -> float:
     """Return the median of the pixels of sky.
 
-    Parameters
-    ----------
-    sci : ndarray of float32, shape (ny, nx)
-        Surface brightness.
-    mask : ndarray of bool, shape (ny, nx)
-        True at sources and at pixels without data.
-
     Returns
     -------
     float
@@ -238,10 +213,6 @@ def block_sky(sci: NDArray[np.float32], mask: BoolArray, box: int = BOX_PX) -> N
 
     Parameters
     ----------
-    sci : ndarray of float32, shape (ny, nx)
-        Surface brightness.
-    mask : ndarray of bool, shape (ny, nx)
-        True at sources and at pixels without data.
     box : int
         Side of the blocks [pixels]; every other pixel of a block is used.
 
@@ -298,8 +269,6 @@ def remove_stripes(
     ----------
     sci : ndarray of float32, shape (ny, nx)
         Surface brightness in the science orientation of the jwst pipeline, rows along x. NaN stays.
-    mask : ndarray of bool, shape (ny, nx)
-        True at sources and at pixels without data.
     background : ndarray of float32, shape (ny, nx), optional
         Slow variation of the sky, which is no stripe and stays; none by default.
     amplifier_columns : int
@@ -420,8 +389,6 @@ def clean_exposure(
     ----------
     sci, err : ndarray of float32, shape (ny, nx)
         Surface brightness and its 1-sigma error; not changed.
-    dq : ndarray of uint32, shape (ny, nx)
-        Data quality bits of the jwst pipeline.
 
     Raises
     ------

@@ -361,8 +361,6 @@ def measure_residuals(
     ------
     DegenerateImageError
         If no pixel has data in both epochs, or there is no source.
-    MissingExtraError
-        If `sep` is not installed.
     """
     is_bad = first.is_bad | second.is_bad
     planes = ImagePlanes(

@@ -1,4 +1,7 @@
-"""Drizzle the exposures of one array onto a pixel grid, with errors, weights and contexts."""
+"""Drizzle the exposures of one array onto a pixel grid, with errors, weights and contexts.
+
+Shapes are (ny, nx); pixels are mapped to (x, y) of the grid, 0-based, as an array (ny, nx, 2).
+"""
 
 from __future__ import annotations
 
@@ -344,13 +347,6 @@ class SkyMap(Protocol):
 def pixel_map(sky: SkyMap, shape: tuple[int, int], grid: Grid) -> FloatArray:
     """Return where the pixels of an exposure fall on a grid.
 
-    Parameters
-    ----------
-    sky : SkyMap
-        World coordinates of the exposure.
-    shape : tuple of int
-        ``(ny, nx)`` of the exposure.
-
     Returns
     -------
     ndarray of float64, shape (ny, nx, 2)
@@ -391,13 +387,6 @@ def _nodes(length: int) -> FloatArray:
 def outline(sky: SkyMap, shape: tuple[int, int]) -> FloatArray:
     """Return the outer edge of an exposure on the sky.
 
-    Parameters
-    ----------
-    sky : SkyMap
-        World coordinates of the exposure.
-    shape : tuple of int
-        ``(ny, nx)`` of the exposure.
-
     Returns
     -------
     ndarray of float64, shape (n_vertices, 2)
@@ -422,13 +411,7 @@ def outline(sky: SkyMap, shape: tuple[int, int]) -> FloatArray:
 
 
 def scale_ratio(mapped: FloatArray) -> float:
-    """Return the side of an output pixel in input pixels, at the middle of the exposure.
-
-    Parameters
-    ----------
-    mapped : ndarray of float64, shape (ny, nx, 2)
-        As `pixel_map` gives it.
-    """
+    """Return the side of an output pixel in input pixels, at the middle of the exposure."""
     ny, nx = mapped.shape[:2]
     if min(ny, nx) < 2:
         return 1.0
@@ -447,8 +430,6 @@ def mark_touched(marked: BoolArray, is_meant: BoolArray, mapped: FloatArray) -> 
         Output pixels; set to True where touched, or nearly so: at most 0.73 input pixels beyond.
     is_meant : ndarray of bool, shape (ny, nx)
         The input pixels.
-    mapped : ndarray of float64, shape (ny, nx, 2)
-        As `pixel_map` gives it.
     """
     x, y = mapped[is_meant].T
     if x.size == 0:

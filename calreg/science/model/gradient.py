@@ -61,18 +61,7 @@ class GradientDatum(StrEnum):
 
 
 def parse_gradient_datum(text: str) -> GradientDatum:
-    """Read a choice of datum, in any case.
-
-    Parameters
-    ----------
-    text : str
-        ``symmetric`` or ``B``.
-
-    Raises
-    ------
-    InvalidValueError
-        If it is neither.
-    """
+    """Read a choice of datum, in any case."""
     for datum in GradientDatum:
         if datum.lower() == text.strip().lower():
             return datum
@@ -228,8 +217,6 @@ def folded_axis(array: Array, views: Sequence[View], axis: FieldAxis) -> PixelPl
     ----------
     views : sequence of View
         Images of the array, in epochs of both rolls.
-    axis : FieldAxis
-        Of the fit.
 
     Returns
     -------
@@ -284,13 +271,6 @@ def decompose(
         without a gradient.
     datum : GradientDatum
         How the gradient is shared.
-    n_pixels : int
-        Pixels on a side of the arrays.
-
-    Returns
-    -------
-    dict of str to ArrayCorrection
-        ``A`` and ``B``.
 
     Notes
     -----

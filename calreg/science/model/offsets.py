@@ -75,11 +75,6 @@ def patch_statistics(dmag: FloatArray) -> PatchStatistics:
     -------
     PatchStatistics
         NaN where there are too few pairs for a number.
-
-    Raises
-    ------
-    InvalidValueError
-        If a difference is not finite.
     """
     n_bad = int(np.count_nonzero(~np.isfinite(dmag)))
     if n_bad:
@@ -153,10 +148,5 @@ def measure_time_check(dmag_equal_roll: FloatArray) -> PatchStatistics:
     -------
     PatchStatistics
         The median estimates T_j - T_i free of any offset between arrays.
-
-    Raises
-    ------
-    InvalidValueError
-        If a difference is not finite.
     """
     return patch_statistics(dmag_equal_roll)

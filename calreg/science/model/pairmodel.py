@@ -310,8 +310,6 @@ def fit_pair_model(nodes: Nodes, settings: FitSettings, *, fit_slope: bool, seed
         `floor` and `time` are used.
     fit_slope : bool
         Whether the gradient k is fitted, `FitSettings.slope_is_fitted` of the channel.
-    seed : int
-        Seed of the bootstrap, taken from the digest of the input.
 
     Raises
     ------

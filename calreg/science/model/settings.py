@@ -84,23 +84,6 @@ class FitSettings:
     ) -> FitSettings:
         """Read settings as a command line gives them, words in any case.
 
-        Parameters
-        ----------
-        mag_limit : float
-            Faintest mean AB magnitude of a pair [mag].
-        snr : float
-            Smallest signal-to-noise ratio of a pair, by the mean error of its two magnitudes.
-        max_sep_arcsec : float
-            Search radius [arcsec].
-        floor : str or float
-            ``auto``, or the noise floor per pair [mag], as text or number.
-        slope : str
-            ``auto``, ``none`` or ``fit``.
-        time : str
-            ``fix`` or ``fit``.
-        axis : str or float
-            ``auto``, or the position angle of +d [deg, N over E], as text or number.
-
         Raises
         ------
         InvalidValueError

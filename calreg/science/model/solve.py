@@ -184,10 +184,6 @@ def solve_huber(gram: FloatArray, thresholds: FloatArray, start: FloatArray) -> 
     ----------
     gram : ndarray of float64, shape (n + 1, n + 1, n_blocks)
         Weighted products of the columns ``[design, values]`` of every block.
-    thresholds : ndarray of float64, shape (n_blocks,)
-        `huber_threshold` of every block.
-    start : ndarray of float64, shape (n,)
-        First guess.
 
     Raises
     ------
@@ -259,8 +255,6 @@ def solve_blocks(system: BlockSystem, *, floor_mag: float | None, seed: int) -> 
         At least one more row than blocks and coefficients together.
     floor_mag : float or None
         Noise floor of a pair of rows [mag], None to fit it.
-    seed : int
-        Seed of the bootstrap.
 
     Raises
     ------

@@ -2,7 +2,8 @@
 
 Pixels that belong to a neighbour are replaced by the pixel on the opposite side of the source, as
 SExtractor does with MASK_TYPE CORRECT, in Kron ellipses and circles; they are left out of
-half-light radii, and are as they are in windows.
+half-light radii, and are as they are in windows. The segmentation (ny, nx) holds the number of the
+source that owns a pixel, 0 for the sky.
 """
 
 from __future__ import annotations
@@ -127,8 +128,6 @@ def sum_kron_ellipses(
 
     Parameters
     ----------
-    segmentation : ndarray of int32, shape (ny, nx)
-        Number of the source that owns a pixel, 0 for the sky.
     kron_radius : ndarray of float64, shape (n,)
         Radius of the apertures in units of a and b.
     mirrored : MirroredPixels
@@ -164,10 +163,6 @@ def sum_circles(
 
     Parameters
     ----------
-    segmentation : ndarray of int32, shape (ny, nx)
-        Number of the source that owns a pixel, 0 for the sky.
-    radius_px : float
-        Radius [pixels].
     mirrored : MirroredPixels
         What `mirror_in_circles` found for them.
     """

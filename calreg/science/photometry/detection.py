@@ -123,8 +123,6 @@ def detect_sources(planes: ImagePlanes, settings: DetectionSettings) -> Detected
     ------
     DegenerateImageError
         If there is no usable pixel, no noise, or no source.
-    MissingExtraError
-        If `sep` is not installed.
 
     Notes
     -----

@@ -175,8 +175,6 @@ def measure_background(
     ------
     DegenerateImageError
         If there is no usable pixel, or no noise to set a threshold by.
-    MissingExtraError
-        If `sep` is not installed.
     """
     sep = require_sep()
     bad = unusable_pixels(planes) if is_bad is None else is_bad

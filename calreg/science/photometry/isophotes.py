@@ -1,4 +1,7 @@
-"""Sums over the pixels that each source owns, in blocks of rows."""
+"""Sums over the pixels that each source owns, in blocks of rows.
+
+`segmentation` (ny, nx) holds the number of the source that owns a pixel, 1 to n, 0 for the sky.
+"""
 
 from __future__ import annotations
 
@@ -52,16 +55,10 @@ def sum_isophotes(
 
     Parameters
     ----------
-    segmentation : ndarray of int32, shape (ny, nx)
-        Number of the source that owns a pixel, 0 for the sky.
-    pixels : ndarray of float32, shape (ny, nx)
-        Without background, zero where bad.
     err : ndarray of float32, shape (ny, nx), or None
         One sigma of each pixel, zero where bad.
     is_bad : ndarray of bool, shape (ny, nx)
         Pixels that are left out.
-    n_sources : int
-        Largest number.
 
     Returns
     -------
@@ -88,15 +85,6 @@ def touching_flags(
 ) -> IntArray:
     """Say which isophotes contain or touch missing and saturated pixels.
 
-    Parameters
-    ----------
-    segmentation : ndarray of int32, shape (ny, nx)
-        Number of the source that owns a pixel, 0 for the sky.
-    is_bad : ndarray of bool, shape (ny, nx)
-        Pixels without data.
-    n_sources : int
-        Largest number.
-
     Returns
     -------
     ndarray of int64, shape (n,)
@@ -122,8 +110,6 @@ def count_above(
 
     Parameters
     ----------
-    segmentation : ndarray of int32, shape (ny, nx)
-        Number of the source that owns a pixel, 0 for the sky.
     pixels : ndarray of float32, shape (ny, nx)
         An image on the same grid.
     level : ndarray of float64, shape (n,)
@@ -146,8 +132,6 @@ def relabel(segmentation: NDArray[np.int32], number: NDArray[np.int32]) -> None:
 
     Parameters
     ----------
-    segmentation : ndarray of int32, shape (ny, nx)
-        Number of the source that owns a pixel, 0 for the sky.
     number : ndarray of int32, shape (n + 1,)
         New number by old one; the first is zero.
     """

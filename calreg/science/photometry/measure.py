@@ -123,8 +123,6 @@ def measure_sources(
         If the image has no usable pixel, is saturated throughout, or has no noise.
     InvalidValueError
         If its shape is not that of the detection image, or the scale is not positive.
-    MissingExtraError
-        If `sep` is not installed.
 
     Notes
     -----

@@ -1,7 +1,8 @@
 """Pixels of neighbours in apertures, and the pixels that stand for them.
 
 SExtractor replaces a neighbour's pixel by the one on the opposite side of the source (MASK_TYPE
-CORRECT). Which these are depends on the segmentation alone, so that it is found once.
+CORRECT). Which these are depends on the segmentation alone, so that it is found once: an image
+(ny, nx) of the number of the source that owns a pixel, 0 for the sky.
 """
 
 from __future__ import annotations
@@ -109,10 +110,6 @@ def mirror_in_ellipses(
 
     Parameters
     ----------
-    segmentation : ndarray of int32, shape (ny, nx)
-        Number of the source that owns a pixel, 0 for the sky.
-    ellipses : Ellipses
-        The sources.
     kron_radius : ndarray of float64, shape (n,)
         Radius of the AUTO apertures in units of a and b.
 
@@ -147,15 +144,6 @@ def mirror_in_circles(
     segmentation: NDArray[np.int32], ellipses: Ellipses, radius_px: float
 ) -> MirroredPixels:
     """Find neighbours' pixels in circles around the centroids, and those opposite them.
-
-    Parameters
-    ----------
-    segmentation : ndarray of int32, shape (ny, nx)
-        Number of the source that owns a pixel, 0 for the sky.
-    ellipses : Ellipses
-        The sources.
-    radius_px : float
-        Radius [pixels].
 
     Returns
     -------

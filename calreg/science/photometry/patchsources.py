@@ -153,8 +153,6 @@ def merge_patches(parts: Sequence[PatchSources], scale_arcsec: float) -> PatchSo
     ----------
     parts : sequence of PatchSources
         Of one measured image; of two that agree, the source of the earlier part stays.
-    scale_arcsec : float
-        Side of a pixel [arcsec].
 
     Returns
     -------
@@ -239,8 +237,6 @@ def common_stars(
     ----------
     detection, measured : PatchSources
         The detection image and another one, row by row inside the same isophotes.
-    scale_arcsec : float
-        Side of a pixel [arcsec].
 
     Returns
     -------

@@ -66,11 +66,6 @@ class WcsDetector:
     def pixels_of(self, ra_deg: FloatArray, dec_deg: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the pixels of sky positions.
 
-        Parameters
-        ----------
-        ra_deg, dec_deg : ndarray of float64, shape (n,)
-            ICRS [deg].
-
         Returns
         -------
         x, y : ndarray of float64, shape (n,)
@@ -123,11 +118,6 @@ class LinearDetector:
 
     def pixels_of(self, ra_deg: FloatArray, dec_deg: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the pixels of sky positions.
-
-        Parameters
-        ----------
-        ra_deg, dec_deg : ndarray of float64, shape (n,)
-            ICRS [deg].
 
         Returns
         -------
@@ -195,8 +185,6 @@ def pointing_of(
     ----------
     v2_ref_arcsec, v3_ref_arcsec : float
         The cards V2_REF and V3_REF [arcsec].
-    ra_ref_deg, dec_ref_deg, roll_ref_deg : float
-        The cards RA_REF, DEC_REF and ROLL_REF [deg].
 
     Returns
     -------
@@ -211,11 +199,6 @@ def focal_plane(
     ra_deg: ArrayLike, dec_deg: ArrayLike, pointing: Boresight
 ) -> tuple[FloatArray, FloatArray]:
     """Return the focal-plane positions of sky positions.
-
-    Parameters
-    ----------
-    ra_deg, dec_deg : array_like of float64, shape (n,)
-        ICRS [deg].
 
     Returns
     -------
@@ -247,8 +230,6 @@ def mean_positions(
 
     Parameters
     ----------
-    ra_deg, dec_deg : array_like of float64, shape (n,)
-        ICRS [deg].
     is_covered : ndarray of bool, shape (n_exposures, n), optional
         Which exposures contribute at each position; by default those whose detector it falls on.
 

@@ -201,11 +201,6 @@ def near_pairs_within(footprints: FootprintSet) -> IntArray:
 def overlapping_pairs(footprints: Sequence[FloatArray], against: Sequence[FloatArray]) -> IntArray:
     """Find all pairs of overlapping footprints of two lists.
 
-    Parameters
-    ----------
-    footprints, against : sequence of ndarray of float64, shape (n_vertices, 2)
-        ICRS (ra, dec) [deg].
-
     Returns
     -------
     ndarray of int64, shape (k, 2)
@@ -223,11 +218,6 @@ def overlapping_pairs(footprints: Sequence[FloatArray], against: Sequence[FloatA
 
 def footprints_overlap(footprint_1: FloatArray, footprint_2: FloatArray) -> bool:
     """Say whether two footprints overlap; touching edges do not count.
-
-    Parameters
-    ----------
-    footprint_1, footprint_2 : ndarray of float64, shape (n_vertices, 2)
-        ICRS (ra, dec) [deg].
 
     Raises
     ------

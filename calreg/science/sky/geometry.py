@@ -1,7 +1,9 @@
 """Spherical geometry: tangent planes, rolls, the axis of a field, and the card S_REGION.
 
-Sky coordinates are ICRS degrees, offsets on the sky arcminutes or arcseconds as named, position
-angles degrees from north over east. Non-finite coordinates propagate as NaN unless stated.
+Sky coordinates are ICRS degrees, right ascensions in [0, 360) where they are returned; offsets on
+the sky, xi to the east and eta to the north of a tangent point, are arcminutes or arcseconds as
+named; position angles are degrees from north over east. Arrays of one call have one shape.
+Non-finite coordinates propagate as NaN unless stated.
 """
 
 from __future__ import annotations
@@ -65,11 +67,6 @@ class FieldAxis:
 def unit_vectors(ra_deg: ArrayLike, dec_deg: ArrayLike) -> FloatArray:
     """Return unit vectors towards sky positions.
 
-    Parameters
-    ----------
-    ra_deg, dec_deg : array_like of float64, shape (...)
-        ICRS [deg].
-
     Returns
     -------
     ndarray of float64, shape (..., 3)
@@ -94,11 +91,6 @@ def sky_position(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
     Parameters
     ----------
     vectors : ndarray of float64, shape (..., 3)
-
-    Returns
-    -------
-    ra_deg, dec_deg : ndarray of float64, shape (...)
-        ICRS [deg], right ascension in [0, 360).
     """
     x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
     ra_deg = np.degrees(np.arctan2(y, x)) % 360.0
@@ -138,18 +130,6 @@ def tangent_plane(
 ) -> tuple[FloatArray, FloatArray]:
     """Project sky positions onto the plane that touches the sphere at one point (gnomonic).
 
-    Parameters
-    ----------
-    ra_deg, dec_deg : array_like of float64, shape (n,)
-        ICRS [deg].
-    ra0_deg, dec0_deg : float
-        Tangent point [deg].
-
-    Returns
-    -------
-    xi_arcmin, eta_arcmin : ndarray of float64, shape (n,)
-        Offsets to the east and to the north [arcmin].
-
     Raises
     ------
     InvalidValueError
@@ -180,20 +160,7 @@ def tangent_plane(
 def sky_from_tangent_plane(
     xi_arcmin: ArrayLike, eta_arcmin: ArrayLike, ra0_deg: float, dec0_deg: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the sky positions of tangent-plane offsets, the inverse of `tangent_plane`.
-
-    Parameters
-    ----------
-    xi_arcmin, eta_arcmin : array_like of float64, shape (n,)
-        Offsets to the east and to the north [arcmin].
-    ra0_deg, dec0_deg : float
-        Tangent point [deg].
-
-    Returns
-    -------
-    ra_deg, dec_deg : ndarray of float64, shape (n,)
-        ICRS [deg], right ascension in [0, 360).
-    """
+    """Return the sky positions of tangent-plane offsets, the inverse of `tangent_plane`."""
     xi = np.radians(np.asarray(xi_arcmin, dtype=np.float64) / ARCMIN_PER_DEG)[..., np.newaxis]
     eta = np.radians(np.asarray(eta_arcmin, dtype=np.float64) / ARCMIN_PER_DEG)[..., np.newaxis]
     centre, east, north = local_frame(ra0_deg, dec0_deg)
@@ -214,20 +181,10 @@ def local_frame(ra_deg: float, dec_deg: float) -> tuple[FloatArray, FloatArray, 
 def along_axis(ra_deg: ArrayLike, dec_deg: ArrayLike, axis: FieldAxis) -> FloatArray:
     """Return the tangent-plane coordinate d along the axis of a field.
 
-    Parameters
-    ----------
-    ra_deg, dec_deg : array_like of float64, shape (n,)
-        ICRS [deg].
-
     Returns
     -------
     ndarray of float64, shape (n,)
         ``d = xi sin(pa) + eta cos(pa)`` [arcmin], positive towards the axis' position angle.
-
-    Raises
-    ------
-    InvalidValueError
-        If a position lies 90 deg or more from the origin.
     """
     xi, eta = tangent_plane(ra_deg, dec_deg, axis.origin_ra_deg, axis.origin_dec_deg)
     pa = np.radians(axis.pa_deg)
@@ -408,13 +365,7 @@ def module_side(roll_deg: float, axis: FieldAxis, instrument: Instrument, array_
 
 
 def s_region_text(footprint: FloatArray) -> str:
-    """Write a footprint as the card S_REGION, ``POLYGON ICRS  ra dec ...`` with 1e-9 deg.
-
-    Parameters
-    ----------
-    footprint : ndarray of float64, shape (n_vertices, 2)
-        ICRS (ra, dec) [deg].
-    """
+    """Write a footprint as the card S_REGION, ``POLYGON ICRS  ra dec ...`` with 1e-9 deg."""
     numbers = " ".join(f"{ra:.9f} {dec:.9f}" for ra, dec in np.asarray(footprint, float).tolist())
     return f"POLYGON ICRS  {numbers}"
 

@@ -1,4 +1,8 @@
-"""Pixel grids of mosaics: square pixels on one tangent plane, 0-based pixel coordinates."""
+"""Pixel grids of mosaics: square pixels on one tangent plane, 0-based pixel coordinates.
+
+Sky positions are ICRS [deg]; a footprint is an array (n_vertices, 2) of them. Positions 90 deg or
+more from the tangent point are refused (`InvalidValueError`).
+"""
 
 from __future__ import annotations
 
@@ -132,20 +136,10 @@ class Grid:
     def pixels_of(self, ra_deg: ArrayLike, dec_deg: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Return the pixel coordinates of sky positions, the inverse of `sky_of`.
 
-        Parameters
-        ----------
-        ra_deg, dec_deg : array_like of float64, shape (...)
-            ICRS [deg].
-
         Returns
         -------
         x, y : ndarray of float64, shape (...)
             Pixel coordinates, 0-based; NaN where a coordinate is NaN.
-
-        Raises
-        ------
-        InvalidValueError
-            If a position lies 90 deg or more from the tangent point.
         """
         xi, eta = tangent_plane(ra_deg, dec_deg, self.ra_deg, self.dec_deg)
         step_arcmin = self.scale_arcsec / _ARCSEC_PER_ARCMIN
@@ -199,8 +193,6 @@ class Grid:
         ----------
         x0, y0 : int
             Pixel of this grid that becomes (0, 0); may be negative.
-        nx, ny : int
-            Pixels along x and y.
         """
         return replace(self, x_ref=self.x_ref - x0, y_ref=self.y_ref - y0, nx=nx, ny=ny)
 
@@ -209,8 +201,6 @@ class Grid:
 
         Parameters
         ----------
-        footprints : sequence of ndarray of float64, shape (n_vertices, 2)
-            ICRS (ra, dec) [deg].
         margin_pixels : int
             Pixels added on each side, within the grid.
 
@@ -218,11 +208,6 @@ class Grid:
         -------
         Grid or None
             The smallest rectangle of the same pixels; None if they lie outside.
-
-        Raises
-        ------
-        InvalidValueError
-            If a position lies 90 deg or more from the tangent point.
         """
         (x_low, x_high), (y_low, y_high) = self._limits(footprints, margin_pixels)
         x_low, x_high = max(x_low, 0), min(x_high, self.nx - 1)
@@ -236,8 +221,6 @@ class Grid:
 
         Parameters
         ----------
-        footprints : sequence of ndarray of float64, shape (n_vertices, 2)
-            ICRS (ra, dec) [deg].
         margin_pixels : int
             Pixels added on each side.
 
@@ -245,11 +228,6 @@ class Grid:
         -------
         Grid
             The smallest rectangle.
-
-        Raises
-        ------
-        InvalidValueError
-            If a position lies 90 deg or more from the tangent point.
         """
         (x_low, x_high), (y_low, y_high) = self._limits(footprints, margin_pixels)
         return self.cutout(x_low, y_low, x_high - x_low + 1, y_high - y_low + 1)
@@ -276,8 +254,6 @@ class Grid:
         ----------
         footprints : sequence of ndarray of float64, shape (n_vertices, 2)
             ICRS (ra, dec) [deg]; their order does not change the grid.
-        scale_arcsec : float
-            Side of a pixel [arcsec].
         y_pa_deg : float
             Position angle of +y [deg, north over east].
         margin_pixels : int
@@ -318,8 +294,6 @@ class Grid:
         ----------
         wcs : astropy.wcs.WCS
             Of the image.
-        shape : tuple of int
-            ``(ny, nx)`` of the image.
 
         Raises
         ------
@@ -349,8 +323,6 @@ class Grid:
             The cards CRVAL [deg, ICRS] and CRPIX.
         matrix_deg : array_like of float64, shape (2, 2)
             Of pixels to the plane: CDELT times PC [deg].
-        shape : tuple of int
-            ``(ny, nx)`` of the image.
 
         Raises
         ------

@@ -1,6 +1,7 @@
 """Matching of catalogs on the sky: nearest within a radius, mutual, ambiguous ones flagged.
 
-Pairs are then assigned to sources.
+Pairs are then assigned to sources. Positions are ICRS [deg], of shape (n,) for each catalog; search
+radii are inclusive.
 
 Notes
 -----
@@ -109,8 +110,6 @@ def match_sources(
         First catalog, ICRS [deg].
     ra_2_deg, dec_2_deg : array_like of float64, shape (n_2,)
         Second catalog, ICRS [deg].
-    max_sep_arcsec : float
-        Search radius [arcsec], inclusive.
 
     Returns
     -------
@@ -151,11 +150,6 @@ def match_epochs(
     is_bright_1, is_bright_2 : ndarray of bool, shape (n_1,) and (n_2,), optional
         Sources that the offset may be taken from; all by default.
 
-    Raises
-    ------
-    InvalidValueError
-        As `match_sources`.
-
     Notes
     -----
     Match, take the median offset (in right ascension times cos(dec), in declination) of bright
@@ -185,18 +179,11 @@ def match_many_epochs(
         Arrays of float64, ICRS [deg], and of bool.
     pairs : sequence of (int, int)
         Indices of the earlier and of the later catalog of each match.
-    max_sep_arcsec : float
-        Search radius [arcsec], inclusive.
 
     Returns
     -------
     list of EpochMatch
         One per pair, each as from `match_epochs`.
-
-    Raises
-    ------
-    InvalidValueError
-        As `match_sources`.
     """
     _require_radius(max_sep_arcsec)
     sides = [_Side.of(*catalog, f"number {n}") for n, catalog in enumerate(catalogs)]

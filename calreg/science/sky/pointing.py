@@ -77,11 +77,6 @@ def reference_point(
     ra_v1_deg, dec_v1_deg, pa_v3_deg : float
         Pointing of the V1 axis and angle of V3 there, the cards RA_V1, DEC_V1 and PA_V3 [deg].
 
-    Returns
-    -------
-    ReferencePoint
-        The cards RA_REF, DEC_REF and ROLL_REF [deg].
-
     Notes
     -----
     JWST-STScI-001550, SM-12, section 5.1, without velocity aberration.
@@ -130,13 +125,6 @@ def detector_to_sky(
     ----------
     x, y : array_like of float64, shape (n,)
         0-based pixel position, science orientation (as in a `cal` file).
-    ra_ref_deg, dec_ref_deg, roll_ref_deg : float
-        The cards RA_REF, DEC_REF and ROLL_REF [deg].
-
-    Returns
-    -------
-    ra_deg, dec_deg : ndarray of float64, shape (n,)
-        ICRS [deg].
 
     Notes
     -----
@@ -166,22 +154,10 @@ def sky_to_detector(
 ) -> tuple[FloatArray, FloatArray]:
     """Return the pixels of sky positions, without distortion; the inverse of `detector_to_sky`.
 
-    Parameters
-    ----------
-    ra_deg, dec_deg : array_like of float64, shape (n,)
-        ICRS [deg].
-    ra_ref_deg, dec_ref_deg, roll_ref_deg : float
-        The cards RA_REF, DEC_REF and ROLL_REF [deg].
-
     Returns
     -------
     x, y : ndarray of float64, shape (n,)
         0-based pixel position, science orientation; beyond the array's edges where the position is.
-
-    Raises
-    ------
-    InvalidValueError
-        If a position lies 90 deg or more from the reference point.
     """
     xi, eta = tangent_plane(ra_deg, dec_deg, ra_ref_deg, dec_ref_deg)
     roll, angle = np.radians(roll_ref_deg), np.radians(array.v3_ideal_y_angle_deg)
@@ -200,11 +176,6 @@ def array_footprint(
     array: Array, ra_ref_deg: float, dec_ref_deg: float, roll_ref_deg: float
 ) -> FloatArray:
     """Return the corners of an array on the sky, without distortion.
-
-    Parameters
-    ----------
-    ra_ref_deg, dec_ref_deg, roll_ref_deg : float
-        The cards RA_REF, DEC_REF and ROLL_REF [deg].
 
     Returns
     -------
