@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from calreg.errors import CalregError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from calreg.domain import Progress
+    from calreg.instruments import Instrument
     from calreg.registry import Registry
 
 
@@ -29,10 +32,17 @@ class OutputFormat(StrEnum):
 
 @dataclass
 class GlobalOptions:
-    """Options given before the command's name."""
+    """Options that every command has, before or after its name.
+
+    Attributes
+    ----------
+    checks : list of callable
+        What is known to be wrong with other options once the registry's instrument is known.
+    """
 
     db: str | None = None
     output_format: OutputFormat = OutputFormat.TABLE
+    checks: list[Callable[[Instrument], None]] = field(default_factory=list)
 
 
 @contextmanager
@@ -54,24 +64,53 @@ def check_pmap(value: str | None) -> str | None:
     return value
 
 
-def check_band(value: str | None) -> str | None:
-    """Refuse what is no band of the instrument."""
-    if value is not None:
-        from calreg.instruments import load_instrument
+def check_with(look_up: Callable[[Instrument, str], object]) -> Callable[..., str | None]:
+    """Return a callback that refuses a name once the registry is open: its instrument decides."""
 
-        with usage_errors():
-            load_instrument().band_named(value)
+    def keep(context: typer.Context, param: typer.CallbackParam, value: str | None) -> str | None:
+        def check(instrument: Instrument) -> None:
+            try:
+                look_up(instrument, value or "")
+            except CalregError as error:
+                raise typer.BadParameter(str(error), ctx=context, param_hint=param.opts) from None
+
+        if value is not None:
+            context.ensure_object(GlobalOptions).checks.append(check)
+        return value
+
+    return keep
+
+
+check_band = check_with(lambda instrument, name: instrument.band_named(name))
+check_array_id = check_with(lambda instrument, name: instrument.array_id_named(name))
+check_detector = check_with(lambda instrument, name: instrument.array(name))
+
+
+def check_flux(value: str | None) -> str | None:
+    """Refuse what is no kind of flux."""
+    if value is not None:
+        from calreg.domain import FluxKind
+
+        if value.lower() not in set(FluxKind):
+            msg = f"{value!r}: expected one of {', '.join(FluxKind)}"
+            raise typer.BadParameter(msg)
+        return value.lower()
     return value
 
 
-def check_array(value: str | None) -> str | None:
-    """Refuse what is no array id of the instrument."""
-    if value is not None:
-        from calreg.instruments import load_instrument
+def parse_time(text: str) -> datetime:
+    """Read ``--as-of``: ISO 8601, UTC unless it says otherwise; a date means its first moment."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        msg = f"{text!r} is not a time: expected ISO 8601 such as 2023-09-15T12:00:00Z"
+        raise typer.BadParameter(msg, param_hint="--as-of") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
-        with usage_errors():
-            load_instrument().array_id_named(value)
-    return value
+
+def pmap_option(name: str, help_text: str) -> Any:
+    """Declare an option that takes a context."""
+    return typer.Option(name, metavar="PMAP", help=help_text, callback=check_pmap)
 
 
 Db = Annotated[
@@ -89,27 +128,16 @@ Format = Annotated[
     typer.Option("--format", help="How to print the answer [default: table].", show_default=False),
 ]
 PmapOption = Annotated[
-    str | None,
-    typer.Option(
-        "--pmap",
-        metavar="PMAP",
-        help="Only this context: jwst_1130.pmap, or 1130.",
-        callback=check_pmap,
-    ),
+    str | None, pmap_option("--pmap", "Only this context: jwst_1130.pmap, or 1130.")
 ]
-RequiredPmap = Annotated[
-    str,
-    typer.Option(
-        "--pmap",
-        metavar="PMAP",
-        help="Context: jwst_1130.pmap, or 1130.",
-        callback=check_pmap,
-    ),
-]
+RequiredPmap = Annotated[str, pmap_option("--pmap", "Context: jwst_1130.pmap, or 1130.")]
 BandOption = Annotated[
     str | None,
     typer.Option(
-        "--band", metavar="BAND", help="Only this band, such as F356W.", callback=check_band
+        "--band",
+        metavar="BAND",
+        help="Only this band, such as F356W.",
+        callback=check_band,
     ),
 ]
 ArrayOption = Annotated[
@@ -118,17 +146,27 @@ ArrayOption = Annotated[
         "--array",
         metavar="ID",
         help="Only this array id, shared by A and B: 1, 2, 3, 4 or long.",
-        callback=check_array,
+        callback=check_array_id,
     ),
 ]
 FieldOption = Annotated[
     str | None,
     typer.Option("--field", metavar="NAME", help="Only this field, where there are several."),
 ]
-AsOfOption = Annotated[
+FluxOption = Annotated[
     str | None,
     typer.Option(
+        "--flux",
+        metavar="KIND",
+        help="Only this flux, where there are several: iso, auto, ...",
+        callback=check_flux,
+    ),
+]
+AsOfOption = Annotated[
+    datetime | None,
+    typer.Option(
         "--as-of",
+        parser=parse_time,
         metavar="TIME",
         help="Answer as at this time: 2024-05-01T12:00 (UTC), or 2024-05-01 for its 0h.",
     ),
@@ -152,16 +190,55 @@ def options_of(
 ) -> GlobalOptions:
     """Return the options in force: those after the command's name win."""
     given = context.ensure_object(GlobalOptions)
-    return GlobalOptions(db or given.db, output_format or given.output_format)
+    return GlobalOptions(db or given.db, output_format or given.output_format, given.checks)
+
+
+def shared_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command ``--db`` and ``--format``; its parameter `options` has what holds of both."""
+
+    @functools.wraps(function)
+    def run(context: typer.Context, **given: Any) -> None:
+        options = options_of(context, given.pop("db"), given.pop("output_format"))
+        function(options=options, **given)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    signature = inspect.signature(function, eval_str=True)
+    parameters = [
+        inspect.Parameter(
+            "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
+        ),
+        *(one for one in signature.parameters.values() if one.name != "options"),
+        inspect.Parameter("db", keyword, default=None, annotation=Db),
+        inspect.Parameter("output_format", keyword, default=None, annotation=Format),
+    ]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    return run
 
 
 @contextmanager
 def open_registry(options: GlobalOptions, *, read_only: bool = False) -> Iterator[Registry]:
-    """Open the registry of a command."""
+    """Open the registry of a command, and check the options that name parts of its instrument."""
     from calreg.registry import Registry
 
-    with Registry(options.db, read_only=read_only) as registry:
+    try:
+        registry = Registry(options.db, read_only=read_only)
+    except CalregError:
+        # A usage error comes first, and where there is no registry, NIRCam tells what is one.
+        if options.checks:
+            from calreg.instruments import load_instrument
+
+            _check(options, load_instrument())
+        raise
+    with registry:
+        _check(options, registry.instrument)
         yield registry
+
+
+def _check(options: GlobalOptions, instrument: Instrument) -> None:
+    """Refuse options that name what the instrument does not have."""
+    for check in options.checks:
+        check(instrument)
 
 
 @contextmanager
@@ -195,18 +272,6 @@ def progress_bar() -> Iterator[Progress]:
             bars.update(tasks[task], completed=n_done, total=n_all)  # type: ignore[arg-type]
 
         yield show
-
-
-def parse_time(text: str | None) -> datetime | None:
-    """Read ``--as-of``: ISO 8601, UTC unless it says otherwise; a date means its first moment."""
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError:
-        msg = f"{text!r} is not a time: expected ISO 8601 such as 2023-09-15T12:00:00Z"
-        raise typer.BadParameter(msg, param_hint="--as-of") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def log(message: str) -> None:

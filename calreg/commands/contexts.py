@@ -12,16 +12,15 @@ from calreg.commands.common import (
     ArrayOption,
     AsOfOption,
     BandOption,
-    Db,
     FieldOption,
-    Format,
+    GlobalOptions,
     OutputFormat,
+    check_detector,
     check_pmap,
     log,
     open_registry,
-    options_of,
-    parse_time,
-    usage_errors,
+    pmap_option,
+    shared_options,
 )
 from calreg.commands.output import Column, Notes, plain, print_json, print_rows
 
@@ -45,16 +44,6 @@ def register(main: typer.Typer) -> None:
     """Add the commands of this module that stand by themselves."""
     main.command()(diff)
     main.command()(predict)
-
-
-def _check_detector(value: str | None) -> str | None:
-    """Refuse what is no detector of the instrument."""
-    if value is not None:
-        from calreg.instruments import load_instrument
-
-        with usage_errors():
-            load_instrument().array(value)
-    return value
 
 
 _FirstPmap = Annotated[
@@ -87,8 +76,9 @@ _DIFF_COLUMNS = [
 ]
 
 
+@shared_options
 def diff(
-    context: typer.Context,
+    options: GlobalOptions,
     pmap_1: _FirstPmap,
     pmap_2: _SecondPmap,
     *,
@@ -99,15 +89,13 @@ def diff(
             "--detector",
             metavar="NAME",
             help="Only this detector, such as nrcb1.",
-            callback=_check_detector,
+            callback=check_detector,
         ),
     ] = None,
     show_all: Annotated[
         bool, typer.Option("--all", help="Show those of which nothing is recorded, too.")
     ] = False,
-    as_of: AsOfOption = None,
-    db: Db = None,
-    output_format: Format = None,
+    as_of_utc: AsOfOption = None,
 ) -> None:
     """Compare PHOTMJSR and reference files of two contexts.
 
@@ -115,8 +103,6 @@ def diff(
 
     Example: calreg diff 1298 1568 --band F200W
     """
-    options = options_of(context, db, output_format)
-    as_of_utc = parse_time(as_of)
     with open_registry(options, read_only=True) as registry:
         rows = registry.diff(pmap_1, pmap_2, band=band, array=detector, as_of_utc=as_of_utc)
     shown, notes = rows, Notes()
@@ -164,20 +150,17 @@ _PREDICTION_COLUMNS = [
 ]
 
 
+@shared_options
 def predict(
-    context: typer.Context,
+    options: GlobalOptions,
     *,
     pmap_from: Annotated[
         str,
-        typer.Option(
-            "--from", metavar="PMAP", help="Context of the measurement.", callback=check_pmap
-        ),
+        pmap_option("--from", "Context of the measurement."),
     ],
     pmap_to: Annotated[
         str,
-        typer.Option(
-            "--to", metavar="PMAP", help="Context that is asked for.", callback=check_pmap
-        ),
+        pmap_option("--to", "Context that is asked for."),
     ],
     band: BandOption = None,
     array: ArrayOption = None,
@@ -189,9 +172,7 @@ def predict(
         str | None,
         typer.Option("--subarray", metavar="NAME", help="Of the data [default: as measured]."),
     ] = None,
-    as_of: AsOfOption = None,
-    db: Db = None,
-    output_format: Format = None,
+    as_of_utc: AsOfOption = None,
 ) -> None:
     """Carry offsets from one context to another by PHOTMJSR.
 
@@ -200,8 +181,6 @@ def predict(
 
     Example: calreg predict --from 1130 --to 1568 --band F200W
     """
-    options = options_of(context, db, output_format)
-    as_of_utc = parse_time(as_of)
     with open_registry(options, read_only=True) as registry:
         rows = registry.predict(
             pmap_to,
@@ -288,11 +267,9 @@ _PMAP_COLUMNS = [
 
 
 @app.command("list")
+@shared_options
 def list_(
-    context: typer.Context,
-    *,
-    db: Db = None,
-    output_format: Format = None,
+    options: GlobalOptions,
 ) -> None:
     """Show contexts: what public sources say of each, and what the registry has.
 
@@ -300,15 +277,15 @@ def list_(
 
     Example: calreg pmap list
     """
-    options = options_of(context, db, output_format)
     with open_registry(options, read_only=True) as registry:
         rows = registry.pmaps()
     print_rows(rows, _PMAP_COLUMNS, options.output_format)
 
 
 @app.command()
+@shared_options
 def equal(
-    context: typer.Context,
+    options: GlobalOptions,
     pmap_1: _FirstPmap,
     pmap_2: _SecondPmap,
     *,
@@ -323,8 +300,6 @@ def equal(
     withdraw: Annotated[
         bool, typer.Option("--withdraw", help="They are not, after all; the record stays.")
     ] = False,
-    db: Db = None,
-    output_format: Format = None,
 ) -> None:
     """Declare that two contexts have the same PHOTMJSR.
 
@@ -332,7 +307,6 @@ def equal(
 
     Example: calreg pmap equal 1130 1298 --reason "no photom delivery between them"
     """
-    options = options_of(context, db, output_format)
     with open_registry(options) as registry:
         if withdraw:
             row = registry.withdraw_equal(pmap_1, pmap_2, reason=reason)

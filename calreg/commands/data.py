@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from calreg.commands.common import (
-    Db,
-    Format,
+    GlobalOptions,
     MagLimitOption,
     MaxSepOption,
     OutputFormat,
@@ -18,8 +17,8 @@ from calreg.commands.common import (
     check_pmap,
     log,
     open_registry,
-    options_of,
     progress_bar,
+    shared_options,
     usage_errors,
 )
 from calreg.commands.output import Column, plain, print_json, print_rows
@@ -105,8 +104,9 @@ def register(app: typer.Typer) -> None:
     app.command()(refit)
 
 
+@shared_options
 def ingest(
-    context: typer.Context,
+    options: GlobalOptions,
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH", help="Files and folders, in any mix.")
     ],
@@ -119,8 +119,6 @@ def ingest(
     pmap: _ContextName = None,
     strict: _Strict = False,
     hash_mode: _HashMode = "headers",
-    db: Db = None,
-    output_format: Format = None,
 ) -> None:
     """Load images, catalogs and what is known of contexts, recognised by content.
 
@@ -132,7 +130,6 @@ def ingest(
 
     Example: calreg ingest epoch1/ epoch2/*_i2d.fits catalogs/
     """
-    options = options_of(context, db, output_format)
     with usage_errors():
         ingest_options = _ingest_options(
             field, epoch, image, flux, columns, pmap, strict=strict, hash_mode=hash_mode
@@ -244,8 +241,9 @@ def _tell_rows(catalogs: list[FileOutcome]) -> None:
             log(f"{words}: {sum(numbers)} in {n_catalogs} of {len(catalogs)} catalogs")
 
 
+@shared_options
 def refit(
-    context: typer.Context,
+    options: GlobalOptions,
     *,
     mag_limit: MagLimitOption = 22.0,
     snr: SnrOption = 100.0,
@@ -279,8 +277,6 @@ def refit(
             help="Direction of the gradient: the field's long axis, or a PA [deg, N over E].",
         ),
     ] = "auto",
-    db: Db = None,
-    output_format: Format = None,
 ) -> None:
     """Match what is new, and fit exactly what is stale.
 
@@ -290,7 +286,6 @@ def refit(
     """
     from calreg.science.model.settings import FitSettings
 
-    options = options_of(context, db, output_format)
     with usage_errors():
         settings = FitSettings.parse(
             mag_limit=mag_limit,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from calreg.commands.common import Db, Format, OutputFormat, log, open_registry, options_of
+from calreg.commands.common import GlobalOptions, OutputFormat, log, open_registry, shared_options
 from calreg.commands.output import Column, plain, print_json, print_rows
 
 
@@ -27,9 +27,9 @@ app = typer.Typer(
 
 
 @app.command()
+@shared_options
 def init(
-    context: typer.Context,
-    db: Db = None,
+    options: GlobalOptions,
     instrument: Annotated[
         str | None,
         typer.Option(
@@ -37,7 +37,6 @@ def init(
             show_default="nircam",
         ),
     ] = None,
-    output_format: Format = None,
 ) -> None:
     """Make the tables; a database that has them stays as it is.
 
@@ -45,7 +44,6 @@ def init(
     """
     from calreg.registry import Registry
 
-    options = options_of(context, db, output_format)
     outcome = Registry.init(options.db, instrument=instrument)
     if options.output_format is not OutputFormat.TABLE:
         print_rows([outcome], [], options.output_format)
@@ -56,14 +54,14 @@ def init(
 
 
 @app.command()
-def upgrade(context: typer.Context, db: Db = None, output_format: Format = None) -> None:
+@shared_options
+def upgrade(options: GlobalOptions) -> None:
     """Bring the tables of an older calreg to this version; data stay.
 
     Example: calreg --db idf.sqlite db upgrade
     """
     from calreg.registry import Registry
 
-    options = options_of(context, db, output_format)
     outcome = Registry.upgrade(options.db)
     if options.output_format is not OutputFormat.TABLE:
         print_rows([outcome], [], options.output_format)
@@ -74,14 +72,14 @@ def upgrade(context: typer.Context, db: Db = None, output_format: Format = None)
 
 
 @app.command()
-def check(context: typer.Context, db: Db = None, output_format: Format = None) -> None:
+@shared_options
+def check(options: GlobalOptions) -> None:
     """Check schema, keys, dangling rows and digests.
 
     Exit status 1 if anything is wrong.
 
     Example: calreg db check
     """
-    options = options_of(context, db, output_format)
     with open_registry(options, read_only=True) as registry:
         problems = registry.check()
     columns = [Column("kind", "kind"), Column("table", "table"), Column("message", "problem")]
@@ -91,12 +89,12 @@ def check(context: typer.Context, db: Db = None, output_format: Format = None) -
 
 
 @app.command()
-def stats(context: typer.Context, db: Db = None, output_format: Format = None) -> None:
+@shared_options
+def stats(options: GlobalOptions) -> None:
     """Describe the database: engine, revision, size, rows per table.
 
     Example: calreg db stats --format json
     """
-    options = options_of(context, db, output_format)
     with open_registry(options, read_only=True) as registry:
         description = registry.stats()
     if options.output_format is OutputFormat.JSON:

@@ -9,16 +9,15 @@ import typer
 
 from calreg.commands.common import (
     AsOfOption,
-    Db,
     FieldOption,
-    Format,
+    FluxOption,
+    GlobalOptions,
     OutputFormat,
     OverwriteOption,
     RequiredPmap,
     log,
     open_registry,
-    options_of,
-    parse_time,
+    shared_options,
 )
 from calreg.commands.output import plain, print_json
 
@@ -32,27 +31,6 @@ app = typer.Typer(
 )
 
 
-def _check_flux(value: str | None) -> str | None:
-    """Refuse what is no kind of flux."""
-    if value is not None:
-        from calreg.domain import FluxKind
-
-        if value.lower() not in set(FluxKind):
-            msg = f"{value!r}: expected one of {', '.join(FluxKind)}"
-            raise typer.BadParameter(msg)
-        return value.lower()
-    return value
-
-
-FluxOption = Annotated[
-    str | None,
-    typer.Option(
-        "--flux",
-        metavar="KIND",
-        help="Only this flux, where there are several: iso, auto, ...",
-        callback=_check_flux,
-    ),
-]
 LeaveOutOption = Annotated[
     bool,
     typer.Option(
@@ -63,25 +41,22 @@ LeaveOutOption = Annotated[
 
 
 @app.command()
+@shared_options
 def recipe(
-    context: typer.Context,
+    options: GlobalOptions,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="ECSV file to write.")],
     *,
     pmap: RequiredPmap,
     field: FieldOption = None,
     flux: FluxOption = None,
-    as_of: AsOfOption = None,
+    as_of_utc: AsOfOption = None,
     leave_out: LeaveOutOption = False,
     overwrite: OverwriteOption = False,
-    db: Db = None,
-    output_format: Format = None,
 ) -> None:
     """Write the published table's columns: a positive dmag brightens the array.
 
     Example: calreg export recipe idf_1130.ecsv --pmap jwst_1130.pmap
     """
-    options = options_of(context, db, output_format)
-    as_of_utc = parse_time(as_of)
     with open_registry(options) as registry:
         delivery = registry.export_recipe(
             file,
@@ -96,25 +71,22 @@ def recipe(
 
 
 @app.command()
+@shared_options
 def grizli(
-    context: typer.Context,
+    options: GlobalOptions,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML file to write.")],
     *,
     pmap: RequiredPmap,
     field: FieldOption = None,
     flux: FluxOption = None,
-    as_of: AsOfOption = None,
+    as_of_utc: AsOfOption = None,
     leave_out: LeaveOutOption = False,
     overwrite: OverwriteOption = False,
-    db: Db = None,
-    output_format: Format = None,
 ) -> None:
     """Write grizli's table: images are DIVIDED by its values.
 
     Example: calreg export grizli idf_1130.yml --pmap jwst_1130.pmap
     """
-    options = options_of(context, db, output_format)
-    as_of_utc = parse_time(as_of)
     with open_registry(options) as registry:
         delivery = registry.export_grizli(
             file,
@@ -129,19 +101,17 @@ def grizli(
 
 
 @app.command()
+@shared_options
 def parquet(
-    context: typer.Context,
+    options: GlobalOptions,
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.")],
     *,
     overwrite: OverwriteOption = False,
-    db: Db = None,
-    output_format: Format = None,
 ) -> None:
     """Write every table of the registry as Parquet, one file each.
 
     Example: calreg export parquet registry_tables/
     """
-    options = options_of(context, db, output_format)
     with open_registry(options) as registry:
         deliveries = registry.export_parquet(directory, overwrite=overwrite)
     tell(deliveries, options.output_format)

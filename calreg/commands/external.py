@@ -12,21 +12,20 @@ from calreg.commands.common import (
     ArrayOption,
     AsOfOption,
     BandOption,
-    Db,
-    Format,
     GlobalOptions,
     OutputFormat,
     PmapOption,
     RequiredPmap,
-    check_pmap,
     log,
     open_registry,
-    options_of,
-    parse_time,
+    pmap_option,
+    shared_options,
 )
 from calreg.commands.output import Column, plain, print_json, print_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from calreg.contexts.comparison import CompareRow, CompareSummary
     from calreg.ingest.external import ImportReport
 
@@ -49,28 +48,17 @@ def _check_source(value: str) -> str:
     return value
 
 
-def _check_word(value: str, *words: str) -> str:
-    """Refuse what is none of a few words."""
-    for word in words:
-        if value.lower() == word.lower():
-            return word
-    msg = f"{value!r}: expected one of {', '.join(words)}"
-    raise typer.BadParameter(msg)
+def _one_of(*words: str) -> Callable[[str], str]:
+    """Return a callback that refuses what is none of a few words."""
 
+    def check(value: str) -> str:
+        for word in words:
+            if value.lower() == word.lower():
+                return word
+        msg = f"{value!r}: expected one of {', '.join(words)}"
+        raise typer.BadParameter(msg)
 
-def _check_sense(value: str) -> str:
-    """Refuse what is no sense."""
-    return _check_word(value, "multiply", "divide")
-
-
-def _check_method(value: str) -> str:
-    """Refuse what is no method."""
-    return _check_word(value, "star", "sky")
-
-
-def _check_datum(value: str) -> str:
-    """Refuse what is no datum."""
-    return _check_word(value, "B", "A", "given")
+    return check
 
 
 SourceOption = Annotated[
@@ -87,7 +75,7 @@ SenseOption = Annotated[
     typer.Option(
         "--sense",
         metavar="multiply|divide",
-        callback=_check_sense,
+        callback=_one_of("multiply", "divide"),
         help="What the numbers do to flux. Grizli's of 2022 and 2023 divide, of 2024 multiply.",
     ),
 ]
@@ -96,7 +84,7 @@ MethodOption = Annotated[
     typer.Option(
         "--method",
         metavar="star|sky",
-        callback=_check_method,
+        callback=_one_of("star", "sky"),
         help="Measured on fluxes of sources (star) or on levels of the sky (sky): they differ by "
         "the ratio of PIXAR_SR.",
     ),
@@ -106,46 +94,40 @@ DatumOption = Annotated[
     typer.Option(
         "--datum",
         metavar="B|A|given",
-        callback=_check_datum,
+        callback=_one_of("B", "A", "given"),
         help="Module held at zero in the stored shares; given: as in the table.",
     ),
 ]
 ImportPmapOption = Annotated[
     str | None,
-    typer.Option(
-        "--pmap",
-        metavar="PMAP",
-        help="Only this context, and that of entries that state none.",
-        callback=check_pmap,
-    ),
+    pmap_option("--pmap", "Only this context, and that of entries that state none."),
 ]
 
 
 @import_app.command("recipe")
+@shared_options
 def import_recipe(
-    context: typer.Context,
+    options: GlobalOptions,
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="ECSV table with the published columns.")
     ],
     *,
     pmap: RequiredPmap,
     source: SourceOption,
-    db: Db = None,
-    output_format: Format = None,
 ) -> None:
     """Bring a published table in as an external solution.
 
     Example: calreg import recipe idf_zpcor.ecsv --pmap 1130 --source "Ma et al. 2024"
     """
-    options = options_of(context, db, output_format)
     with open_registry(options) as registry:
         report = registry.import_recipe(file, pmap=pmap, source=source)
     _tell(report, source, options)
 
 
 @import_app.command("grizli")
+@shared_options
 def import_grizli(
-    context: typer.Context,
+    options: GlobalOptions,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML table of grizli's.")],
     *,
     source: SourceOption,
@@ -157,14 +139,11 @@ def import_grizli(
         bool,
         typer.Option("--commented", help="Take entries that are commented out too (with --pmap)."),
     ] = False,
-    db: Db = None,
-    output_format: Format = None,
 ) -> None:
     """Bring grizli's factors per detector in, and the differences A - B.
 
     Example: calreg import grizli jwst_zeropoints.yml --sense multiply --method sky --source "DJA"
     """
-    options = options_of(context, db, output_format)
     with open_registry(options) as registry:
         report = registry.import_grizli(
             file,
@@ -179,8 +158,9 @@ def import_grizli(
 
 
 @import_app.command("csv")
+@shared_options
 def import_csv(
-    context: typer.Context,
+    options: GlobalOptions,
     file: Annotated[
         Path,
         typer.Argument(
@@ -195,14 +175,11 @@ def import_csv(
     method: MethodOption,
     datum: DatumOption = "B",
     pmap: ImportPmapOption = None,
-    db: Db = None,
-    output_format: Format = None,
 ) -> None:
     """Bring a CSV table in: multiply means that a positive offset brightens the array.
 
     Example: calreg import csv ours.csv --sense multiply --method star --source "Doe, priv. comm."
     """
-    options = options_of(context, db, output_format)
     with open_registry(options) as registry:
         report = registry.import_csv(
             file, source=source, sense=sense, method=method, datum=datum, pmap=pmap
@@ -259,8 +236,9 @@ _SUMMARY_COLUMNS = [
 ]
 
 
+@shared_options
 def compare(
-    context: typer.Context,
+    options: GlobalOptions,
     *,
     pmap: PmapOption = None,
     band: BandOption = None,
@@ -291,9 +269,7 @@ def compare(
     summary: Annotated[
         bool, typer.Option("--summary", help="Show rms and sign agreement per source and band.")
     ] = False,
-    as_of: AsOfOption = None,
-    db: Db = None,
-    output_format: Format = None,
+    as_of_utc: AsOfOption = None,
 ) -> None:
     """Show imported solutions beside ours, or beside each other, in sigma.
 
@@ -301,8 +277,6 @@ def compare(
 
     Example: calreg compare --pmap jwst_1130.pmap
     """
-    options = options_of(context, db, output_format)
-    as_of_utc = parse_time(as_of)
     with open_registry(options, read_only=True) as registry:
         rows = registry.compare(
             pmap=pmap,

@@ -11,20 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from calreg.commands.common import (
-    Db,
     FieldOption,
-    Format,
+    FluxOption,
     GlobalOptions,
     OutputFormat,
     PmapOption,
     check_pmap,
     log,
     open_registry,
-    options_of,
     progress_bar,
+    shared_options,
     usage_errors,
 )
-from calreg.commands.exports import FluxOption
 from calreg.commands.output import Column, plain, print_json, print_rows
 
 if TYPE_CHECKING:
@@ -60,14 +58,12 @@ def register(app: typer.Typer) -> None:
     app.command()(affected)
 
 
+@shared_options
 def check(
-    context: typer.Context,
+    options: GlobalOptions,
     files: Annotated[
         list[Path], typer.Argument(metavar="FILES", help="Exposures and mosaics: cal, crf, i2d.")
     ],
-    *,
-    db: Db = None,
-    output_format: Format = None,
 ) -> None:
     """Check how files are calibrated, and whether they are corrected.
 
@@ -81,7 +77,6 @@ def check(
     from calreg.apply.check import check_files
     from calreg.instruments import load_instrument
 
-    options = options_of(context, db, output_format)
     with _registry_if_any(options, read_only=True) as registry, progress_bar() as progress:
         if registry is None:
             log("PHOTMJSR and corrections are not compared with a registry")
@@ -152,8 +147,9 @@ _GradientDatum = Annotated[
 ]
 
 
+@shared_options
 def apply(
-    context: typer.Context,
+    options: GlobalOptions,
     files: _Files,
     *,
     pmap: _ApplyPmap = None,
@@ -165,8 +161,6 @@ def apply(
     gradient_datum: _GradientDatum = "symmetric",
     field: FieldOption = None,
     flux: FluxOption = None,
-    db: Db = None,
-    output_format: Format = None,
 ) -> None:
     """Correct finished exposures; their own CRDS_CTX selects the set.
 
@@ -180,7 +174,6 @@ def apply(
     from calreg.domain import Pmap
     from calreg.science.model.gradient import GradientDatum
 
-    options = options_of(context, db, output_format)
     if gradient_datum not in set(GradientDatum):
         msg = f"{gradient_datum!r}: expected {' or '.join(GradientDatum)}"
         raise typer.BadParameter(msg, param_hint="--gradient-datum")
@@ -201,13 +194,12 @@ def apply(
     _tell(outcomes, options)
 
 
+@shared_options
 def undo(
-    context: typer.Context,
+    options: GlobalOptions,
     files: Annotated[list[Path], typer.Argument(metavar="FILES", help="Corrected exposures.")],
     *,
     out: _Out = None,
-    db: Db = None,
-    output_format: Format = None,
 ) -> None:
     """Restore exposures as they were before calreg apply, in their place unless told otherwise.
 
@@ -219,7 +211,6 @@ def undo(
     from calreg.apply.undo import undo_files
     from calreg.instruments import load_instrument
 
-    options = options_of(context, db, output_format)
     with _registry_if_any(options) as registry, progress_bar() as progress:
         if registry is None:
             log("what is restored is not recorded")
@@ -255,12 +246,11 @@ _AFFECTED_COLUMNS = (
 )
 
 
+@shared_options
 def affected(
-    context: typer.Context,
+    options: GlobalOptions,
     *,
     pmap: PmapOption = None,
-    db: Db = None,
-    output_format: Format = None,
 ) -> None:
     """List files whose coefficient set has been superseded or withdrawn since.
 
@@ -268,7 +258,6 @@ def affected(
 
     Example: calreg affected --pmap jwst_1130.pmap
     """
-    options = options_of(context, db, output_format)
     with open_registry(options, read_only=True) as registry:
         rows = registry.affected(pmap=pmap)
     print_rows(

@@ -16,7 +16,6 @@ from calreg.commands import (
     exports,
     external,
     files,
-    history,
     measure,
     mosaics,
     pixels,
@@ -46,7 +45,6 @@ app.add_typer(exports.app, name="export")
 app.add_typer(contexts.app, name="pmap")
 data.register(app)
 questions.register(app)
-history.register(app)
 files.register(app)
 mosaics.register(app)
 measure.register(app)

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from calreg.commands.common import (
-    Db,
-    Format,
+    GlobalOptions,
     OverwriteOption,
     log,
     open_registry,
-    options_of,
     progress_bar,
+    shared_options,
     usage_errors,
 )
 from calreg.commands.output import Column, print_rows
@@ -153,8 +152,9 @@ def register(app: typer.Typer) -> None:
     app.command()(measure)
 
 
+@shared_options
 def measure(
-    context: typer.Context,
+    options: GlobalOptions,
     mosaics: Annotated[
         list[Path], typer.Argument(metavar="MOSAIC", help="Mosaics of one array each, any mix.")
     ],
@@ -178,8 +178,6 @@ def measure(
     background: _Background = "64,3",
     aperture: _Aperture = 0.3,
     kron: _Kron = "2.5,3.5",
-    db: Db = None,
-    output_format: Format = None,
 ) -> None:
     """Measure mosaics inside matched isophotes, as SExtractor does in dual-image mode.
 
@@ -190,7 +188,6 @@ def measure(
     """
     from calreg.pixels.measure.options import MeasureOptions
 
-    options = options_of(context, db, output_format)
     with usage_errors():
         settings = _settings(threshold, min_area, deblend, clean, background, aperture, kron)
         measure_options = MeasureOptions(

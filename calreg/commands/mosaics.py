@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from calreg.commands.common import (
-    Db,
-    Format,
+    GlobalOptions,
     check_pmap,
     log,
     open_registry,
-    options_of,
     progress_bar,
+    shared_options,
     usage_errors,
 )
 from calreg.commands.output import Column, print_rows
@@ -93,8 +92,9 @@ def register(app: typer.Typer) -> None:
     app.command()(mosaic)
 
 
+@shared_options
 def mosaic(
-    context: typer.Context,
+    options: GlobalOptions,
     paths: _Paths,
     *,
     out: _Out = Path(),
@@ -109,8 +109,6 @@ def mosaic(
     overwrite: _Overwrite = False,
     no_store: _NoStore = False,
     jobs: _Jobs = 1,
-    db: Db = None,
-    output_format: Format = None,
 ) -> None:
     """Drizzle exposures into one mosaic per epoch, band and array.
 
@@ -123,7 +121,6 @@ def mosaic(
     from calreg.errors import RefusedFilesError
     from calreg.pixels.mosaic.plan import MosaicOptions
 
-    options = options_of(context, db, output_format)
     with usage_errors():
         mosaic_options = MosaicOptions(
             out=out,

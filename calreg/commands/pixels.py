@@ -9,19 +9,18 @@ import typer
 
 from calreg.commands.common import (
     BandOption,
-    Db,
     FieldOption,
-    Format,
+    FluxOption,
+    GlobalOptions,
     MaxSepOption,
     OverwriteOption,
     PmapOption,
     log,
     open_registry,
-    options_of,
     progress_bar,
+    shared_options,
     usage_errors,
 )
-from calreg.commands.exports import FluxOption
 from calreg.commands.output import Column, print_rows
 from calreg.commands.references import DatumOption
 
@@ -65,8 +64,9 @@ _ASTROMETRY_COLUMNS = [
 ]
 
 
+@shared_options
 def astrometry(
-    context: typer.Context,
+    options: GlobalOptions,
     *,
     pmap: PmapOption = None,
     band: BandOption = None,
@@ -76,8 +76,6 @@ def astrometry(
     max_sep: MaxSepOption = 0.1,
     plot: _Plot = None,
     overwrite: OverwriteOption = False,
-    db: Db = None,
-    output_format: Format = None,
 ) -> None:
     """Show position offsets between epochs (paper: Table 1, Figure 3).
 
@@ -87,7 +85,6 @@ def astrometry(
     """
     from calreg.science.model.settings import FitSettings
 
-    options = options_of(context, db, output_format)
     with usage_errors():
         FitSettings.parse(mag_limit=mag_limit, max_sep_arcsec=max_sep)
         if plot is not None:
@@ -157,8 +154,9 @@ _Reproject = Annotated[
 _Snr = Annotated[float, typer.Option("--snr", help="Smallest S/N of a source in both epochs.")]
 
 
+@shared_options
 def difference(
-    context: typer.Context,
+    options: GlobalOptions,
     epoch_a: _EpochA,
     epoch_b: _EpochB,
     *,
@@ -173,8 +171,6 @@ def difference(
     reproject: _Reproject = False,
     snr: _Snr = 100.0,
     overwrite: OverwriteOption = False,
-    db: Db = None,
-    output_format: Format = None,
 ) -> None:
     """Subtract mosaics of two epochs, before and after the correction (paper: Figures 2, 7).
 
@@ -188,7 +184,6 @@ def difference(
     from calreg.pixels.difference.plan import DifferenceOptions
     from calreg.science.model.gradient import GradientDatum
 
-    options = options_of(context, db, output_format)
     with usage_errors():
         wanted = DifferenceOptions(
             epoch_a=epoch_a,

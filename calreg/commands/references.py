@@ -11,19 +11,18 @@ import typer
 
 from calreg.commands.common import (
     AsOfOption,
-    Db,
     FieldOption,
-    Format,
+    FluxOption,
+    GlobalOptions,
     OutputFormat,
     OverwriteOption,
     RequiredPmap,
     log,
     open_registry,
-    options_of,
-    parse_time,
+    shared_options,
     usage_errors,
 )
-from calreg.commands.exports import FluxOption, tell
+from calreg.commands.exports import tell
 from calreg.commands.output import plain, print_json
 
 if TYPE_CHECKING:
@@ -104,8 +103,9 @@ def register(app: typer.Typer) -> None:
     app.command()(context)
 
 
+@shared_options
 def photom(
-    ctx: typer.Context,
+    options: GlobalOptions,
     *,
     pmap: RequiredPmap,
     out: OutOption,
@@ -125,17 +125,13 @@ def photom(
     gradient_datum: DatumOption = "symmetric",
     field: FieldOption = None,
     flux: FluxOption = None,
-    as_of: AsOfOption = None,
+    as_of_utc: AsOfOption = None,
     overwrite: OverwriteOption = False,
-    db: Db = None,
-    output_format: Format = None,
 ) -> None:
     """Write photom reference files: PHOTMJSR times 10^(+0.4 offset), one per corrected array.
 
     Example: calreg export photom --pmap 1130 --parent jwst_nircam_photom_0153.fits --out refs/
     """
-    options = options_of(ctx, db, output_format)
-    as_of_utc = parse_time(as_of)
     with open_registry(options) as registry:
         report = registry.export_photom(
             out,
@@ -153,8 +149,9 @@ def photom(
     _tell(report, options.output_format)
 
 
+@shared_options
 def flat(
-    ctx: typer.Context,
+    options: GlobalOptions,
     *,
     pmap: RequiredPmap,
     out: OutOption,
@@ -179,17 +176,13 @@ def flat(
     gradient_datum: DatumOption = "symmetric",
     field: FieldOption = None,
     flux: FluxOption = None,
-    as_of: AsOfOption = None,
+    as_of_utc: AsOfOption = None,
     overwrite: OverwriteOption = False,
-    db: Db = None,
-    output_format: Format = None,
 ) -> None:
     """Write flats for gradients, DIVIDED into data: 10^(-0.4 G(x, y)), one per array and band.
 
     Example: calreg export flat --pmap 1130 --parent jwst_nircam_flat_0612.fits --out refs/
     """
-    options = options_of(ctx, db, output_format)
-    as_of_utc = parse_time(as_of)
     with open_registry(options) as registry:
         report = registry.export_flat(
             out,
@@ -206,8 +199,9 @@ def flat(
     _tell(report, options.output_format)
 
 
+@shared_options
 def context(
-    ctx: typer.Context,
+    options: GlobalOptions,
     *,
     pmap: RequiredPmap,
     name: NameOption,
@@ -218,9 +212,7 @@ def context(
     gradient_datum: DatumOption = "symmetric",
     field: FieldOption = None,
     flux: FluxOption = None,
-    as_of: AsOfOption = None,
-    db: Db = None,
-    output_format: Format = None,
+    as_of_utc: AsOfOption = None,
 ) -> None:
     """Make a CRDS cache and context with which the stock pipeline corrects by itself.
 
@@ -228,8 +220,6 @@ def context(
 
     Example: calreg export context --pmap 1130 --cache crds_cache/ --name idfcal1 --verify
     """
-    options = options_of(ctx, db, output_format)
-    as_of_utc = parse_time(as_of)
     parent = str(cache) if cache is not None else os.environ.get("CRDS_PATH")
     if not parent:
         msg = "expected a synced CRDS cache: give --cache, or set CRDS_PATH"

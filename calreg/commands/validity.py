@@ -8,14 +8,12 @@ import typer
 
 from calreg.commands.common import (
     AsOfOption,
-    Db,
-    Format,
+    GlobalOptions,
     OutputFormat,
-    check_pmap,
     log,
     open_registry,
-    options_of,
-    parse_time,
+    pmap_option,
+    shared_options,
 )
 from calreg.commands.output import Column, plain, print_json, print_rows
 
@@ -68,13 +66,12 @@ _CONTEXT_COLUMNS = [
 ]
 
 
+@shared_options
 def validity(
-    context: typer.Context,
+    options: GlobalOptions,
     set_id: SetArgument,
     *,
-    as_of: AsOfOption = None,
-    db: Db = None,
-    output_format: Format = None,
+    as_of_utc: AsOfOption = None,
 ) -> None:
     """Show for which contexts a set may be used, and why.
 
@@ -83,8 +80,6 @@ def validity(
 
     Example: calreg validity 3f2a9c41
     """
-    options = options_of(context, db, output_format)
-    as_of_utc = parse_time(as_of)
     with open_registry(options, read_only=True) as registry:
         report = registry.validity(set_id, as_of_utc=as_of_utc)
     if options.output_format is OutputFormat.JSON:
@@ -116,28 +111,19 @@ def _title(report: ValidityReport) -> str:
     return "\n".join(lines)
 
 
+@shared_options
 def promote(
-    context: typer.Context,
+    options: GlobalOptions,
     set_id: SetArgument,
     *,
     reason: ReasonOption,
     pmap_from: Annotated[
         str | None,
-        typer.Option(
-            "--from",
-            metavar="PMAP",
-            help="First context [default: the set's own].",
-            callback=check_pmap,
-        ),
+        pmap_option("--from", "First context [default: the set's own]."),
     ] = None,
     pmap_to: Annotated[
         str | None,
-        typer.Option(
-            "--to",
-            metavar="PMAP",
-            help="Last context, itself included [default: the set's own].",
-            callback=check_pmap,
-        ),
+        pmap_option("--to", "Last context, itself included [default: the set's own]."),
     ] = None,
     is_open: Annotated[
         bool, typer.Option("--open", help="Later contexts too, as far as they come.")
@@ -148,8 +134,6 @@ def promote(
     reinstate: Annotated[
         bool, typer.Option("--reinstate", help="Take a withdrawal of the set back.")
     ] = False,
-    db: Db = None,
-    output_format: Format = None,
 ) -> None:
     """Accept a set for its context, or for a range of contexts.
 
@@ -157,7 +141,6 @@ def promote(
 
     Example: calreg promote 3f2a9c41 --from 1130 --to 1298 --reason "all three epochs"
     """
-    options = options_of(context, db, output_format)
     with open_registry(options) as registry:
         report = registry.promote(
             set_id,
@@ -181,19 +164,17 @@ def promote(
         log(f"no longer accepted: set {replaced}")
 
 
+@shared_options
 def withdraw(
-    context: typer.Context,
+    options: GlobalOptions,
     set_id: SetArgument,
     *,
     reason: ReasonOption,
-    db: Db = None,
-    output_format: Format = None,
 ) -> None:
     """Take a set out of use; nothing takes its place until it is promoted or fitted anew.
 
     Example: calreg withdraw 3f2a9c41 --reason "scattered light in epoch 2"
     """
-    options = options_of(context, db, output_format)
     with open_registry(options) as registry:
         report = registry.withdraw(set_id, reason=reason)
     if options.output_format is OutputFormat.JSON:
