@@ -230,6 +230,14 @@ class SetQuery:
             )
             raise InvalidValueError(msg)
 
+    @property
+    def required_pmap(self) -> Pmap:
+        """The context, where a question cannot do without one."""
+        if self.pmap is None:
+            msg = "a context is needed, such as jwst_1130.pmap"
+            raise InvalidValueError(msg)
+        return self.pmap
+
 
 class RollRelation(StrEnum):
     """How the rolls of two epochs compare."""

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from calreg._version import __version__
 from calreg.contexts.zeropoints import ZeroPointKey, load_zero_point_book
+from calreg.domain import SetQuery
 from calreg.errors import InvalidValueError, NoCalibrationError
 from calreg.files.atomic import format_utc
 from calreg.files.images.correctionrecord import IDENTITY_SET, CorrectionOrigin, CorrectionRecord
 from calreg.science.model.gradient import ArrayCorrection
 from calreg.science.zeropoints import Rounded, agree
-from calreg.sets.corrections import CorrectionQuery, SetCorrection, correction_of
-from calreg.sets.current import one_set_per_key
-from calreg.sets.predicted import predicted_correction
+from calreg.sets.corrections import (
+    CorrectionQuery,
+    SetCorrection,
+    load_corrections,
+    predicted_correction,
+)
 
 if TYPE_CHECKING:
     from calreg.apply.options import ApplyOptions
@@ -184,39 +188,34 @@ class CorrectionChooser:
                         self._found[place] = why
         return self._found[place]
 
+    def _query(self, key: ImageKey) -> CorrectionQuery:
+        """Return which correction an exposure needs."""
+        options = self._options
+        wanted = SetQuery(
+            pmap=key.pmap,
+            band=key.band.name,
+            array_id=key.array.array_id,
+            field=options.field,
+            flux_kind=options.flux_kind,
+        )
+        return CorrectionQuery(wanted, options.gradient_datum)
+
     def _measured(self, key: ImageKey) -> SetCorrection:
         """Return the correction that was measured under the exposure's context."""
-        query = CorrectionQuery(
-            pmap=key.pmap, field=self._options.field, flux_kind=self._options.flux_kind
-        )
-        wanted = replace(query.sets, band=key.band.name, array_id=key.array.array_id)
         try:
-            (stored,) = one_set_per_key(self._connection, wanted, self._instrument)
+            (measured,) = load_corrections(self._connection, self._query(key), self._instrument)
         except NoCalibrationError as error:
             msg = (
                 f"{error}; --predict carries one over by PHOTMJSR, --allow-identity leaves the "
                 "pixels as they are"
             )
             raise NoCalibrationError(msg) from None
-        return correction_of(
-            self._connection, stored, self._options.gradient_datum, self._instrument
-        )
+        return measured
 
     def _predicted(self, key: ImageKey) -> SetCorrection:
         """Return the correction that is carried over from another context."""
-        query = CorrectionQuery(
-            pmap=key.pmap,
-            field=self._options.field,
-            flux_kind=self._options.flux_kind,
-            gradient_datum=self._options.gradient_datum,
-        )
         return predicted_correction(
-            self._connection,
-            query,
-            key.band.name,
-            key.array.array_id,
-            self._instrument,
-            from_pmap=self._options.pmap,
+            self._connection, self._query(key), self._instrument, from_pmap=self._options.pmap
         )
 
     def _photmjsr_note(self, cal: CalFile) -> str:

@@ -34,7 +34,7 @@ from calreg.files.references.crdsoverlay import (
     require_crds,
     write_mappings,
 )
-from calreg.sets.predicted import choose_corrections
+from calreg.sets.corrections import choose_corrections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

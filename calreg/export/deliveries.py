@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from calreg.db.engine import Connection
-    from calreg.db.queries.sets import SetFilter
+    from calreg.domain import SetQuery
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ExportOptions:
     """Which sets to write as a table and where to; see `Registry.export_recipe`."""
 
     out: Path
-    sets: SetFilter
+    sets: SetQuery
     leave_out: bool = False
     overwrite: bool = False
 

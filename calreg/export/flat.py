@@ -26,7 +26,7 @@ from calreg.files.references.flat import (
     read_window,
 )
 from calreg.files.references.verify import check_flat
-from calreg.sets.predicted import choose_corrections
+from calreg.sets.corrections import choose_corrections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -35,7 +35,7 @@ from calreg.files.references.photom import (
     read_photom_parent,
 )
 from calreg.files.references.verify import check_photom
-from calreg.sets.predicted import choose_corrections
+from calreg.sets.corrections import choose_corrections
 from calreg.units import MAG_PER_RELATIVE_FLUX
 
 if TYPE_CHECKING:

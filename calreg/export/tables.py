@@ -1,16 +1,17 @@
-"""Deliveries: export the current sets, record what was handed out; bring published offsets in."""
+"""Tables for others: the published form, grizli's divisors, everything as Parquet."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from calreg._version import __version__
 from calreg.db.queries.contents import dump_table, table_names
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
-from calreg.domain import Pmap, RecipeRow, SetQuery
+from calreg.domain import RecipeRow
 from calreg.export.deliveries import Delivery, record_delivery
+from calreg.files.atomic import NamedFiles
 from calreg.files.exchange.grizli import GrizliEntry, GrizliGradient, write_grizli
 from calreg.files.exchange.parquet import ParquetTable, write_parquet
 from calreg.files.exchange.recipe import (
@@ -22,47 +23,64 @@ from calreg.files.exchange.recipe import (
 from calreg.sets.current import one_set_per_key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from calreg.db.engine import Connection, Database
+    from calreg.db.engine import Database
+    from calreg.domain import Pmap
+    from calreg.export.deliveries import ExportOptions
     from calreg.instruments import Instrument
 
 
-def export_recipe(
-    database: Database,
-    path: Path,
-    *,
-    instrument: Instrument,
-    pmap: Pmap,
-    field: str | None = None,
-    flux_kind: str | None = None,
-    as_of_utc: datetime | None = None,
-    leave_out: bool = False,
-    overwrite: bool = False,
-) -> Delivery:
-    """Write the published table's form: columns, sense, with units and provenance."""
-    left_out: list[str] = []
-    with database.write() as connection:
-        sets = one_set_per_key(
-            connection,
-            SetQuery(pmap=pmap, field=field, flux_kind=flux_kind, as_of_utc=as_of_utc),
-            instrument,
-            left_out if leave_out else None,
-        )
-        created_utc = datetime.now(UTC)
+def export_recipe(database: Database, options: ExportOptions, instrument: Instrument) -> Delivery:
+    """Write the published table's form; see `Registry.export_recipe`."""
+
+    def write(sets: list[StoredSet], by: _Making) -> None:
         meta = RecipeMeta(
-            pmap=pmap,
+            pmap=by.pmap,
             code_version=__version__,
-            created_utc=created_utc,
+            created_utc=by.created_utc,
             provenance={
                 provenance_key(stored.array_id, stored.band): _provenance(stored) for stored in sets
             },
-            left_out=tuple(left_out),
+            left_out=tuple(by.left_out),
         )
         rows = [recipe_row(stored) for stored in sets]
-        paths = write_recipe(path, rows, meta, overwrite=overwrite)
-        (delivery,) = _record(connection, "recipe", paths, sets, created_utc)
-        return replace(delivery, left_out=tuple(left_out))
+        write_recipe(
+            options.out, rows, meta, instrument, overwrite=options.overwrite, names=by.names
+        )
+
+    return _export(database, "recipe", options, instrument, write)
+
+
+@dataclass(frozen=True)
+class _Making:
+    """What a table says of its making, and who gives it its name."""
+
+    pmap: Pmap
+    created_utc: datetime
+    left_out: list[str]
+    names: NamedFiles
+
+
+def _export(
+    database: Database,
+    kind: str,
+    options: ExportOptions,
+    instrument: Instrument,
+    write: Callable[[list[StoredSet], _Making], None],
+) -> Delivery:
+    """Have the sets of a context written, and record the file; without its row it is taken back."""
+    left_out: list[str] = []
+    with NamedFiles() as names, database.write() as connection:
+        sets = one_set_per_key(
+            connection, options.sets, instrument, left_out if options.leave_out else None
+        )
+        making = _Making(options.sets.required_pmap, datetime.now(UTC), left_out, names)
+        write(sets, making)
+        set_pks = [stored.pk for stored in sets]
+        delivery = record_delivery(connection, kind, options.out, set_pks, making.created_utc)
+    return replace(delivery, left_out=tuple(left_out))
 
 
 def recipe_row(stored: StoredSet) -> RecipeRow:
@@ -87,72 +105,27 @@ def _provenance(stored: StoredSet) -> RecipeProvenance:
     return RecipeProvenance(**shared, pmap=stored.pmap.name)
 
 
-def export_grizli(
-    database: Database,
-    path: Path,
-    *,
-    instrument: Instrument,
-    pmap: Pmap,
-    field: str | None = None,
-    flux_kind: str | None = None,
-    as_of_utc: datetime | None = None,
-    leave_out: bool = False,
-    overwrite: bool = False,
-) -> Delivery:
+def export_grizli(database: Database, options: ExportOptions, instrument: Instrument) -> Delivery:
     """Write grizli's table of divisors, one number per detector and band.
 
-    Parameters
-    ----------
-    path : Path
-        YAML file to write.
-    instrument : Instrument
-        Says which detectors have the array ids of the sets.
-    pmap : Pmap
-        Context whose sets are written.
-    field, flux_kind : str, optional
-        Which sets, where a key has several.
-    as_of_utc : datetime, optional
-        Write the sets that were current at this time (aware).
-    leave_out : bool
-        Whether to leave out arrays whose sets may not be used, instead of failing.
-    overwrite : bool
-        Whether to replace the file if it exists.
-
-    Raises
-    ------
-    NoCalibrationError
-        If there is no set for the context.
-    InvalidValueError
-        If a key has several sets, from different fields or fluxes.
-    OutputError
-        If the file exists (without `overwrite`) or cannot be written.
-
-    Notes
-    -----
     A band with a gradient gets the offset at the pivot, which is what a single number per detector
     should take out; the file says so beside the number, with the offset at d = 0.
     """
-    left_out: list[str] = []
-    with database.write() as connection:
-        sets = one_set_per_key(
-            connection,
-            SetQuery(pmap=pmap, field=field, flux_kind=flux_kind, as_of_utc=as_of_utc),
+
+    def write(sets: list[StoredSet], by: _Making) -> None:
+        write_grizli(
+            options.out,
+            [entry for stored in sets for entry in _grizli_entries(stored, instrument, by.pmap)],
             instrument,
-            left_out if leave_out else None,
-        )
-        created_utc = datetime.now(UTC)
-        entries = [entry for stored in sets for entry in _grizli_entries(stored, instrument, pmap)]
-        paths = write_grizli(
-            path,
-            entries,
-            pmap=pmap,
+            pmap=by.pmap,
             code_version=__version__,
-            created_utc=created_utc,
-            left_out=left_out,
-            overwrite=overwrite,
+            created_utc=by.created_utc,
+            left_out=by.left_out,
+            overwrite=options.overwrite,
+            names=by.names,
         )
-        (delivery,) = _record(connection, "grizli", paths, sets, created_utc)
-        return replace(delivery, left_out=tuple(left_out))
+
+    return _export(database, "grizli", options, instrument, write)
 
 
 def _grizli_entries(stored: StoredSet, instrument: Instrument, pmap: Pmap) -> list[GrizliEntry]:
@@ -195,41 +168,17 @@ def export_parquet(
     database: Database, directory: Path, *, overwrite: bool = False
 ) -> list[Delivery]:
     """Write the registry's tables as Parquet, one file a table."""
-    with database.write() as connection:
+    with NamedFiles() as names, database.write() as connection:
         created_utc = datetime.now(UTC)
-        tables: dict[str, ParquetTable] = registry_tables(connection)
         paths = write_parquet(
             directory,
-            tables,
+            {name: ParquetTable(**vars(dump_table(connection, name))) for name in table_names()},
             code_version=__version__,
             created_utc=created_utc,
             overwrite=overwrite,
+            names=names,
         )
-        sets = load_sets(connection, SetFilter(all_versions=True))
-        return _record(connection, "parquet", paths, sets, created_utc)
-
-
-def _record(
-    connection: Connection,
-    kind: str,
-    paths: list[Path],
-    sets: list[StoredSet],
-    created_utc: datetime,
-) -> list[Delivery]:
-    """Write a delivery row for every file."""
-    set_pks = [stored.pk for stored in sets]
-    return [record_delivery(connection, kind, path, set_pks, created_utc) for path in paths]
-
-
-def registry_tables(connection: Connection) -> dict[str, ParquetTable]:
-    """Return every table with its columns, units and meanings."""
-    tables = {}
-    for name in table_names():
-        dumped = dump_table(connection, name)
-        tables[name] = ParquetTable(
-            columns=dumped.columns,
-            units=dumped.units,
-            descriptions=dumped.descriptions,
-            description=dumped.description,
-        )
-    return tables
+        set_pks = [stored.pk for stored in load_sets(connection, SetFilter(all_versions=True))]
+        return [
+            record_delivery(connection, "parquet", path, set_pks, created_utc) for path in paths
+        ]

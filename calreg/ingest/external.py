@@ -330,7 +330,9 @@ def _told(one: StoredSolution) -> str:
 # --- the published recipe -------------------------------------------------------------------------
 
 
-def import_recipe(database: Database, path: Path, *, pmap: Pmap, source: str) -> ImportReport:
+def import_recipe(
+    database: Database, path: Path, instrument: Instrument, *, pmap: Pmap, source: str
+) -> ImportReport:
     """Bring a published recipe in as an external solution.
 
     Parameters
@@ -352,7 +354,7 @@ def import_recipe(database: Database, path: Path, *, pmap: Pmap, source: str) ->
         If `source` is empty.
     """
     _require_source(source)
-    recipe = read_recipe(path)
+    recipe = read_recipe(path, instrument)
     with database.write() as connection:
         known = load_solutions(connection, pmap=pmap, source=source)
         if known and all(solution.file_sha256 == recipe.file_sha256 for solution in known):

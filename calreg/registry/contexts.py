@@ -226,7 +226,9 @@ class ContextMethods(RegistryBase):
         """
         from calreg.ingest import external
 
-        return external.import_recipe(self._database, Path(path), pmap=pmap_of(pmap), source=source)
+        return external.import_recipe(
+            self._database, Path(path), self._instrument, pmap=pmap_of(pmap), source=source
+        )
 
     def import_grizli(
         self,

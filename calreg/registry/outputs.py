@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calreg.domain import no_progress
+from calreg.domain import SetQuery, no_progress
 from calreg.registry.base import PathLike, RegistryBase, as_paths, optional_pmap, pmap_of
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from calreg.apply.options import ApplyOptions
     from calreg.domain import Pmap, Progress
     from calreg.export.context import ContextReport
-    from calreg.export.deliveries import Delivery
+    from calreg.export.deliveries import Delivery, ExportOptions
     from calreg.export.references import ReferenceReport
     from calreg.sets.corrections import CorrectionQuery
 
@@ -65,19 +66,11 @@ class OutputMethods(RegistryBase):
         OutputError
             If the file exists (without `overwrite`) or cannot be written.
         """
-        from calreg.export import tables as deliver
+        from calreg.export.tables import export_recipe
 
-        return deliver.export_recipe(
-            self._database,
-            Path(path),
-            instrument=self._instrument,
-            pmap=pmap_of(pmap),
-            field=field,
-            flux_kind=flux_kind,
-            as_of_utc=as_of_utc,
-            leave_out=leave_out,
-            overwrite=overwrite,
-        )
+        options = _table_options(path, pmap, field, flux_kind, as_of_utc)
+        options = replace(options, leave_out=leave_out, overwrite=overwrite)
+        return export_recipe(self._database, options, self._instrument)
 
     def export_grizli(
         self,
@@ -91,25 +84,17 @@ class OutputMethods(RegistryBase):
         overwrite: bool = False,
     ) -> Delivery:
         """Write a context's current sets as grizli's divisors; the rest as in `export_recipe`."""
-        from calreg.export import tables as deliver
+        from calreg.export.tables import export_grizli
 
-        return deliver.export_grizli(
-            self._database,
-            Path(path),
-            instrument=self._instrument,
-            pmap=pmap_of(pmap),
-            field=field,
-            flux_kind=flux_kind,
-            as_of_utc=as_of_utc,
-            leave_out=leave_out,
-            overwrite=overwrite,
-        )
+        options = _table_options(path, pmap, field, flux_kind, as_of_utc)
+        options = replace(options, leave_out=leave_out, overwrite=overwrite)
+        return export_grizli(self._database, options, self._instrument)
 
     def export_parquet(self, directory: PathLike, *, overwrite: bool = False) -> list[Delivery]:
         """Write every table as Parquet, one file each (extra ``arrow``)."""
-        from calreg.export import tables as deliver
+        from calreg.export.tables import export_parquet
 
-        return deliver.export_parquet(self._database, Path(directory), overwrite=overwrite)
+        return export_parquet(self._database, Path(directory), overwrite=overwrite)
 
     # --- reference files --------------------------------------------------------------------------
 
@@ -385,6 +370,20 @@ class OutputMethods(RegistryBase):
         return affected.affected_files(self._database, optional_pmap(pmap))
 
 
+def _table_options(
+    path: PathLike,
+    pmap: str | Pmap,
+    field: str | None,
+    flux_kind: str | None,
+    as_of_utc: datetime | None,
+) -> ExportOptions:
+    """Return which sets go to which table."""
+    from calreg.export.deliveries import ExportOptions
+
+    wanted = SetQuery(pmap=pmap_of(pmap), field=field, flux_kind=flux_kind, as_of_utc=as_of_utc)
+    return ExportOptions(Path(path), wanted)
+
+
 def correction_query(
     pmap: str | Pmap,
     gradient_datum: str,
@@ -396,6 +395,5 @@ def correction_query(
     from calreg.science.model.gradient import parse_gradient_datum
     from calreg.sets.corrections import CorrectionQuery
 
-    return CorrectionQuery(
-        pmap_of(pmap), field, flux_kind, as_of_utc, parse_gradient_datum(gradient_datum)
-    )
+    wanted = SetQuery(pmap=pmap_of(pmap), field=field, flux_kind=flux_kind, as_of_utc=as_of_utc)
+    return CorrectionQuery(wanted, parse_gradient_datum(gradient_datum))

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from calreg.db.queries.sets import StoredSet, load_covariance
+from calreg.contexts.prediction import PredictionQuery, nearest_prediction, require_ok
+from calreg.db.queries.sets import SetFilter, StoredSet, load_covariance, load_sets
 from calreg.db.queries.zeropoints import SetImage, fetch_detector_positions, load_set_images
 from calreg.domain import ExposureKind, SetQuery
-from calreg.errors import InvalidValueError
+from calreg.errors import InvalidValueError, NoCalibrationError
 from calreg.science.model.gradient import (
     ArrayCorrection,
     GradientDatum,
@@ -40,8 +41,6 @@ from calreg.sets.current import one_set_per_key
 from calreg.units import ARCSEC_PER_DEG
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from calreg.db.engine import Connection
     from calreg.domain import Pmap
     from calreg.instruments import Array, Band, Instrument
@@ -86,35 +85,15 @@ class PointedImage(Protocol):
 
 @dataclass(frozen=True)
 class CorrectionQuery:
-    """Which corrections are asked for.
+    """Which corrections are asked for: those of a context, with gradients shared in one way."""
 
-    Attributes
-    ----------
-    pmap : Pmap
-        Context whose data are to be corrected.
-    field, flux_kind : str or None
-        Which sets, where a key has several.
-    as_of_utc : datetime or None
-        The sets that were current at this time (aware).
-    gradient_datum : GradientDatum
-        How gradients are shared between modules.
-    """
-
-    pmap: Pmap
-    field: str | None = None
-    flux_kind: str | None = None
-    as_of_utc: datetime | None = None
+    sets: SetQuery
     gradient_datum: GradientDatum = GradientDatum.SYMMETRIC
 
     @property
-    def sets(self) -> SetQuery:
-        """The sets that were measured under the context."""
-        return SetQuery(
-            pmap=self.pmap,
-            field=self.field,
-            flux_kind=self.flux_kind,
-            as_of_utc=self.as_of_utc,
-        )
+    def pmap(self) -> Pmap:
+        """Context whose data are to be corrected."""
+        return self.sets.required_pmap
 
 
 @dataclass(frozen=True)
@@ -207,6 +186,51 @@ class SetCorrection:
         return text.splitlines()
 
 
+# --- which corrections a context has --------------------------------------------------------------
+
+
+def choose_corrections(
+    connection: Connection, query: CorrectionQuery, instrument: Instrument, *, predict: bool
+) -> tuple[list[SetCorrection], list[str]]:
+    """Return the corrections of a context, and notes of which are predicted or left out, and why.
+
+    Those measured under the context; with `predict`, for every band and array id that was measured
+    under any context and can be carried over.
+
+    Raises
+    ------
+    NoCalibrationError
+        If there is none at all.
+    InvalidValueError
+        If a key has several measurements.
+    """
+    if not predict:
+        return load_corrections(connection, query, instrument), []
+    known = load_sets(connection, SetFilter(replace(query.sets, pmap=None)))
+    found, notes, reasons = [], [], []
+    for band, array_id in sorted({(one.band, one.array_id) for one in known}):
+        wanted = replace(query, sets=replace(query.sets, band=band, array_id=array_id))
+        try:
+            found += load_corrections(connection, wanted, instrument)
+            continue
+        except NoCalibrationError:
+            pass  # Nothing measured that may be used: the reason for a prediction.
+        try:
+            carried = predicted_correction(connection, wanted, instrument)
+        except NoCalibrationError as error:
+            reasons.append(f"left as it is: {error}")
+            continue
+        found.append(carried)
+        notes.append(
+            f"PREDICTED, not measured: {band} array {array_id}, m_A - m_B "
+            f"{carried.offset_ab_mag:+.5f} mag, from {carried.stored.pmap}"
+        )
+    if not found:
+        msg = f"nothing to predict {query.pmap} from: {'; '.join(reasons) or 'no coefficient set'}"
+        raise NoCalibrationError(msg)
+    return found, notes + reasons
+
+
 def load_corrections(
     connection: Connection, query: CorrectionQuery, instrument: Instrument
 ) -> list[SetCorrection]:
@@ -221,6 +245,59 @@ def load_corrections(
     """
     sets = one_set_per_key(connection, query.sets, instrument)
     return [correction_of(connection, stored, query.gradient_datum, instrument) for stored in sets]
+
+
+def predicted_correction(
+    connection: Connection,
+    query: CorrectionQuery,
+    instrument: Instrument,
+    *,
+    from_pmap: Pmap | None = None,
+) -> SetCorrection:
+    """Carry the offset of a set over to the context that is asked for, of one band and array id.
+
+    It is that of the nearest context unless one is named; the gradient is that of the set.
+
+    Raises
+    ------
+    NoCalibrationError
+        If nothing was measured, PHOTMJSR of one of the contexts is not known, or an external
+        solution is all there is, which says nothing of detectors.
+    InvalidValueError
+        If there are several measurements under the nearest context.
+    """
+    wanted = query.sets
+    asked = PredictionQuery(
+        to_pmap=query.pmap,
+        from_pmap=from_pmap,
+        band=wanted.band,
+        array_id=wanted.array_id,
+        field=wanted.field,
+        flux_kind=wanted.flux_kind,
+        as_of_utc=wanted.as_of_utc,
+    )
+    prediction = nearest_prediction(connection, asked, instrument)
+    offset = require_ok(prediction)
+    of_any = replace(wanted, pmap=None, field=None, flux_kind=None)
+    sets = load_sets(connection, SetFilter(of_any))
+    stored = next((one for one in sets if one.pk == prediction.set_pk), None)
+    if stored is None:
+        msg = (
+            f"{wanted.band} array {wanted.array_id}: {query.pmap} can be predicted from "
+            f"{prediction.basis} only, which says nothing of detectors: a coefficient set is "
+            "needed; run calreg refit after ingesting two epochs"
+        )
+        raise NoCalibrationError(msg)
+    return correction_of(
+        connection,
+        stored,
+        query.gradient_datum,
+        instrument,
+        carried=CarriedOffset(query.pmap, offset.mag, offset.err_mag),
+    )
+
+
+# --- from a set to its arrays ---------------------------------------------------------------------
 
 
 def correction_of(

@@ -16,7 +16,7 @@ from calreg.apply.files import Action, CorrectedFile
 from calreg.apply.options import ApplyOptions
 from calreg.db.engine import open_database
 from calreg.db.schema import ApplicationRow, CoefficientSetRow, ZeroPointRow
-from calreg.domain import Pmap
+from calreg.domain import Pmap, SetQuery
 from calreg.errors import FilesRefusedError, InvalidValueError, OutputError
 from calreg.files.fits.headers import read_headers
 from calreg.files.images.correctionrecord import read_record
@@ -65,7 +65,7 @@ def corrections(
     url: str, datum: GradientDatum = GradientDatum.SYMMETRIC
 ) -> dict[tuple[str, str], SetCorrection]:
     """Return the registry's corrections by band and array id."""
-    query = CorrectionQuery(Pmap.parse(PMAP), gradient_datum=datum)
+    query = CorrectionQuery(SetQuery(pmap=Pmap.parse(PMAP)), datum)
     with open_database(url, read_only=True) as database, database.read() as connection:
         found = load_corrections(connection, query, load_instrument())
     return {(one.stored.band, one.stored.array_id): one for one in found}

@@ -20,6 +20,7 @@ from calreg.domain import FluxKind
 from calreg.errors import InvalidValueError, NoCalibrationError, OutputError, UnknownKeyError
 from calreg.files.exchange.recipe import provenance_key, read_recipe
 from calreg.ingest.options import IngestOptions
+from calreg.instruments import load_instrument
 from calreg.science.model.settings import FitSettings
 from support.programmes import OLD_PMAP, PMAP, Files, small_programme, write_files
 from support.registryrows import deliveries
@@ -43,7 +44,7 @@ def test_a_recipe_says_what_coefficients_say(jwidf_url: str, tmp_path: Path) -> 
         delivery = registry.export_recipe(path, pmap="1130")
         sets = {(row.array_id, row.band): row for row in registry.coefficients(pmap=PMAP)}
     assert (delivery.path, delivery.n_sets) == (path, 10)
-    read = read_recipe(path)
+    read = read_recipe(path, load_instrument())
     assert {(row.array_id, row.band) for row in read.rows} == set(sets)
     for row in read.rows:
         found = sets[row.array_id, row.band]
@@ -176,7 +177,9 @@ def test_an_export_as_of_an_earlier_time_has_the_earlier_sets(
         registry.refit(FitSettings(mag_limit=21.0))
         registry.export_recipe(tmp_path / "then.ecsv", pmap=PMAP, as_of_utc=moment)
         registry.export_recipe(tmp_path / "now.ecsv", pmap=PMAP)
-    then, now = (read_recipe(tmp_path / name).rows for name in ("then.ecsv", "now.ecsv"))
+    then, now = (
+        read_recipe(tmp_path / name, load_instrument()).rows for name in ("then.ecsv", "now.ecsv")
+    )
     for row in then:
         assert row.offset_ab_mag == before[row.band + row.array_id].offset_ab_mag
     assert {row.offset_ab_mag for row in then} != {row.offset_ab_mag for row in now}
@@ -202,7 +205,7 @@ def test_two_fluxes_of_one_key_must_be_told_apart(db_url: str, tmp_path: Path) -
         assert {(row.flux_kind, row.array_i) for row in patches} == {
             (flux, array) for flux in ("iso", "auto") for array in ("nrcalong", "nrcblong")
         }
-    (row,) = read_recipe(tmp_path / "out.ecsv").rows
+    (row,) = read_recipe(tmp_path / "out.ecsv", load_instrument()).rows
     assert row.offset_ab_mag == rows["auto"].offset_ab_mag != rows["iso"].offset_ab_mag
 
 
@@ -225,7 +228,7 @@ def test_two_fields_must_be_told_apart(db_url: str, tmp_path: Path) -> None:
         with pytest.raises(InvalidValueError, match=r"'North'.*'South'.*--field"):
             registry.export_grizli(tmp_path / "out.yml", pmap=PMAP)
         registry.export_recipe(tmp_path / "out.ecsv", pmap=PMAP, field="South")
-    (row,) = read_recipe(tmp_path / "out.ecsv").rows
+    (row,) = read_recipe(tmp_path / "out.ecsv", load_instrument()).rows
     assert row.offset_ab_mag == rows["South"].offset_ab_mag
 
 

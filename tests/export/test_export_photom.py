@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from astropy.io import fits
 
 from calreg import Registry
@@ -307,6 +308,40 @@ def test_a_file_that_fails_its_check_is_not_left_behind(
     assert listed(out) == ["mine.txt"]
     assert deliveries(small_url) == []
     del parents
+
+
+def test_a_commit_that_fails_leaves_no_file_without_a_row(
+    small_url: str, parents: dict[str, Path], tmp_path: Path
+) -> None:
+    del parents
+    out = tmp_path / "out"
+    out.mkdir()
+    photom_path(out, "nrca4").write_text("mine")
+    (tmp_path / "recipe.ecsv").write_text("mine")
+
+    def refuse(connection: sa.Connection) -> None:
+        del connection
+        msg = "the disk is full"
+        raise OutputError(msg)
+
+    with Registry(small_url) as registry:
+        sa.event.listen(sa.Engine, "commit", refuse)
+        try:
+            with pytest.raises(OutputError, match="the disk is full"):
+                registry.export_photom(
+                    out, pmap=PMAP, parents=[tmp_path / "parents"], overwrite=True
+                )
+            with pytest.raises(OutputError, match="the disk is full"):
+                registry.export_recipe(tmp_path / "recipe.ecsv", pmap=PMAP, overwrite=True)
+            with pytest.raises(OutputError, match="the disk is full"):
+                registry.export_parquet(tmp_path / "tables")
+        finally:
+            sa.event.remove(sa.Engine, "commit", refuse)
+    assert listed(out) == [photom_path(out, "nrca4").name]
+    assert photom_path(out, "nrca4").read_text() == "mine"
+    assert (tmp_path / "recipe.ecsv").read_text() == "mine"
+    assert list((tmp_path / "tables").iterdir()) == []
+    assert deliveries(small_url) == []
 
 
 def test_existing_files_are_kept_unless_told(

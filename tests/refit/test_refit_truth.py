@@ -16,6 +16,7 @@ from calreg.db.engine import open_database
 from calreg.db.schema import PairRow, SourceRow, VariableSourceRow
 from calreg.domain import Pmap
 from calreg.files.exchange.recipe import read_recipe
+from calreg.instruments import load_instrument
 from calreg.science.model.settings import FitSettings
 from calreg.simulation.programme import TrueCoefficients
 from support.programmes import (
@@ -132,7 +133,7 @@ def test_an_array_that_reads_too_faint_has_a_positive_offset(db_url: str, tmp_pa
     assert new.slope_mag_arcmin == pytest.approx(0.01, abs=MAX_PULL * new.slope_err_mag_arcmin)
     assert new.slope_mag_arcmin > 3.0 * new.slope_err_mag_arcmin
     assert old.slope_mag_arcmin < -3.0 * old.slope_err_mag_arcmin
-    (row,) = read_recipe(tmp_path / "recipe.ecsv").rows
+    (row,) = read_recipe(tmp_path / "recipe.ecsv", load_instrument()).rows
     assert row.offset_a_mag == new.offset_ab_mag > 0.19
     assert row.offset_b_mag == 0.0
     values = {

@@ -19,6 +19,7 @@ from calreg.errors import (
     UnknownKeyError,
 )
 from calreg.files.exchange.recipe import read_recipe
+from calreg.instruments import load_instrument
 from support.registryrows import MOMENT, add
 from support.setrows import SetRows, exported_offset
 
@@ -189,7 +190,7 @@ def test_exports_name_the_context_of_the_measurement(
         registry.promote(rows_of["v2"], reason=WHY, pmap_to="1298")
         registry.export_recipe(tmp_path / "r.ecsv", pmap="1298")
         registry.export_grizli(tmp_path / "g.yml", pmap="1298")
-    meta = read_recipe(tmp_path / "r.ecsv").meta
+    meta = read_recipe(tmp_path / "r.ecsv", load_instrument()).meta
     assert meta["pmap"] == "jwst_1298.pmap"
     assert meta["provenance"]["1 f150w"]["pmap"] == "jwst_1130.pmap"  # type: ignore[index]
     text = (tmp_path / "g.yml").read_text()

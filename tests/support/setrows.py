@@ -15,6 +15,7 @@ from calreg.db.queries.fitruns import insert_set
 from calreg.db.schema import CoefficientSetRow, FieldRow, FitRunRow, IngestRow, ZeroPointRow
 from calreg.domain import Pmap
 from calreg.files.exchange.recipe import read_recipe
+from calreg.instruments import load_instrument
 from calreg.refit.rows import make_set_id
 from calreg.science.zeropoints import single_precision
 from support.registryrows import add, plain_row
@@ -136,5 +137,5 @@ def rows_of(db_url: str) -> dict[str, str]:
 def exported_offset(registry: Registry, path: Path, pmap: str, **options: object) -> float:
     """Return the offset that a recipe for a context holds."""
     registry.export_recipe(path, pmap=pmap, overwrite=True, **options)  # type: ignore[arg-type]
-    (row,) = read_recipe(path).rows
+    (row,) = read_recipe(path, load_instrument()).rows
     return row.offset_ab_mag

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from calreg.errors import InvalidValueError
 from calreg.files.atomic import format_utc, replace_file
-from calreg.instruments import Array, Band, load_instrument
 from calreg.units import flux_divisor
 
 if TYPE_CHECKING:
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from calreg.domain import Pmap
+    from calreg.files.atomic import NamedFiles
+    from calreg.instruments import Array, Band, Instrument
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,14 @@ class _Line:
 def write_grizli(
     path: Path,
     entries: Sequence[GrizliEntry],
+    instrument: Instrument,
     *,
     pmap: Pmap,
     code_version: str,
     created_utc: datetime,
     left_out: Sequence[str] = (),
     overwrite: bool = False,
+    names: NamedFiles | None = None,
 ) -> list[Path]:
     """Write corrections in the form of grizli's ``photom_correction.yml``.
 
@@ -112,14 +115,10 @@ def write_grizli(
     pmap : Pmap
         Context that the offsets were measured under. It is written as CRDS_CTX and, because offsets
         move between contexts, as CRDS_CTX_MAX.
-    code_version : str
-        Version of calreg.
-    created_utc : datetime
-        Aware time.
     left_out : sequence of str
         What is not in the table although there are sets, with the reasons.
-    overwrite : bool
-        Whether an existing file may be replaced.
+    names : NamedFiles, optional
+        Takes the file back where its block raises later.
 
     Returns
     -------
@@ -140,21 +139,20 @@ def write_grizli(
     -----
     value = 10**(-0.4 offset), the reciprocal of the factor of Ma et al. (2024), Eq. 11.
     """
-    lines = _checked(entries, path)
+    lines = _checked(entries, path, instrument)
     text = _header(lines, pmap, code_version, format_utc(created_utc))
     text += "".join(f"\n# NOT in this table: {_one_line(reason)}\n" for reason in left_out)
     text += _body(lines)
-    with replace_file(path, overwrite=overwrite) as temporary:
+    with replace_file(path, overwrite=overwrite, names=names) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
     return [path]
 
 
-def _checked(entries: Sequence[GrizliEntry], path: Path) -> list[_Line]:
+def _checked(entries: Sequence[GrizliEntry], path: Path, instrument: Instrument) -> list[_Line]:
     """Return the entries in the order of bands and arrays, each checked."""
     if not entries:
         msg = f"cannot write {path}: no entries; expected both modules of at least one band"
         raise InvalidValueError(msg)
-    instrument = load_instrument()
     lines: dict[str, _Line] = {}
     for entry in entries:
         line = _Line(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from calreg.files.atomic import NamedFiles
+
 SIGN_SENTENCE = (
     "offset > 0 means that the array reads too faint: multiply its flux and PHOTMJSR by "
     "10**(+0.4*offset); modules m_A - m_B, pairs later - earlier"
@@ -59,6 +61,7 @@ def write_parquet(
     code_version: str,
     created_utc: datetime,
     overwrite: bool = False,
+    names: NamedFiles | None = None,
 ) -> list[Path]:
     """Write tables as Parquet, ``NAME.parquet`` each.
 
@@ -71,12 +74,10 @@ def write_parquet(
         Made if it is not there; its parent must be.
     tables : mapping of str to ParquetTable
         By name (lower case, digits, underscore).
-    code_version : str
-        Version of calreg.
-    created_utc : datetime
-        Aware time.
     overwrite : bool
         Whether existing files may be replaced. Files of other tables are left alone.
+    names : NamedFiles, optional
+        Takes the files back where its block raises later.
 
     Returns
     -------
@@ -118,7 +119,8 @@ def write_parquet(
     try:
         with ExitStack() as stack:
             targets = [
-                stack.enter_context(replace_file(path, overwrite=overwrite)) for path in paths
+                stack.enter_context(replace_file(path, overwrite=overwrite, names=names))
+                for path in paths
             ]
             for target, arrow_table in zip(targets, arrow_tables.values(), strict=True):
                 parquet.write_table(arrow_table, target)

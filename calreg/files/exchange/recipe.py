@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 from calreg.domain import Pmap, RecipeRow
 from calreg.errors import FileFormatError, InvalidValueError, UnknownKeyError
 from calreg.files.atomic import format_utc, replace_file, sha256_of
-from calreg.instruments import Instrument, load_instrument
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +28,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from astropy.table import Table
+
+    from calreg.files.atomic import NamedFiles
+    from calreg.instruments import Instrument
 
 COLUMN_UNITS = {
     "det": "",
@@ -160,7 +162,7 @@ def provenance_key(array_id: str, band: str) -> str:
     return f"{array_id.lower()} {band.lower()}"
 
 
-def read_recipe(path: Path) -> RecipeTable:
+def read_recipe(path: Path, instrument: Instrument) -> RecipeTable:
     """Read a recipe: the published table, or one that calreg exported.
 
     Parameters
@@ -180,7 +182,7 @@ def read_recipe(path: Path) -> RecipeTable:
     _check_columns(table, path)
     as_given = tuple(_row_as_given(table, index, path) for index in range(len(table)))
     rows = tuple(_recipe_row(given) for given in as_given)
-    problem = _first_problem(rows) or _truncation_problem(rows, table.meta, path)
+    problem = _first_problem(rows, instrument) or _truncation_problem(rows, table.meta, path)
     if problem is not None:
         msg = f"{path}: {problem}"
         raise FileFormatError(msg)
@@ -188,7 +190,13 @@ def read_recipe(path: Path) -> RecipeTable:
 
 
 def write_recipe(
-    path: Path, rows: Sequence[RecipeRow], meta: RecipeMeta, *, overwrite: bool = False
+    path: Path,
+    rows: Sequence[RecipeRow],
+    meta: RecipeMeta,
+    instrument: Instrument,
+    *,
+    overwrite: bool = False,
+    names: NamedFiles | None = None,
 ) -> list[Path]:
     """Write a recipe that the published script reads.
 
@@ -196,8 +204,8 @@ def write_recipe(
     ----------
     rows : sequence of RecipeRow
         In any order; the file is ordered by array id and band, so equal input gives equal bytes.
-    overwrite : bool
-        Whether an existing file may be replaced.
+    names : NamedFiles, optional
+        Takes the file back where its block raises later.
 
     Returns
     -------
@@ -218,13 +226,13 @@ def write_recipe(
     refuses ``10**(dmag_a / 2.5)`` and needs ``dmag_a.value``.
     """
     ordered = sorted(rows, key=lambda row: (row.array_id, row.band))
-    problem = _first_problem(ordered) or _provenance_problem(ordered, meta)
+    problem = _first_problem(ordered, instrument) or _provenance_problem(ordered, meta)
     if problem is not None:
         msg = f"cannot write {path}: {problem}"
         raise InvalidValueError(msg)
     text = io.StringIO()
     _as_table(ordered, meta).write(text, format="ascii.ecsv")
-    with replace_file(path, overwrite=overwrite) as temporary:
+    with replace_file(path, overwrite=overwrite, names=names) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8", newline="\n")
     return [path]
 
@@ -320,11 +328,10 @@ def _numbers(row: RecipeRow) -> dict[str, float]:
     }
 
 
-def _first_problem(rows: Sequence[RecipeRow]) -> str | None:
+def _first_problem(rows: Sequence[RecipeRow], instrument: Instrument) -> str | None:
     """Say what is wrong with the first bad row, or None."""
     if not rows:
         return "no rows; expected one per array id and band"
-    instrument = load_instrument()
     seen: dict[str, int] = {}
     for number, row in enumerate(rows, start=1):
         key = provenance_key(row.array_id, row.band)
@@ -410,9 +417,8 @@ def _as_table(rows: Sequence[RecipeRow], meta: RecipeMeta) -> Table:
     for name in _numbers(rows[0]):
         table[name] = [_numbers(row)[name] for row in rows]
         table[name].unit = COLUMN_UNITS[name]
-        table[
-            name
-        ].format = "%.5f"  # how it prints, as in the published table; the text has all digits
+        # How it prints, as in the published table; the text has all digits.
+        table[name].format = "%.5f"
     for name, description in COLUMN_DESCRIPTIONS.items():
         table[name].description = description
     table.meta.update(

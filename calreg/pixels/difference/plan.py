@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from calreg.db.queries.exposures import StoredEpoch, load_epochs, require_field
 from calreg.db.queries.mosaics import StoredMosaic, load_mosaics
+from calreg.domain import SetQuery
 from calreg.errors import (
     ConflictError,
     InvalidValueError,
@@ -26,7 +27,7 @@ from calreg.files.images.planes import ImageFile, open_image
 from calreg.science.imaging.differencing import MIN_SNR
 from calreg.science.model.gradient import GradientDatum
 from calreg.science.sky.grids import Grid, offset_between
-from calreg.sets.corrections import CorrectionQuery, SetCorrection, correction_of
+from calreg.sets.corrections import SetCorrection, correction_of
 from calreg.sets.current import one_set_per_key
 
 if TYPE_CHECKING:
@@ -276,9 +277,9 @@ def _corrections(
     if not options.is_corrected:
         return {}
     band, pmap = mosaics[0].band, mosaics[0].pmap
-    query = CorrectionQuery(pmap, field_name, options.flux_kind, None, options.gradient_datum)
+    wanted = SetQuery(pmap=pmap, band=band, field=field_name, flux_kind=options.flux_kind)
     try:
-        sets = one_set_per_key(connection, replace(query.sets, band=band), instrument)
+        sets = one_set_per_key(connection, wanted, instrument)
     except NoCalibrationError as error:
         msg = f"{error}; --no-correction makes the difference as it is"
         raise NoCalibrationError(msg) from error

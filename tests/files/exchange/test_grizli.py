@@ -10,6 +10,7 @@ import yaml
 from calreg.domain import Pmap
 from calreg.errors import InvalidValueError, OutputError, UnknownKeyError
 from calreg.files.exchange.grizli import GrizliEntry, GrizliGradient, write_grizli
+from calreg.instruments import load_instrument
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,7 @@ def _write(path: Path, entries: Sequence[GrizliEntry] = ENTRIES, *, overwrite: b
     written = write_grizli(
         path,
         entries,
+        load_instrument(),
         pmap=Pmap(1130),
         code_version="0.1.0",
         created_utc=CREATED,
