@@ -12,6 +12,7 @@ tangent-plane coordinate along a field arcmin, times MJD UTC.
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 from typing import overload
 
 import numpy as np
@@ -28,6 +29,9 @@ ARCSEC_PER_DEG = 3600.0
 ARCMIN_PER_DEG = 60.0
 MAS_PER_DEG = 3.6e6
 SECONDS_PER_DAY = 86400.0
+
+MJD_ZERO_UTC = datetime(1858, 11, 17, tzinfo=UTC)
+"""When the Modified Julian Date was zero."""
 
 MAG_PER_RELATIVE_FLUX = 2.5 / float(np.log(10.0))
 """Magnitude error per relative flux error, 1.0857."""

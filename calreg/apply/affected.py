@@ -65,19 +65,7 @@ class AffectedFile:
 
 
 def affected_files(database: Database, pmap: Pmap | None = None) -> list[AffectedFile]:
-    """Return the files whose set is not current any more.
-
-    Parameters
-    ----------
-    pmap : Pmap or None
-        Only sets of this context, and exposures of it.
-
-    Returns
-    -------
-    list of AffectedFile
-        Oldest first. Exposures that were restored are not among them, and neither are exports of
-        sets that were not current even then, such as tables of all versions.
-    """
+    """Return the files whose set is not current any more, and was when they were written."""
     with database.read() as connection:
         sets = {one.set_id: one for one in load_sets(connection, SetFilter(all_versions=True))}
         found = [

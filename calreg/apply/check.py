@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from calreg.db.engine import Database
     from calreg.domain import Pmap
+    from calreg.files.images.key import ImageKey
     from calreg.instruments import Instrument
 
 _SAME_VALUE = 1e-5
@@ -133,15 +134,7 @@ def check_files(
     *,
     progress: Progress = no_progress,
 ) -> CheckReport:
-    """Check how files are calibrated.
-
-    Parameters
-    ----------
-    database : Database or None
-        Without one, files are compared with each other only.
-    progress : Progress
-        Called as work goes on.
-    """
+    """Check how files are calibrated; without a database, with each other only."""
     report = CheckReport()
     states = []
     for n_done, path in enumerate(paths, 1):
@@ -260,6 +253,23 @@ def _named(states: Sequence[PhotometricState]) -> str:
     return f"{names} and {n_more} more" if n_more > 0 else names
 
 
+# --- PHOTMJSR with the context's ------------------------------------------------------------------
+
+
+def zero_point_of(zero_points: ZeroPoints, key: ImageKey) -> KnownZeroPoint:
+    """Return what the registry knows of PHOTMJSR for an image."""
+    return zero_points.find(
+        key.pmap, ZeroPointKey(key.array.name, key.band.filter, key.band.pupil, key.subarray)
+    )
+
+
+def is_other_photmjsr(known: KnownZeroPoint, found: float) -> bool:
+    """Whether a PHOTMJSR, without any correction, is not the context's [MJy/sr per DN/s]."""
+    return known.photmjsr is not None and not agree(
+        [known.photmjsr, Rounded(found, _SAME_VALUE * found)]
+    )
+
+
 # --- files with the registry ----------------------------------------------------------------------
 
 _SetKey = tuple[int, str, str]
@@ -286,12 +296,7 @@ class _Known:
 
     def zero_point_of(self, state: PhotometricState) -> KnownZeroPoint | None:
         """Return what is known of PHOTMJSR for an image; None without a registry."""
-        if self.zero_points is None:
-            return None
-        key = state.key
-        return self.zero_points.find(
-            key.pmap, ZeroPointKey(key.array.name, key.band.filter, key.band.pupil, key.subarray)
-        )
+        return None if self.zero_points is None else zero_point_of(self.zero_points, state.key)
 
     def sets_of(self, state: PhotometricState) -> list[StoredSet]:
         """Return the sets to be used for an image: the accepted one, where there is one."""
@@ -304,9 +309,7 @@ class _Known:
         problems = []
         for state in states:
             known, found = self.zero_point_of(state), state.pipeline_photmjsr
-            if known is None or known.photmjsr is None or found is None:
-                continue
-            if agree([known.photmjsr, Rounded(found, _SAME_VALUE * found)]):
+            if known is None or found is None or not is_other_photmjsr(known, found):
                 continue
             was = " before the correction" if state.correction is not None else ""
             message = (

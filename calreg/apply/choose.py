@@ -9,13 +9,13 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from calreg._version import __version__
-from calreg.contexts.zeropoints import ZeroPointKey, load_zero_point_book
+from calreg.apply.check import is_other_photmjsr, zero_point_of
+from calreg.contexts.zeropoints import load_zero_point_book
 from calreg.domain import SetQuery
 from calreg.errors import InvalidValueError, NoCalibrationError
 from calreg.files.atomic import format_utc
 from calreg.files.images.correctionrecord import IDENTITY_SET, CorrectionOrigin, CorrectionRecord
 from calreg.science.model.gradient import ArrayCorrection
-from calreg.science.zeropoints import Rounded, agree
 from calreg.sets.corrections import (
     CorrectionQuery,
     SetCorrection,
@@ -36,9 +36,6 @@ _NO_DATUM = "none"
 
 _SAME = 1e-9
 """Relative: the numbers of one correction that were worked out twice."""
-
-_SAME_PHOTMJSR = 1e-5
-"""Relative: a PHOTMJSR that a header has rounded; 1e-5 mag concerns nobody."""
 
 
 @dataclass(frozen=True)
@@ -221,14 +218,9 @@ class CorrectionChooser:
     def _photmjsr_note(self, cal: CalFile) -> str:
         """Warn of an exposure that was not calibrated as those that the set was measured on."""
         key = cal.key
-        known = self._zero_points.find(
-            key.pmap, ZeroPointKey(key.array.name, key.band.filter, key.band.pupil, key.subarray)
-        )
-        factor = 1.0 if cal.record is None else cal.record.photom_factor
-        found = cal.photmjsr / factor
-        if known.photmjsr is None or agree(
-            [known.photmjsr, Rounded(found, _SAME_PHOTMJSR * found)]
-        ):
+        known = zero_point_of(self._zero_points, key)
+        found = cal.photmjsr / (1.0 if cal.record is None else cal.record.photom_factor)
+        if not is_other_photmjsr(known, found):
             return ""
         return (
             f"PHOTMJSR is {found:.7g}, but the registry has {known.photmjsr} for {key.pmap} "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
 from calreg._version import __version__
@@ -22,9 +22,11 @@ from calreg.files.references.crdscache import (
     PUPIL,
 )
 from calreg.files.references.parents import Parent, ReferenceMeta, is_reference
+from calreg.units import MJD_ZERO_UTC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
     from pathlib import Path
     from types import TracebackType
 
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 
     ParentReader = Callable[[Path, Instrument], Parent]
 
-_MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 _FITS_NAMES = ("*.fits", "*.fits.gz")
 
 
@@ -79,7 +80,7 @@ class ReferenceReport:
 
 def utc_of_mjd(mjd_utc: float) -> datetime:
     """Return the time of an MJD (UTC)."""
-    return _MJD_EPOCH + timedelta(days=mjd_utc)
+    return MJD_ZERO_UTC + timedelta(days=mjd_utc)
 
 
 def file_label(pmap: Pmap, corrections: Sequence[SetCorrection]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -22,7 +22,13 @@ from calreg.simulation.sources import (
     STERADIAN_PER_ARCSEC2,
     mosaic_pixels,
 )
-from calreg.units import ARCSEC_PER_DEG, MEGAJANSKY_IN_UJY, SECONDS_PER_DAY, FloatArray
+from calreg.units import (
+    ARCSEC_PER_DEG,
+    MEGAJANSKY_IN_UJY,
+    MJD_ZERO_UTC,
+    SECONDS_PER_DAY,
+    FloatArray,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +41,6 @@ _SECTION_INDENT = 8
 CUTOUT_PIXELS = 16
 """Side of the pixel cut-outs."""
 
-_MJD_ZERO = datetime(1858, 11, 17)
 _FIRST_SCA_NUM = 481
 
 # Detectors whose fast readout runs against x (JWST User Documentation, NIRCam detector readout).
@@ -266,8 +271,8 @@ def _sci_times(start_mjd_utc: float, end_mjd_utc: float) -> dict[str, Value]:
 def _iso(mjd: float) -> str:
     """Return a date and time with milliseconds."""
     # Rounded first: a time of day must not end in 60 seconds.
-    moment = _MJD_ZERO + timedelta(milliseconds=round(mjd * SECONDS_PER_DAY * 1000.0))
-    return moment.isoformat(timespec="milliseconds")
+    moment = MJD_ZERO_UTC + timedelta(milliseconds=round(mjd * SECONDS_PER_DAY * 1000.0))
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds")
 
 
 def mosaic_primary_values(mosaic: SimulatedMosaic) -> dict[str, Value]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -24,9 +24,11 @@ from calreg.db.schema import (
 )
 from calreg.domain import Exposure, Pmap
 from calreg.errors import UnknownKeyError
+from calreg.units import MJD_ZERO_UTC
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
     from calreg.instruments import Instrument
 
@@ -48,8 +50,6 @@ IDENTITY_COLUMNS = (
 )
 
 Identity = tuple[str | float | int, ...]
-
-_MJD_ZERO = datetime(1858, 11, 17, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ def load_epochs(connection: sa.Connection) -> list[StoredEpoch]:
 
 def _utc_date(mjd_utc: float) -> str:
     """Return the calendar date of an MJD."""
-    return (_MJD_ZERO + timedelta(days=mjd_utc)).date().isoformat()
+    return (MJD_ZERO_UTC + timedelta(days=mjd_utc)).date().isoformat()
 
 
 def load_placed(connection: sa.Connection) -> list[PlacedExposure]:

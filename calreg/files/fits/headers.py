@@ -162,21 +162,6 @@ def read_headers(path: Path) -> FitsHeaders:
         raise _cannot_read(path, error) from error
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a whole file in hexadecimal.
-
-    Raises
-    ------
-    FileFormatError
-        If the file cannot be read.
-    """
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise _cannot_read(path, error) from error
-
-
 def read_start(path: Path, n_bytes: int) -> bytes:
     """Return the first bytes of a file.
 

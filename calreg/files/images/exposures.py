@@ -11,7 +11,8 @@ from calreg.errors import (
     InvalidValueError,
     MissingKeywordError,
 )
-from calreg.files.fits.headers import FitsHeaders, file_sha256, read_headers
+from calreg.files.atomic import sha256_of
+from calreg.files.fits.headers import FitsHeaders, read_headers
 from calreg.files.images.cards import ImageCards, parse_s_region
 from calreg.files.images.correctionrecord import read_record
 from calreg.files.images.key import (
@@ -121,7 +122,7 @@ def read_exposure(
         directory=str(path.absolute().parent),
         file_size_bytes=headers.size_bytes,
         header_sha256=headers.sha256,
-        file_sha256=file_sha256(path) if full_hash else None,
+        file_sha256=sha256_of(path) if full_hash else None,
     )
 
 

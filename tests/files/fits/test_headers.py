@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from calreg.errors import FileFormatError, HeaderValueError
-from calreg.files.fits.headers import file_sha256, read_headers, read_start
+from calreg.files.atomic import sha256_of
+from calreg.files.fits.headers import read_headers, read_start
 from support.fitsimages import PIXELS, write_image
 
 if TYPE_CHECKING:
@@ -281,8 +282,8 @@ def test_digest_changes_with_a_card_and_with_the_size_only(tmp_path: Path) -> No
     digests = [read_headers(path).sha256 for path in (first, pixels, card, padded)]
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
-    assert file_sha256(first) == hashlib.sha256(first.read_bytes()).hexdigest()
-    assert file_sha256(first) != file_sha256(pixels)
+    assert sha256_of(first) == hashlib.sha256(first.read_bytes()).hexdigest()
+    assert sha256_of(first) != sha256_of(pixels)
 
 
 # --- refused files --------------------------------------------------------------------------------
@@ -387,7 +388,7 @@ def test_extension_name_is_the_card_not_a_comment(tmp_path: Path) -> None:
     assert headers.find("ERR") is None
 
 
-@pytest.mark.parametrize("reader", [read_headers, file_sha256, lambda path: read_start(path, 10)])
+@pytest.mark.parametrize("reader", [read_headers, lambda path: read_start(path, 10)])
 def test_unreadable_path(tmp_path: Path, reader: object) -> None:
     for path in (tmp_path / "none.fits", tmp_path):
         with pytest.raises(FileFormatError, match=r"cannot be read \(.*\): expected a file"):

@@ -15,7 +15,8 @@ from calreg.errors import (
     MissingKeywordError,
     UnsupportedDataError,
 )
-from calreg.files.fits.headers import file_sha256, read_headers
+from calreg.files.atomic import sha256_of
+from calreg.files.fits.headers import read_headers
 from calreg.files.images.exposures import read_exposure
 from calreg.instruments import load_instrument
 from support.fitsimages import PIXELS, write_image
@@ -95,7 +96,7 @@ def test_real_exposure(shared_data: Path) -> None:
         "directory": str(shared_data.absolute()),
         "file_size_bytes": 385920,
         "header_sha256": read_headers(path).sha256,
-        "file_sha256": file_sha256(path),
+        "file_sha256": sha256_of(path),
     }
     expected = [
         [14.780090014, -72.143669890],
