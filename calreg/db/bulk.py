@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
     from numpy.typing import NDArray
-    from sqlalchemy.orm import DeclarativeBase
 
     from calreg.db.engine import Database
+    from calreg.db.schema import Base
     from calreg.domain import IntArray
 
-    TableLike = sa.FromClause | type[DeclarativeBase]
+    TableLike = sa.FromClause | type[Base]
     Columns = dict[str, NDArray[Any]]
 
 _FETCH_ROWS = 256
@@ -81,7 +81,7 @@ def insert_rows(
     ----------
     connection : sqlalchemy.Connection
         From `calreg.db.engine.Database.write`.
-    table : Table or mapped class
+    table : Table or its class
         With a primary key ``id`` that the database gives out.
     rows : sequence of mappings
         All with the same columns.
@@ -107,7 +107,7 @@ def reserve_ids(connection: sa.Connection, table: TableLike, n_ids: int) -> IntA
     ----------
     connection : sqlalchemy.Connection
         From `calreg.db.engine.Database.write`; on SQLite the ids hold for its transaction only.
-    table : Table or mapped class
+    table : Table or its class
         With a primary key ``id`` that the database gives out.
 
     Returns
@@ -195,7 +195,7 @@ def fetch_columns_fast(database: Database, statement: sa.Select[*tuple[object, .
 
 
 def _as_table(table: TableLike) -> sa.Table:
-    """Return the table of a mapped class."""
+    """Return the table of a class."""
     found = table if isinstance(table, sa.FromClause) else table.__table__
     if not isinstance(found, sa.Table):
         msg = f"expected a table, found {found!r}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from calreg.db.bulk import insert_rows
+from calreg.db.queries.rows import columns_of, fill
 from calreg.db.schema import AcceptanceRow, CoefficientSetRow, PmapRow, WithdrawalRow
 from calreg.domain import Pmap, SetSeries, SetStatus
 
@@ -152,7 +153,7 @@ def _load_withdrawals(
 ) -> list[StoredWithdrawal]:
     """Return the withdrawals in force."""
     row = WithdrawalRow
-    statement = sa.select(row.id, row.set_pk, row.reason, row.withdrawn_utc)
+    statement = sa.select(*columns_of(StoredWithdrawal, row))
     if as_of_utc is None:
         statement = statement.where(row.ended_utc.is_(None))
     else:
@@ -160,8 +161,8 @@ def _load_withdrawals(
             row.withdrawn_utc <= as_of_utc,
             sa.or_(row.ended_utc.is_(None), row.ended_utc > as_of_utc),
         )
-    found = connection.execute(statement.order_by(row.withdrawn_utc, row.id))
-    return [StoredWithdrawal(*values) for values in found]
+    statement = statement.order_by(row.withdrawn_utc, row.id)
+    return fill(StoredWithdrawal, connection.execute(statement))
 
 
 def _load_acceptances(
@@ -227,15 +228,16 @@ def series_of(row: sa.Row[*tuple[Any, ...]]) -> SetSeries:
 def find_foreign_acceptances(connection: sa.Connection) -> list[str]:
     """Describe acceptances of another key than that of the set that they accept."""
     row = AcceptanceRow
+    theirs = _SET.band.label("set_band"), _SET.array_id.label("set_array_id")
     statement = (
-        sa.select(row.id, row.band, row.array_id, _SET.set_id, _SET.band, _SET.array_id)
+        sa.select(row.id, row.band, row.array_id, _SET.set_id, *theirs)
         .join(_SET, _SET.id == row.set_pk)
         .where(sa.or_(row.band != _SET.band, row.array_id != _SET.array_id))
         .order_by(row.id)
     )
     return [
-        f"acceptance {found[0]} says {found[1]} array {found[2]}, its set {found[3]} is of "
-        f"{found[4]} array {found[5]}"
+        f"acceptance {found.id} says {found.band} array {found.array_id}, its set {found.set_id} "
+        f"is of {found.set_band} array {found.set_array_id}"
         for found in connection.execute(statement)
     ]
 

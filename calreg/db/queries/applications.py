@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from calreg.db.bulk import insert_rows
 from calreg.db.queries.exposures import ensure_pmaps
+from calreg.db.queries.rows import columns_of, fill
 from calreg.db.schema import (
     ApplicationRow,
     CoefficientSetRow,
@@ -16,11 +17,12 @@ from calreg.db.schema import (
     DeliverySetRow,
     PmapRow,
 )
-from calreg.domain import Pmap
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from datetime import datetime
+
+    from calreg.domain import Pmap
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,12 @@ def load_applied(connection: sa.Connection) -> list[Application]:
     """Return the last correction of every file, unless it was taken back there, oldest first."""
     row = ApplicationRow
     statement = (
-        sa.select(PmapRow.number, *(getattr(row, name) for name in _PLAIN))
+        sa.select(*columns_of(Application, row, pmap=PmapRow.number))
         .join(PmapRow, PmapRow.id == row.pmap_id)
         .order_by(row.id)
     )
     applied: dict[tuple[str, str], Application] = {}
-    for number, *values in connection.execute(statement):
-        found = Application(pmap=Pmap(number), **dict(zip(_PLAIN, values, strict=True)))
+    for found in fill(Application, connection.execute(statement)):
         place = (found.directory, found.file_name)
         if found.kind == "apply":
             applied[place] = found
@@ -124,13 +125,13 @@ def load_delivered_sets(connection: sa.Connection) -> list[DeliveredSet]:
     row = DeliveryRow
     latest = sa.select(sa.func.max(row.id)).group_by(row.directory, row.file_name)
     statement = (
-        sa.select(row.kind, row.file_name, row.directory, row.created_utc, CoefficientSetRow.set_id)
+        sa.select(*columns_of(DeliveredSet, row, CoefficientSetRow))
         .join(DeliverySetRow, DeliverySetRow.delivery_id == row.id)
         .join(CoefficientSetRow, CoefficientSetRow.id == DeliverySetRow.set_pk)
         .where(row.id.in_(latest))
         .order_by(row.id, CoefficientSetRow.id)
     )
-    return [DeliveredSet(*found) for found in connection.execute(statement)]
+    return fill(DeliveredSet, connection.execute(statement))
 
 
 def insert_delivery(

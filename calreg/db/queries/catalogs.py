@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from sqlalchemy.orm import aliased
 
 from calreg.db.bulk import fetch_columns_fast, insert_columns, insert_rows
+from calreg.db.queries.rows import columns_of, fill
 from calreg.db.schema import CatalogRow, DetectionRow, ExposureRow, PmapRow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from calreg.db.bulk import Columns
     from calreg.db.engine import Database
     from calreg.domain import Catalog, Detections, Pmap
@@ -48,7 +46,7 @@ def find_catalogs_of_image(connection: sa.Connection, exposure_id: int) -> list[
 
 def is_current() -> sa.ColumnElement[bool]:
     """Return the condition that no later version of a catalog exists."""
-    later = aliased(CatalogRow)
+    later = CatalogRow.__table__.alias().c
     return ~sa.exists().where(
         later.exposure_id == CatalogRow.exposure_id,
         later.flux_kind == CatalogRow.flux_kind,
@@ -65,24 +63,12 @@ def superseded_catalogs() -> sa.Select[int]:
 def _find(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[StoredCatalog]:
     """Return the catalogs that fulfil a condition."""
     statement = (
-        sa.select(
-            CatalogRow.id,
-            CatalogRow.exposure_id,
-            CatalogRow.flux_kind,
-            CatalogRow.aperture,
-            CatalogRow.file_name,
-            CatalogRow.file_sha256,
-            ExposureRow.file_name,
-            CatalogRow.origin,
-            CatalogRow.version,
-            CatalogRow.settings,
-        )
+        sa.select(*columns_of(StoredCatalog, CatalogRow, image_name=ExposureRow.file_name))
         .join(ExposureRow, ExposureRow.id == CatalogRow.exposure_id)
         .where(condition)
         .order_by(CatalogRow.id)
     )
-    rows: Sequence[Any] = connection.execute(statement).all()
-    return [StoredCatalog(*(*row[:-1], json.loads(row[-1]))) for row in rows]
+    return fill(StoredCatalog, connection.execute(statement))
 
 
 def insert_catalog(

@@ -66,7 +66,6 @@ def dump_table(connection: sa.Connection, name: str) -> DumpedTable:
         found = _UNIT.search(column.comment)
         if found is not None and found[1] in _UNITS:
             units[column.name] = _UNITS[found[1]]
-    mapper = next(m for m in Base.registry.mappers if m.local_table is table)
     return DumpedTable(
         columns={
             name: _times(values)
@@ -76,7 +75,7 @@ def dump_table(connection: sa.Connection, name: str) -> DumpedTable:
         },
         units=units,
         descriptions=descriptions,
-        description=(mapper.class_.__doc__ or "").strip().splitlines()[0],
+        description=table.info["description"],
     )
 
 

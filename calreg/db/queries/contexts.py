@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from sqlalchemy.orm import aliased
 
 from calreg.db.bulk import insert_rows, integer_list
 from calreg.db.queries.exposures import ensure_pmaps
+from calreg.db.queries.rows import columns_of, fill
 from calreg.db.schema import (
     CatalogRow,
     CoefficientSetRow,
@@ -60,16 +60,7 @@ def load_references(
     """
     row = ReferenceFileRow
     stated = (
-        sa.select(
-            PmapRow.number,
-            row.array,
-            row.kind,
-            row.filter,
-            row.pupil,
-            row.useafter,
-            row.file_name,
-            row.source,
-        )
+        sa.select(*columns_of(ReferenceChoice, row, pmap=PmapRow.number))
         .join(PmapRow, PmapRow.id == row.pmap_id)
         .order_by(PmapRow.number, row.array, row.kind, row.id)
     )
@@ -94,10 +85,7 @@ def load_references(
         stated = stated.where(IngestRow.started_utc <= as_of_utc)
         used = used.join(IngestRow, IngestRow.id == ExposureRow.ingest_id)
         used = used.where(IngestRow.started_utc <= as_of_utc)
-    found = [
-        ReferenceChoice(Pmap(number), array, ReferenceKind(kind), *rest)
-        for number, array, kind, *rest in connection.execute(stated)
-    ]
+    found = fill(ReferenceChoice, connection.execute(stated))
     for number, array, filter_name, pupil, *names in connection.execute(used):
         found += [
             ReferenceChoice(Pmap(number), array, kind, filter_name, pupil, "", name, "header")
@@ -153,19 +141,11 @@ def load_equalities(
         Return those that no longer hold too.
     """
     row = PmapEqualityRow
-    first, second = aliased(PmapRow), aliased(PmapRow)
+    first, second = PmapRow.__table__.alias(), PmapRow.__table__.alias()
     statement = (
-        sa.select(
-            row.id,
-            first.number,
-            second.number,
-            row.reason,
-            row.declared_utc,
-            row.withdrawn_utc,
-            row.withdrawn_reason,
-        )
-        .join(first, first.id == row.pmap_1_id)
-        .join(second, second.id == row.pmap_2_id)
+        sa.select(*columns_of(StoredEquality, row, pmap_1=first.c.number, pmap_2=second.c.number))
+        .join(first, first.c.id == row.pmap_1_id)
+        .join(second, second.c.id == row.pmap_2_id)
         .order_by(row.id)
     )
     if as_of_utc is not None:
@@ -175,10 +155,7 @@ def load_equalities(
         if as_of_utc is not None:
             holds = sa.or_(holds, row.withdrawn_utc > as_of_utc)
         statement = statement.where(holds)
-    return [
-        StoredEquality(row[0], Pmap(row[1]), Pmap(row[2]), row[3], row[4], row[5], row[6])
-        for row in connection.execute(statement)
-    ]
+    return fill(StoredEquality, connection.execute(statement))
 
 
 def insert_equality(
@@ -263,12 +240,11 @@ def count_by_pmap(connection: sa.Connection) -> dict[Pmap, PmapCounts]:
         ExternalSolutionRow,
     )
     counts = [
-        {
-            row[0]: row[1]
-            for row in connection.execute(
-                sa.select(table.pmap_id, sa.func.count()).group_by(table.pmap_id)
-            )
-        }
+        dict(
+            connection.execute(sa.select(table.pmap_id, sa.func.count()).group_by(table.pmap_id))
+            .tuples()
+            .all()
+        )
         for table in tables
     ]
     return {

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import aliased
 
 from calreg.db.bulk import insert_rows
+from calreg.db.queries.rows import columns_of, fill, filler
 from calreg.db.queries.zeropoints import add_header_zero_points
 from calreg.db.schema import (
     EpochRow,
@@ -156,54 +156,31 @@ def find_identities(
     if not exposures:
         return {}
     starts = [exposure.expstart_mjd_utc for exposure in exposures]
-    statement = sa.select(ExposureRow.__table__, PmapRow.number.label("pmap_number")).join(
-        PmapRow, PmapRow.id == ExposureRow.pmap_id
+    identity = (PmapRow.number, *(getattr(ExposureRow, name) for name in IDENTITY_COLUMNS))
+    columns = columns_of(StoredExposure, ExposureRow, pmap=PmapRow.number)
+    statement = (
+        sa.select(*identity, *columns)
+        .join(PmapRow, PmapRow.id == ExposureRow.pmap_id)
+        .where(
+            ExposureRow.expstart_mjd_utc.between(min(starts), max(starts)),
+            ExposureRow.program.in_(sorted({exposure.program for exposure in exposures})),
+        )
     )
-    statement = statement.where(
-        ExposureRow.expstart_mjd_utc.between(min(starts), max(starts)),
-        ExposureRow.program.in_(sorted({exposure.program for exposure in exposures})),
-    )
+    stored, n_identity = filler(StoredExposure, len(columns)), len(identity)
     return {
-        (row.pmap_number, *(getattr(row, name) for name in IDENTITY_COLUMNS)): _stored(row)
-        for row in connection.execute(statement)
+        tuple(row[:n_identity]): stored(row[n_identity:]) for row in connection.execute(statement)
     }
 
 
 def find_images(connection: sa.Connection, file_names: Sequence[str]) -> list[StoredExposure]:
     """Return the stored exposures with one of a few file names."""
     statement = (
-        sa.select(ExposureRow.__table__, PmapRow.number.label("pmap_number"))
+        sa.select(*columns_of(StoredExposure, ExposureRow, pmap=PmapRow.number))
         .join(PmapRow, PmapRow.id == ExposureRow.pmap_id)
         .where(ExposureRow.file_name.in_(list(file_names)))
         .order_by(PmapRow.number, ExposureRow.id)
     )
-    return [_stored(row) for row in connection.execute(statement)]
-
-
-def _stored(row: sa.Row[tuple[object, ...]]) -> StoredExposure:
-    """Build a `StoredExposure` from a row of exposures with its pmap's number."""
-    values = row._mapping  # noqa: SLF001 - SQLAlchemy's documented accessor
-    return StoredExposure(
-        id=values["id"],
-        epoch_id=values["epoch_id"],
-        pmap=Pmap(values["pmap_number"]),
-        array=values["array"],
-        band=values["band"],
-        subarray=values["subarray"],
-        kind=values["kind"],
-        bunit=values["bunit"],
-        photmjsr=values["photmjsr"],
-        pixar_sr=values["pixar_sr"],
-        v2_ref_arcsec=values["v2_ref_arcsec"],
-        v3_ref_arcsec=values["v3_ref_arcsec"],
-        ra_ref_deg=values["ra_ref_deg"],
-        dec_ref_deg=values["dec_ref_deg"],
-        roll_ref_deg=values["roll_ref_deg"],
-        file_name=values["file_name"],
-        directory=values["directory"],
-        header_sha256=values["header_sha256"],
-        file_sha256=values["file_sha256"],
-    )
+    return fill(StoredExposure, connection.execute(statement))
 
 
 def load_epochs(connection: sa.Connection) -> list[StoredEpoch]:
@@ -225,9 +202,9 @@ def load_epochs(connection: sa.Connection) -> list[StoredEpoch]:
             EpochRow.id, EpochRow.field_id, FieldRow.name, EpochRow.label, ExposureRow.roll_deg
         )
     )
-    gathered: dict[int, list[sa.Row[tuple[object, ...]]]] = {}
+    gathered: dict[int, list[sa.Row[*tuple[Any, ...]]]] = {}
     for row in connection.execute(statement):
-        gathered.setdefault(row.id, []).append(row)  # type: ignore[arg-type]
+        gathered.setdefault(row.id, []).append(row)
     epochs = [
         StoredEpoch(
             id=epoch_id,
@@ -261,20 +238,11 @@ def load_placed(connection: sa.Connection) -> list[PlacedExposure]:
     """Return what is placed already, in the order of time."""
     row = ExposureRow
     statement = (
-        sa.select(
-            row.epoch_id,
-            row.program,
-            row.observation,
-            row.visit,
-            row.roll_deg,
-            row.expstart_mjd_utc,
-            row.expend_mjd_utc,
-            row.s_region,
-        )
+        sa.select(*columns_of(PlacedExposure, row))
         .distinct()
         .order_by(row.expstart_mjd_utc, row.epoch_id, row.s_region)
     )
-    return [PlacedExposure(*found) for found in connection.execute(statement)]
+    return fill(PlacedExposure, connection.execute(statement))
 
 
 def load_epoch_fields(connection: sa.Connection) -> dict[int, int]:
@@ -341,7 +309,7 @@ def merge_fields(
     """
     for row in (EpochRow, SourceRow, PairGroupRow):
         connection.execute(sa.update(row).where(row.field_id == merged_id).values(field_id=kept_id))
-    kept = aliased(GridRow)
+    kept = GridRow.__table__.alias().c
     has_one = sa.exists().where(
         kept.field_id == kept_id,
         kept.band == GridRow.band,

@@ -10,14 +10,15 @@ import sqlalchemy as sa
 
 from calreg.db.bulk import insert_rows
 from calreg.db.queries.exposures import ensure_pmaps
+from calreg.db.queries.rows import CONVERSIONS, columns_of, fill
 from calreg.db.schema import ExternalSolutionRow, ExternalValueRow, IngestRow, PmapRow
-from calreg.domain import Pmap
 from calreg.science.external import Method, Sense, ValueState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from calreg.domain import Pmap
     from calreg.science.external import ExternalValue
 
 
@@ -60,8 +61,9 @@ class StoredSolution:
     id: int = 0
 
 
-_READ = tuple(name for name in StoredSolution.__dataclass_fields__ if name != "pmap")
-_WRITTEN = tuple(name for name in _READ if name != "id")
+_WRITTEN = tuple(name for name in StoredSolution.__dataclass_fields__ if name not in {"pmap", "id"})
+
+CONVERSIONS.update({kind.__name__: kind for kind in (Sense, Method, ValueState)})
 
 
 def load_solutions(
@@ -84,7 +86,7 @@ def load_solutions(
     """
     row = ExternalSolutionRow
     statement = (
-        sa.select(PmapRow.number, *(getattr(row, name) for name in _READ))
+        sa.select(*columns_of(StoredSolution, row, pmap=PmapRow.number))
         .join(PmapRow, PmapRow.id == row.pmap_id)
         .order_by(row.source, PmapRow.number, row.band, row.array_id)
     )
@@ -100,14 +102,7 @@ def load_solutions(
         statement = statement.join(IngestRow, IngestRow.id == row.ingest_id).where(
             IngestRow.started_utc <= as_of_utc
         )
-    found = []
-    for number, *values in connection.execute(statement):
-        named = dict(zip(_READ, values, strict=True))
-        named["sense"] = Sense(named["sense"])
-        named["method"] = Method(named["method"])
-        named["state"] = ValueState(named["state"])
-        found.append(StoredSolution(pmap=Pmap(number), **named))
-    return found
+    return fill(StoredSolution, connection.execute(statement))
 
 
 def load_sources(connection: sa.Connection) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from calreg.db.bulk import insert_rows
+from calreg.db.queries.rows import columns_of, fill
 from calreg.db.schema import (
     CatalogRow,
     EpochRow,
@@ -54,13 +55,8 @@ class StoredMosaic:
 
 def load_mosaics(connection: sa.Connection, epoch_ids: Iterable[int]) -> list[StoredMosaic]:
     """Return the mosaics of some epochs, in the order of band, array and time."""
-    columns = [
-        ExposureRow.__table__.c[name]
-        for name in StoredMosaic.__dataclass_fields__
-        if name != "pmap"
-    ]
     statement = (
-        sa.select(*columns, PmapRow.number.label("pmap_number"))
+        sa.select(*columns_of(StoredMosaic, ExposureRow, pmap=PmapRow.number))
         .join(PmapRow, PmapRow.id == ExposureRow.pmap_id)
         .where(
             ExposureRow.epoch_id.in_(sorted(epoch_ids)),
@@ -68,11 +64,7 @@ def load_mosaics(connection: sa.Connection, epoch_ids: Iterable[int]) -> list[St
         )
         .order_by(ExposureRow.band, ExposureRow.array, ExposureRow.expstart_mjd_utc, ExposureRow.id)
     )
-    found = []
-    for row in connection.execute(statement):
-        values = row._asdict()
-        found.append(StoredMosaic(pmap=Pmap(values.pop("pmap_number")), **values))
-    return found
+    return fill(StoredMosaic, connection.execute(statement))
 
 
 _LAYOUT = ("ra_deg", "dec_deg", "y_pa_deg", "x_ref", "y_ref", "nx", "ny")
@@ -150,16 +142,15 @@ def load_footprints(connection: sa.Connection, field_id: int, band: str) -> list
     row = ExposureRow
     statement = (
         sa.select(
-            row.epoch_id,
-            row.expstart_mjd_utc,
-            sa.func.coalesce(row.roll_ref_deg, row.roll_deg),
-            row.s_region,
+            *columns_of(
+                PlacedFootprint, row, roll_deg=sa.func.coalesce(row.roll_ref_deg, row.roll_deg)
+            )
         )
         .join(EpochRow, EpochRow.id == row.epoch_id)
         .where(EpochRow.field_id == field_id, row.band == band, row.kind != ExposureKind.I2D)
         .order_by(row.expstart_mjd_utc, row.array, row.file_name, row.header_sha256)
     )
-    return [PlacedFootprint(*found) for found in connection.execute(statement)]
+    return fill(PlacedFootprint, connection.execute(statement))
 
 
 def count_catalogs(connection: sa.Connection, exposure_id: int) -> int:
@@ -198,16 +189,7 @@ def load_first_mosaics(
 ) -> list[FieldMosaic]:
     """Return the mosaics of a field's first epoch in a band and context, the newest entry first."""
     statement = (
-        sa.select(
-            ExposureRow.id,
-            ExposureRow.epoch_id,
-            ExposureRow.array,
-            ExposureRow.file_name,
-            ExposureRow.directory,
-            ExposureRow.header_sha256,
-            ExposureRow.s_region,
-            ExposureRow.expstart_mjd_utc,
-        )
+        sa.select(*columns_of(FieldMosaic, ExposureRow))
         .join(EpochRow, EpochRow.id == ExposureRow.epoch_id)
         .join(PmapRow, PmapRow.id == ExposureRow.pmap_id)
         .where(
@@ -218,7 +200,7 @@ def load_first_mosaics(
         )
         .order_by(ExposureRow.id.desc())
     )
-    found = [FieldMosaic(*row) for row in connection.execute(statement)]
+    found = fill(FieldMosaic, connection.execute(statement))
     if not found:
         return []
     first = min(found, key=lambda mosaic: (mosaic.expstart_mjd_utc, mosaic.id))

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.orm import aliased
 
 from calreg.db.bulk import fetch_columns, insert_columns, insert_rows, integer_list
 from calreg.db.queries.catalogs import is_current, superseded_catalogs
 from calreg.db.queries.exposures import require_field
+from calreg.db.queries.rows import columns_of, fill
 from calreg.db.schema import (
     CatalogRow,
     DetectionRow,
@@ -25,14 +25,13 @@ from calreg.db.schema import (
     SourceRow,
     VariableSourceRow,
 )
-from calreg.domain import Pmap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from calreg.domain import IntArray
+    from calreg.domain import IntArray, Pmap
     from calreg.units import FloatArray
 
 
@@ -96,26 +95,16 @@ def load_catalog_images(connection: sa.Connection) -> list[CatalogImage]:
     """Return every current catalog with its image, ordered by time and digest."""
     statement = (
         sa.select(
-            CatalogRow.id,
-            CatalogRow.file_sha256,
-            CatalogRow.flux_kind,
-            CatalogRow.aperture,
-            ExposureRow.kind,
-            ExposureRow.cal_ver,
-            EpochRow.field_id,
-            FieldRow.name,
-            ExposureRow.epoch_id,
-            PmapRow.number,
-            ExposureRow.pmap_id,
-            ExposureRow.filter,
-            ExposureRow.pupil,
-            ExposureRow.band,
-            ExposureRow.array,
-            ExposureRow.array_id,
-            ExposureRow.module,
-            ExposureRow.roll_deg,
-            ExposureRow.expmid_mjd_utc,
-            ExposureRow.s_region,
+            *columns_of(
+                CatalogImage,
+                CatalogRow,
+                ExposureRow,
+                EpochRow,
+                catalog_id=CatalogRow.id,
+                image_kind=ExposureRow.kind,
+                field_name=FieldRow.name,
+                pmap=PmapRow.number,
+            )
         )
         .join(ExposureRow, ExposureRow.id == CatalogRow.exposure_id)
         .join(PmapRow, PmapRow.id == ExposureRow.pmap_id)
@@ -124,33 +113,16 @@ def load_catalog_images(connection: sa.Connection) -> list[CatalogImage]:
         .where(is_current())
         .order_by(ExposureRow.expmid_mjd_utc, CatalogRow.file_sha256, CatalogRow.id)
     )
-    rows: Sequence[Any] = connection.execute(statement).all()
-    values = [(*row[:9], Pmap(row[9]), *row[10:]) for row in rows]
-    return [CatalogImage(*value) for value in values]
+    return fill(CatalogImage, connection.execute(statement))
 
 
 def load_groups(connection: sa.Connection) -> list[StoredGroup]:
     """Return every pair group of current catalogs."""
-    statement = sa.select(
-        PairGroupRow.id,
-        PairGroupRow.catalog_i_id,
-        PairGroupRow.catalog_j_id,
-        PairGroupRow.epoch_i_id,
-        PairGroupRow.epoch_j_id,
-        PairGroupRow.array_i,
-        PairGroupRow.array_j,
-        PairGroupRow.relation,
-        PairGroupRow.roll_i_deg,
-        PairGroupRow.max_sep_arcsec,
-        PairGroupRow.min_snr,
-        PairGroupRow.match_version,
-        PairGroupRow.n_matched,
-    ).where(
+    statement = sa.select(*columns_of(StoredGroup, PairGroupRow)).where(
         PairGroupRow.catalog_i_id.not_in(superseded_catalogs()),
         PairGroupRow.catalog_j_id.not_in(superseded_catalogs()),
     )
-    rows: Sequence[Any] = connection.execute(statement).all()
-    return [StoredGroup(*row) for row in rows]
+    return fill(StoredGroup, connection.execute(statement))
 
 
 def fetch_detections(
@@ -349,34 +321,36 @@ def fetch_offset_pairs(
         Columns group_id, source_id, and of either epoch ra_i_deg, dec_i_deg, compactness_i and so
         on, in the order of groups.
     """
-    side_i, side_j = aliased(DetectionRow), aliased(DetectionRow)
+    side_i, side_j = DetectionRow.__table__.alias(), DetectionRow.__table__.alias()
     statement = (
         sa.select(
             PairRow.group_id,
             PairRow.source_id,
-            side_i.ra_deg.label("ra_i_deg"),
-            side_i.dec_deg.label("dec_i_deg"),
-            side_i.compactness.label("compactness_i"),
-            side_j.ra_deg.label("ra_j_deg"),
-            side_j.dec_deg.label("dec_j_deg"),
-            side_j.compactness.label("compactness_j"),
+            side_i.c.ra_deg.label("ra_i_deg"),
+            side_i.c.dec_deg.label("dec_i_deg"),
+            side_i.c.compactness.label("compactness_i"),
+            side_j.c.ra_deg.label("ra_j_deg"),
+            side_j.c.dec_deg.label("dec_j_deg"),
+            side_j.c.compactness.label("compactness_j"),
         )
         .join(PairGroupRow, PairGroupRow.id == PairRow.group_id)
         .join(
             side_i,
-            (side_i.catalog_id == PairGroupRow.catalog_i_id) & (side_i.number == PairRow.number_i),
+            (side_i.c.catalog_id == PairGroupRow.catalog_i_id)
+            & (side_i.c.number == PairRow.number_i),
         )
         .join(
             side_j,
-            (side_j.catalog_id == PairGroupRow.catalog_j_id) & (side_j.number == PairRow.number_j),
+            (side_j.c.catalog_id == PairGroupRow.catalog_j_id)
+            & (side_j.c.number == PairRow.number_j),
         )
         .where(
             PairRow.group_id.in_(integer_list(connection, group_ids)),
             PairRow.flags == 0,
             PairRow.mag_i < mag_limit,
             PairRow.mag_j < mag_limit,
-            side_i.compactness.in_(list(compactness)),
-            side_j.compactness.in_(list(compactness)),
+            side_i.c.compactness.in_(list(compactness)),
+            side_j.c.compactness.in_(list(compactness)),
         )
         .order_by(PairRow.group_id, PairRow.number_i, PairRow.number_j)
     )
@@ -424,27 +398,13 @@ def load_patch_groups(
     """Return the pair groups of one search radius, in the order of the offsets table."""
     statement = (
         sa.select(
-            PairGroupRow.id,
-            FieldRow.name,
-            PmapRow.number,
-            PairGroupRow.band,
-            PairGroupRow.array_id,
-            PairGroupRow.image_kind,
-            PairGroupRow.flux_kind,
-            PairGroupRow.aperture,
-            PairGroupRow.catalog_i_id,
-            PairGroupRow.catalog_j_id,
-            PairGroupRow.epoch_i_id,
-            PairGroupRow.epoch_j_id,
-            PairGroupRow.array_i,
-            PairGroupRow.array_j,
-            PairGroupRow.relation,
-            PairGroupRow.n_matched,
-            PairGroupRow.n_ambiguous,
-            PairGroupRow.ra_median_mas,
-            PairGroupRow.ra_mad_mas,
-            PairGroupRow.dec_median_mas,
-            PairGroupRow.dec_mad_mas,
+            *columns_of(
+                PatchGroup,
+                PairGroupRow,
+                group_id=PairGroupRow.id,
+                field=FieldRow.name,
+                pmap=PmapRow.number,
+            )
         )
         .join(FieldRow, FieldRow.id == PairGroupRow.field_id)
         .join(PmapRow, PmapRow.id == PairGroupRow.pmap_id)
@@ -468,6 +428,4 @@ def load_patch_groups(
     if field is not None:
         require_field(connection, field)
         statement = statement.where(FieldRow.name == field)
-    rows: Sequence[Any] = connection.execute(statement).all()
-    values = [(*row[:2], Pmap(row[2]), *row[3:]) for row in rows]
-    return [PatchGroup(*value) for value in values]
+    return fill(PatchGroup, connection.execute(statement))

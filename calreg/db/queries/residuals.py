@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from calreg.db.bulk import integer_list
+from calreg.db.queries.rows import columns_of, fill
 from calreg.db.schema import PmapRow, PredictionResidualRow
-from calreg.domain import Pmap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+
+    from calreg.domain import Pmap
 
 
 @dataclass(frozen=True)
@@ -56,44 +58,20 @@ class StoredResidual:
 def insert_residual(connection: sa.Connection, residual: StoredResidual) -> None:
     """Insert a residual; its contexts are in the registry already."""
     pmap_id = sa.select(PmapRow.id).where(PmapRow.number == residual.from_pmap.number)
-    connection.execute(
-        sa.insert(PredictionResidualRow).values(
-            set_pk=residual.set_pk,
-            from_pmap_id=pmap_id.scalar_subquery(),
-            from_set_pk=residual.from_set_pk,
-            from_solution_id=residual.from_solution_id,
-            predicted_offset_ab_mag=residual.predicted_offset_ab_mag,
-            predicted_err_mag=residual.predicted_err_mag,
-            residual_mag=residual.residual_mag,
-            residual_err_mag=residual.residual_err_mag,
-            basis=residual.basis,
-            candidates=json.dumps(list(residual.candidates)),
-            created_utc=residual.created_utc,
-        )
-    )
+    values = vars(residual) | {
+        "from_pmap_id": pmap_id.scalar_subquery(),
+        "candidates": json.dumps(list(residual.candidates)),
+    }
+    del values["from_pmap"]
+    connection.execute(sa.insert(PredictionResidualRow).values(values))
 
 
 def load_residuals(connection: sa.Connection, set_pks: Sequence[int]) -> dict[int, StoredResidual]:
     """Return the residuals of some sets, by the set's primary key."""
     row = PredictionResidualRow
     statement = (
-        sa.select(row.__table__, PmapRow.number)
+        sa.select(*columns_of(StoredResidual, row, from_pmap=PmapRow.number))
         .join(PmapRow, PmapRow.id == row.from_pmap_id)
         .where(row.set_pk.in_(integer_list(connection, set_pks)))
     )
-    return {
-        found["set_pk"]: StoredResidual(
-            set_pk=found["set_pk"],
-            from_pmap=Pmap(found["number"]),
-            from_set_pk=found["from_set_pk"],
-            from_solution_id=found["from_solution_id"],
-            predicted_offset_ab_mag=found["predicted_offset_ab_mag"],
-            predicted_err_mag=found["predicted_err_mag"],
-            residual_mag=found["residual_mag"],
-            residual_err_mag=found["residual_err_mag"],
-            basis=found["basis"],
-            candidates=tuple(json.loads(found["candidates"])),
-            created_utc=found["created_utc"],
-        )
-        for found in connection.execute(statement).mappings()
-    }
+    return {found.set_pk: found for found in fill(StoredResidual, connection.execute(statement))}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from calreg.db.bulk import fetch_columns, insert_rows, integer_list
+from calreg.db.queries.rows import columns_of, fill
 from calreg.db.schema import (
     CatalogRow,
     DetectionRow,
@@ -69,9 +70,6 @@ class StoredZeroPoint:
     file_name: str
 
 
-_PLAIN = tuple(name for name in StoredZeroPoint.__dataclass_fields__ if name != "pmap")
-
-
 def load_zero_points(
     connection: sa.Connection,
     band: str | None = None,
@@ -90,7 +88,7 @@ def load_zero_points(
         Only what was ingested by this time (aware).
     """
     statement = (
-        sa.select(PmapRow.number, *(getattr(ZeroPointRow, name) for name in _PLAIN))
+        sa.select(*columns_of(StoredZeroPoint, ZeroPointRow, pmap=PmapRow.number))
         .join(PmapRow, PmapRow.id == ZeroPointRow.pmap_id)
         .order_by(PmapRow.number, ZeroPointRow.array, ZeroPointRow.subarray, ZeroPointRow.id)
     )
@@ -102,12 +100,7 @@ def load_zero_points(
         statement = statement.join(IngestRow, IngestRow.id == ZeroPointRow.ingest_id).where(
             IngestRow.started_utc <= as_of_utc
         )
-    found = []
-    for number, *values in connection.execute(statement):
-        named = dict(zip(_PLAIN, values, strict=True))
-        named["kind"] = ZeroPointKind(named["kind"])
-        found.append(StoredZeroPoint(pmap=Pmap(number), **named))
-    return found
+    return fill(StoredZeroPoint, connection.execute(statement))
 
 
 def insert_new_zero_points(
@@ -220,25 +213,12 @@ def load_set_images(connection: sa.Connection, set_pk: int) -> list[SetImage]:
         )
     )
     statement = (
-        sa.select(
-            CatalogRow.id,
-            ExposureRow.epoch_id,
-            ExposureRow.array,
-            ExposureRow.kind,
-            ExposureRow.roll_deg,
-            ExposureRow.ra_ref_deg,
-            ExposureRow.dec_ref_deg,
-            ExposureRow.roll_ref_deg,
-            ExposureRow.s_region,
-            ExposureRow.expstart_mjd_utc,
-            ExposureRow.expend_mjd_utc,
-        )
+        sa.select(*columns_of(SetImage, ExposureRow, catalog_id=CatalogRow.id))
         .join(ExposureRow, ExposureRow.id == CatalogRow.exposure_id)
         .where(CatalogRow.id.in_(catalogs))
         .order_by(ExposureRow.expstart_mjd_utc, CatalogRow.id)
     )
-    rows: Sequence[Any] = connection.execute(statement).all()
-    return [SetImage(*row) for row in rows]
+    return fill(SetImage, connection.execute(statement))
 
 
 def fetch_detector_positions(
@@ -287,7 +267,7 @@ class UsedReferences:
 
 def load_used_references(connection: sa.Connection, pmap: Pmap) -> list[UsedReferences]:
     """Return the distinct reference files of all exposures under a context."""
-    columns = (ExposureRow.array, ExposureRow.band, ExposureRow.r_photom, ExposureRow.r_flat)
+    columns = columns_of(UsedReferences, ExposureRow)
     statement = (
         sa.select(*columns)
         .join(PmapRow, PmapRow.id == ExposureRow.pmap_id)
@@ -295,7 +275,7 @@ def load_used_references(connection: sa.Connection, pmap: Pmap) -> list[UsedRefe
         .distinct()
         .order_by(*columns)
     )
-    return [UsedReferences(*row) for row in connection.execute(statement)]
+    return fill(UsedReferences, connection.execute(statement))
 
 
 def first_exposure_mjd(connection: sa.Connection, pmap: Pmap) -> float | None:
@@ -323,15 +303,7 @@ class SeenZeroPoint:
 
 def load_seen_zero_points(connection: sa.Connection, pmap: Pmap, array: str) -> list[SeenZeroPoint]:
     """Return what the headers of an array's images say under a context, all bands."""
-    columns = (
-        ZeroPointRow.filter,
-        ZeroPointRow.pupil,
-        ZeroPointRow.band,
-        ZeroPointRow.subarray,
-        ZeroPointRow.photmjsr,
-        ZeroPointRow.pixar_sr,
-        ZeroPointRow.source,
-    )
+    columns = columns_of(SeenZeroPoint, ZeroPointRow)
     statement = (
         sa.select(*columns)
         .join(PmapRow, PmapRow.id == ZeroPointRow.pmap_id)
@@ -342,4 +314,4 @@ def load_seen_zero_points(connection: sa.Connection, pmap: Pmap, array: str) -> 
         )
         .order_by(*columns[:5])
     )
-    return [SeenZeroPoint(*row) for row in connection.execute(statement)]
+    return fill(SeenZeroPoint, connection.execute(statement))

@@ -1,4 +1,4 @@
-"""The tables, as mapped classes. Migrations make them; a test holds the two equal.
+"""The tables, as classes. Migrations make them; a test holds the two equal.
 
 Times are UTC, sky is ICRS degrees, ``array`` is a detector, ``array_id`` what modules A and B
 share. Text that a header may lack is stored empty, not NULL, so that unique constraints see it.

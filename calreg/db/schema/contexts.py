@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, mapped_column
 
 from calreg.db.schema.base import (
     REFERENCE_KINDS,
     Base,
+    double,
+    integer,
+    moment,
     not_empty,
     not_negative,
     one_of,
+    text,
 )
 
 
@@ -39,18 +40,18 @@ class ReferenceFileRow(Base):
         not_empty("file_name"),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    pmap_id: Mapped[int] = mapped_column(sa.ForeignKey("pmaps.id"))
-    ingest_id: Mapped[int] = mapped_column(sa.ForeignKey("ingests.id"))
-    array: Mapped[str] = mapped_column(comment="detector in lower case")
-    kind: Mapped[str] = mapped_column(comment="photom, flat or area")
-    filter: Mapped[str] = mapped_column(comment="FILTER, empty for every one")
-    pupil: Mapped[str] = mapped_column(comment="PUPIL, empty for every one")
-    useafter: Mapped[str] = mapped_column(
-        comment="date of exposures from which on it is used, as in the rmap; empty if not stated"
+    id = integer(primary_key=True)
+    pmap_id = integer(references="pmaps.id")
+    ingest_id = integer(references="ingests.id")
+    array = text("detector in lower case")
+    kind = text("photom, flat or area")
+    filter = text("FILTER, empty for every one")
+    pupil = text("PUPIL, empty for every one")
+    useafter = text(
+        "date of exposures from which on it is used, as in the rmap; empty if not stated"
     )
-    file_name: Mapped[str] = mapped_column(comment="jwst_nircam_photom_0155.fits")
-    source: Mapped[str] = mapped_column(comment="mapping, or a citation")
+    file_name = text("jwst_nircam_photom_0155.fits")
+    source = text("mapping, or a citation")
 
 
 class PmapEqualityRow(Base):
@@ -65,14 +66,14 @@ class PmapEqualityRow(Base):
         ),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    pmap_1_id: Mapped[int] = mapped_column(sa.ForeignKey("pmaps.id"))
-    pmap_2_id: Mapped[int] = mapped_column(sa.ForeignKey("pmaps.id"))
-    reason: Mapped[str] = mapped_column(comment="why they are believed equal")
-    declared_utc: Mapped[datetime] = mapped_column(comment="UTC")
-    code_version: Mapped[str] = mapped_column(comment="calreg version")
-    withdrawn_utc: Mapped[datetime | None] = mapped_column(comment="UTC, NULL while it holds")
-    withdrawn_reason: Mapped[str | None] = mapped_column(comment="why it no longer holds")
+    id = integer(primary_key=True)
+    pmap_1_id = integer(references="pmaps.id")
+    pmap_2_id = integer(references="pmaps.id")
+    reason = text("why they are believed equal")
+    declared_utc = moment("UTC")
+    code_version = text("calreg version")
+    withdrawn_utc = moment("UTC, NULL while it holds", nullable=True)
+    withdrawn_reason = text("why it no longer holds", nullable=True)
 
 
 class PredictionResidualRow(Base):
@@ -87,24 +88,20 @@ class PredictionResidualRow(Base):
         not_negative("residual_err_mag"),
     )
 
-    set_pk: Mapped[int] = mapped_column(
-        sa.ForeignKey("coefficient_sets.id"), primary_key=True, comment="the set that was fitted"
+    set_pk = integer("the set that was fitted", references="coefficient_sets.id", primary_key=True)
+    from_pmap_id = integer("context that the prediction is from", references="pmaps.id")
+    from_set_pk = integer(
+        "set that the prediction rests on", references="coefficient_sets.id", nullable=True
     )
-    from_pmap_id: Mapped[int] = mapped_column(
-        sa.ForeignKey("pmaps.id"), comment="context that the prediction is from"
+    from_solution_id = integer(
+        "or external solution", references="external_solutions.id", nullable=True
     )
-    from_set_pk: Mapped[int | None] = mapped_column(
-        sa.ForeignKey("coefficient_sets.id"), comment="set that the prediction rests on"
+    predicted_offset_ab_mag = double("m_A - m_B [mag]")
+    predicted_err_mag = double("[mag]")
+    residual_mag = double("measured minus predicted [mag]")
+    residual_err_mag = double("both errors, as independent [mag]")
+    basis = text("what the prediction rests on")
+    candidates = text(
+        "what else may have changed, JSON list; empty while they agree within 3 sigma"
     )
-    from_solution_id: Mapped[int | None] = mapped_column(
-        sa.ForeignKey("external_solutions.id"), comment="or external solution"
-    )
-    predicted_offset_ab_mag: Mapped[float] = mapped_column(comment="m_A - m_B [mag]")
-    predicted_err_mag: Mapped[float] = mapped_column(comment="[mag]")
-    residual_mag: Mapped[float] = mapped_column(comment="measured minus predicted [mag]")
-    residual_err_mag: Mapped[float] = mapped_column(comment="both errors, as independent [mag]")
-    basis: Mapped[str] = mapped_column(comment="what the prediction rests on")
-    candidates: Mapped[str] = mapped_column(
-        comment="what else may have changed, JSON list; empty while they agree within 3 sigma"
-    )
-    created_utc: Mapped[datetime] = mapped_column(comment="UTC")
+    created_utc = moment("UTC")

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, mapped_column
 
-from calreg.db.schema.base import Base, not_empty, not_negative, one_of, positive, sha256
+from calreg.db.schema.base import (
+    Base,
+    double,
+    integer,
+    not_empty,
+    not_negative,
+    one_of,
+    positive,
+    sha256,
+    text,
+)
 
 SENSES = ("multiply", "divide")
 METHODS = ("star", "sky")
@@ -28,29 +37,27 @@ class ExternalSolutionRow(Base):
         sa.Index("ix_external_solutions_key", "band", "array_id", "pmap_id"),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    ingest_id: Mapped[int] = mapped_column(sa.ForeignKey("ingests.id"))
-    source: Mapped[str] = mapped_column(comment="citation given with --source")
-    pmap_id: Mapped[int] = mapped_column(sa.ForeignKey("pmaps.id"))
-    band: Mapped[str] = mapped_column()
-    array_id: Mapped[str] = mapped_column(comment="1 2 3 4 long")
-    offset_ab_mag: Mapped[float] = mapped_column(comment="m_A - m_B [mag]")
-    offset_ab_err_mag: Mapped[float | None] = mapped_column(comment="[mag], NULL where not stated")
-    offset_a_mag: Mapped[float] = mapped_column(comment="share of module A [mag]")
-    offset_b_mag: Mapped[float] = mapped_column(comment="share of module B [mag]")
-    slope_mag_arcmin: Mapped[float] = mapped_column(comment="[mag / arcmin]")
-    slope_err_mag_arcmin: Mapped[float] = mapped_column(comment="[mag / arcmin]")
-    as_given: Mapped[str] = mapped_column(comment="the row or rows of the file, JSON")
-    file_name: Mapped[str] = mapped_column()
-    file_sha256: Mapped[str] = mapped_column(comment="SHA-256 of the file")
-    sense: Mapped[str] = mapped_column(comment="what the file's numbers do to flux")
-    method: Mapped[str] = mapped_column(
-        comment="star: fluxes of sources; sky: surface brightness, without PIXAR_SR"
-    )
-    state: Mapped[str] = mapped_column(comment="measured or interpolated")
-    datum: Mapped[str] = mapped_column(comment="what is held at zero: B, A or given")
-    pixar_ab_mag: Mapped[float | None] = mapped_column(
-        comment="-2.5 log10 of PIXAR_SR of A over B, not in the offset [mag]"
+    id = integer(primary_key=True)
+    ingest_id = integer(references="ingests.id")
+    source = text("citation given with --source")
+    pmap_id = integer(references="pmaps.id")
+    band = text()
+    array_id = text("1 2 3 4 long")
+    offset_ab_mag = double("m_A - m_B [mag]")
+    offset_ab_err_mag = double("[mag], NULL where not stated", nullable=True)
+    offset_a_mag = double("share of module A [mag]")
+    offset_b_mag = double("share of module B [mag]")
+    slope_mag_arcmin = double("[mag / arcmin]")
+    slope_err_mag_arcmin = double("[mag / arcmin]")
+    as_given = text("the row or rows of the file, JSON")
+    file_name = text()
+    file_sha256 = text("SHA-256 of the file")
+    sense = text("what the file's numbers do to flux")
+    method = text("star: fluxes of sources; sky: surface brightness, without PIXAR_SR")
+    state = text("measured or interpolated")
+    datum = text("what is held at zero: B, A or given")
+    pixar_ab_mag = double(
+        "-2.5 log10 of PIXAR_SR of A over B, not in the offset [mag]", nullable=True
     )
 
 
@@ -71,29 +78,23 @@ class ExternalValueRow(Base):
         positive("pixar_sr"),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    ingest_id: Mapped[int] = mapped_column(sa.ForeignKey("ingests.id"))
-    source: Mapped[str] = mapped_column(comment="citation given with --source")
-    pmap_id: Mapped[int] = mapped_column(sa.ForeignKey("pmaps.id"))
-    band: Mapped[str] = mapped_column()
-    array: Mapped[str] = mapped_column(comment="detector in lower case")
-    value_given: Mapped[float] = mapped_column(comment="in unit_given")
-    err_given: Mapped[float | None] = mapped_column(comment="in unit_given, NULL where not stated")
-    unit_given: Mapped[str] = mapped_column(comment="factor or mag")
-    sense: Mapped[str] = mapped_column(comment="what the number does to flux")
-    method: Mapped[str] = mapped_column(comment="star or sky")
-    state: Mapped[str] = mapped_column(
-        comment="measured; datum: held fixed; interpolated; none: no data"
-    )
-    offset_mag: Mapped[float] = mapped_column(
-        comment="in our sign, relative to the table's own datum [mag]"
-    )
-    offset_err_mag: Mapped[float | None] = mapped_column(comment="[mag], NULL where not stated")
-    photmjsr: Mapped[float | None] = mapped_column(
-        comment="PHOTMJSR that the table gives [MJy/sr per DN/s]"
-    )
-    pixar_sr: Mapped[float | None] = mapped_column(comment="PIXAR_SR that the table gives [sr]")
-    line: Mapped[int] = mapped_column(comment="line of the file")
-    text_given: Mapped[str] = mapped_column(comment="that line")
-    file_name: Mapped[str] = mapped_column()
-    file_sha256: Mapped[str] = mapped_column(comment="SHA-256 of the file")
+    id = integer(primary_key=True)
+    ingest_id = integer(references="ingests.id")
+    source = text("citation given with --source")
+    pmap_id = integer(references="pmaps.id")
+    band = text()
+    array = text("detector in lower case")
+    value_given = double("in unit_given")
+    err_given = double("in unit_given, NULL where not stated", nullable=True)
+    unit_given = text("factor or mag")
+    sense = text("what the number does to flux")
+    method = text("star or sky")
+    state = text("measured; datum: held fixed; interpolated; none: no data")
+    offset_mag = double("in our sign, relative to the table's own datum [mag]")
+    offset_err_mag = double("[mag], NULL where not stated", nullable=True)
+    photmjsr = double("PHOTMJSR that the table gives [MJy/sr per DN/s]", nullable=True)
+    pixar_sr = double("PIXAR_SR that the table gives [sr]", nullable=True)
+    line = integer("line of the file")
+    text_given = text("that line")
+    file_name = text()
+    file_sha256 = text("SHA-256 of the file")

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, mapped_column
 
-from calreg.db.schema.base import Base, not_empty, one_of, positive, sha256
+from calreg.db.schema.base import (
+    Base,
+    double,
+    integer,
+    moment,
+    not_empty,
+    one_of,
+    positive,
+    sha256,
+    text,
+)
 
 
 class ApplicationRow(Base):
@@ -26,22 +33,23 @@ class ApplicationRow(Base):
         sa.Index("ix_applications_set_pk", "set_pk"),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    kind: Mapped[str] = mapped_column(comment="apply or undo")
-    application_id: Mapped[str] = mapped_column(comment="card CALREGAP; an undo has that it undid")
-    origin: Mapped[str] = mapped_column(comment="measured, predicted or identity")
-    set_id: Mapped[str] = mapped_column(comment="card CALREGID: coefficient set, or identity")
-    set_pk: Mapped[int | None] = mapped_column(
-        sa.ForeignKey("coefficient_sets.id"),
-        comment="NULL for identity, and for sets of other registries",
+    id = integer(primary_key=True)
+    kind = text("apply or undo")
+    application_id = text("card CALREGAP; an undo has that it undid")
+    origin = text("measured, predicted or identity")
+    set_id = text("card CALREGID: coefficient set, or identity")
+    set_pk = integer(
+        "NULL for identity, and for sets of other registries",
+        references="coefficient_sets.id",
+        nullable=True,
     )
-    pmap_id: Mapped[int] = mapped_column(sa.ForeignKey("pmaps.id"), comment="CRDS_CTX of the file")
-    array: Mapped[str] = mapped_column(comment="detector in lower case")
-    band: Mapped[str] = mapped_column(comment="the element that shapes the passband")
-    photom_factor: Mapped[float] = mapped_column(comment="PHOTMJSR was multiplied by it")
-    file_name: Mapped[str] = mapped_column(comment="file that was written")
-    directory: Mapped[str] = mapped_column(comment="where it was written to")
-    sha256_before: Mapped[str] = mapped_column(comment="SHA-256 of the whole file before")
-    sha256_after: Mapped[str] = mapped_column(comment="SHA-256 of the whole file after")
-    created_utc: Mapped[datetime] = mapped_column(comment="UTC")
-    code_version: Mapped[str] = mapped_column(comment="calreg version")
+    pmap_id = integer("CRDS_CTX of the file", references="pmaps.id")
+    array = text("detector in lower case")
+    band = text("the element that shapes the passband")
+    photom_factor = double("PHOTMJSR was multiplied by it")
+    file_name = text("file that was written")
+    directory = text("where it was written to")
+    sha256_before = text("SHA-256 of the whole file before")
+    sha256_after = text("SHA-256 of the whole file after")
+    created_utc = moment("UTC")
+    code_version = text("calreg version")

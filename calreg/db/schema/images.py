@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, mapped_column
 
 from calreg.db.schema.base import (
     CATALOG_ORIGINS,
@@ -14,11 +11,16 @@ from calreg.db.schema.base import (
     ZERO_POINT_KINDS,
     Base,
     between,
+    big_integer,
+    double,
+    integer,
+    moment,
     not_empty,
     not_negative,
     one_of,
     positive,
     sha256,
+    text,
 )
 
 
@@ -28,14 +30,10 @@ class InstrumentRow(Base):
     __tablename__ = "instrument"
     __table_args__ = (sa.CheckConstraint("id = 1", name="id"), not_empty("name"))
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, comment="1")
-    name: Mapped[str] = mapped_column(comment="as the card INSTRUME has it")
-    source: Mapped[str] = mapped_column(
-        comment="name of a table that comes with calreg or another package, or path of a file"
-    )
-    facts: Mapped[str | None] = mapped_column(
-        comment="TOML text; NULL where the table comes with calreg"
-    )
+    id = integer("1", primary_key=True, autoincrement=False)
+    name = text("as the card INSTRUME has it")
+    source = text("name of a table that comes with calreg or another package, or path of a file")
+    facts = text("TOML text; NULL where the table comes with calreg", nullable=True)
 
 
 class PmapRow(Base):
@@ -44,9 +42,9 @@ class PmapRow(Base):
     __tablename__ = "pmaps"
     __table_args__ = (sa.UniqueConstraint("number"), positive("number"))
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(unique=True, comment="jwst_1130.pmap")
-    number: Mapped[int] = mapped_column(comment="integer that contexts are ordered by")
+    id = integer(primary_key=True)
+    name = text("jwst_1130.pmap", unique=True)
+    number = integer("integer that contexts are ordered by")
 
 
 class IngestRow(Base):
@@ -54,9 +52,9 @@ class IngestRow(Base):
 
     __tablename__ = "ingests"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    started_utc: Mapped[datetime] = mapped_column(comment="UTC")
-    code_version: Mapped[str] = mapped_column(comment="calreg version")
+    id = integer(primary_key=True)
+    started_utc = moment("UTC")
+    code_version = text("calreg version")
 
 
 class FieldRow(Base):
@@ -64,13 +62,13 @@ class FieldRow(Base):
 
     __tablename__ = "fields"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(unique=True, comment="given, or the proposer's target name")
-    merged_into_id: Mapped[int | None] = mapped_column(
-        sa.ForeignKey("fields.id"), comment="field that took this one's epochs over"
+    id = integer(primary_key=True)
+    name = text("given, or the proposer's target name", unique=True)
+    merged_into_id = integer(
+        "field that took this one's epochs over", references="fields.id", nullable=True
     )
-    merged_utc: Mapped[datetime | None] = mapped_column(comment="when, UTC")
-    created_utc: Mapped[datetime] = mapped_column(comment="UTC")
+    merged_utc = moment("when, UTC", nullable=True)
+    created_utc = moment("UTC")
 
 
 class EpochRow(Base):
@@ -79,9 +77,9 @@ class EpochRow(Base):
     __tablename__ = "epochs"
     __table_args__ = (sa.UniqueConstraint("field_id", "label"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    field_id: Mapped[int] = mapped_column(sa.ForeignKey("fields.id"), index=True)
-    label: Mapped[str | None] = mapped_column(comment="name given with --epoch, NULL when found")
+    id = integer(primary_key=True)
+    field_id = integer(references="fields.id", index=True)
+    label = text("name given with --epoch, NULL when found", nullable=True)
 
 
 class ExposureRow(Base):
@@ -122,53 +120,53 @@ class ExposureRow(Base):
         sa.Index("ix_exposures_epoch_id", "epoch_id"),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    epoch_id: Mapped[int] = mapped_column(sa.ForeignKey("epochs.id"))
-    pmap_id: Mapped[int] = mapped_column(sa.ForeignKey("pmaps.id"))
-    ingest_id: Mapped[int] = mapped_column(sa.ForeignKey("ingests.id"))
-    kind: Mapped[str] = mapped_column(comment="cal, crf or i2d")
-    program: Mapped[str] = mapped_column(comment="PROGRAM")
-    observation: Mapped[str] = mapped_column(comment="OBSERVTN")
-    visit: Mapped[str] = mapped_column(comment="VISIT, empty for mosaics")
-    visit_group: Mapped[str] = mapped_column(comment="VISITGRP, empty for mosaics")
-    sequence: Mapped[str] = mapped_column(comment="SEQ_ID, empty for mosaics")
-    activity: Mapped[str] = mapped_column(comment="ACT_ID, empty for mosaics")
-    exposure: Mapped[str] = mapped_column(comment="EXPOSURE, empty for mosaics")
-    array: Mapped[str] = mapped_column(comment="DETECTOR in lower case")
-    array_id: Mapped[str] = mapped_column(comment="what modules A and B share: 1 2 3 4 long")
-    module: Mapped[str] = mapped_column(comment="A or B")
-    cal_ver: Mapped[str] = mapped_column(comment="CAL_VER")
-    filter: Mapped[str] = mapped_column(comment="FILTER")
-    pupil: Mapped[str] = mapped_column(comment="PUPIL")
-    band: Mapped[str] = mapped_column(comment="the element that shapes the passband")
-    subarray: Mapped[str] = mapped_column(comment="SUBARRAY")
-    expstart_mjd_utc: Mapped[float] = mapped_column(comment="EXPSTART [d, MJD UTC]")
-    expmid_mjd_utc: Mapped[float] = mapped_column(comment="EXPMID [d, MJD UTC]")
-    expend_mjd_utc: Mapped[float] = mapped_column(comment="EXPEND [d, MJD UTC]")
-    exposure_time_s: Mapped[float | None] = mapped_column(comment="EFFEXPTM or XPOSURE [s]")
-    n_members: Mapped[int] = mapped_column(comment="raw exposures in the image")
-    ra_v1_deg: Mapped[float | None] = mapped_column(comment="RA_V1 [deg, ICRS]")
-    dec_v1_deg: Mapped[float | None] = mapped_column(comment="DEC_V1 [deg, ICRS]")
-    pa_v3_deg: Mapped[float | None] = mapped_column(comment="PA_V3 [deg, N over E]")
-    ra_ref_deg: Mapped[float | None] = mapped_column(comment="RA_REF [deg, ICRS]")
-    dec_ref_deg: Mapped[float | None] = mapped_column(comment="DEC_REF [deg, ICRS]")
-    roll_ref_deg: Mapped[float | None] = mapped_column(comment="ROLL_REF [deg, N over E]")
-    v2_ref_arcsec: Mapped[float | None] = mapped_column(comment="V2_REF [arcsec]")
-    v3_ref_arcsec: Mapped[float | None] = mapped_column(comment="V3_REF [arcsec]")
-    roll_deg: Mapped[float] = mapped_column(comment="PA_V3, else ROLL_REF [deg, N over E]")
-    s_region: Mapped[str] = mapped_column(comment="S_REGION [deg, ICRS]")
-    bunit: Mapped[str] = mapped_column(comment="BUNIT of SCI")
-    photmjsr: Mapped[float | None] = mapped_column(comment="PHOTMJSR [MJy/sr per DN/s]")
-    pixar_sr: Mapped[float | None] = mapped_column(comment="PIXAR_SR [sr]")
-    r_photom: Mapped[str] = mapped_column(comment="R_PHOTOM without crds://")
-    r_flat: Mapped[str] = mapped_column(comment="R_FLAT without crds://")
-    r_area: Mapped[str] = mapped_column(comment="R_AREA without crds://")
-    target: Mapped[str] = mapped_column(comment="TARGPROP")
-    file_name: Mapped[str] = mapped_column(comment="name of the file")
-    directory: Mapped[str] = mapped_column(comment="where the file was")
-    file_size_bytes: Mapped[int] = mapped_column(sa.BigInteger, comment="[byte]")
-    header_sha256: Mapped[str] = mapped_column(comment="SHA-256 of all header blocks and the size")
-    file_sha256: Mapped[str | None] = mapped_column(comment="SHA-256 of the file, with --hash full")
+    id = integer(primary_key=True)
+    epoch_id = integer(references="epochs.id")
+    pmap_id = integer(references="pmaps.id")
+    ingest_id = integer(references="ingests.id")
+    kind = text("cal, crf or i2d")
+    program = text("PROGRAM")
+    observation = text("OBSERVTN")
+    visit = text("VISIT, empty for mosaics")
+    visit_group = text("VISITGRP, empty for mosaics")
+    sequence = text("SEQ_ID, empty for mosaics")
+    activity = text("ACT_ID, empty for mosaics")
+    exposure = text("EXPOSURE, empty for mosaics")
+    array = text("DETECTOR in lower case")
+    array_id = text("what modules A and B share: 1 2 3 4 long")
+    module = text("A or B")
+    cal_ver = text("CAL_VER")
+    filter = text("FILTER")
+    pupil = text("PUPIL")
+    band = text("the element that shapes the passband")
+    subarray = text("SUBARRAY")
+    expstart_mjd_utc = double("EXPSTART [d, MJD UTC]")
+    expmid_mjd_utc = double("EXPMID [d, MJD UTC]")
+    expend_mjd_utc = double("EXPEND [d, MJD UTC]")
+    exposure_time_s = double("EFFEXPTM or XPOSURE [s]", nullable=True)
+    n_members = integer("raw exposures in the image")
+    ra_v1_deg = double("RA_V1 [deg, ICRS]", nullable=True)
+    dec_v1_deg = double("DEC_V1 [deg, ICRS]", nullable=True)
+    pa_v3_deg = double("PA_V3 [deg, N over E]", nullable=True)
+    ra_ref_deg = double("RA_REF [deg, ICRS]", nullable=True)
+    dec_ref_deg = double("DEC_REF [deg, ICRS]", nullable=True)
+    roll_ref_deg = double("ROLL_REF [deg, N over E]", nullable=True)
+    v2_ref_arcsec = double("V2_REF [arcsec]", nullable=True)
+    v3_ref_arcsec = double("V3_REF [arcsec]", nullable=True)
+    roll_deg = double("PA_V3, else ROLL_REF [deg, N over E]")
+    s_region = text("S_REGION [deg, ICRS]")
+    bunit = text("BUNIT of SCI")
+    photmjsr = double("PHOTMJSR [MJy/sr per DN/s]", nullable=True)
+    pixar_sr = double("PIXAR_SR [sr]", nullable=True)
+    r_photom = text("R_PHOTOM without crds://")
+    r_flat = text("R_FLAT without crds://")
+    r_area = text("R_AREA without crds://")
+    target = text("TARGPROP")
+    file_name = text("name of the file")
+    directory = text("where the file was")
+    file_size_bytes = big_integer("[byte]")
+    header_sha256 = text("SHA-256 of all header blocks and the size")
+    file_sha256 = text("SHA-256 of the file, with --hash full", nullable=True)
 
 
 class ZeroPointRow(Base):
@@ -194,29 +192,25 @@ class ZeroPointRow(Base):
         sa.Index("ix_zero_points_key", "band", "array", "pmap_id"),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    pmap_id: Mapped[int] = mapped_column(sa.ForeignKey("pmaps.id"))
-    ingest_id: Mapped[int] = mapped_column(sa.ForeignKey("ingests.id"))
-    array: Mapped[str] = mapped_column(comment="detector in lower case")
-    filter: Mapped[str] = mapped_column(comment="FILTER")
-    pupil: Mapped[str] = mapped_column(comment="PUPIL")
-    band: Mapped[str] = mapped_column(comment="the element that shapes the passband")
-    subarray: Mapped[str] = mapped_column(comment="SUBARRAY, empty where it holds for every one")
-    photmjsr: Mapped[float] = mapped_column(comment="PHOTMJSR [MJy/sr per DN/s]")
-    pixar_sr: Mapped[float | None] = mapped_column(comment="PIXAR_SR [sr]; NULL from mosaics")
-    r_photom: Mapped[str] = mapped_column(comment="photom reference file")
-    source: Mapped[str] = mapped_column(comment="where the value was seen: header, or a citation")
-    kind: Mapped[str] = mapped_column(
-        comment="header: with its time correction; table: row of a photom file; timed: the same, "
+    id = integer(primary_key=True)
+    pmap_id = integer(references="pmaps.id")
+    ingest_id = integer(references="ingests.id")
+    array = text("detector in lower case")
+    filter = text("FILTER")
+    pupil = text("PUPIL")
+    band = text("the element that shapes the passband")
+    subarray = text("SUBARRAY, empty where it holds for every one")
+    photmjsr = double("PHOTMJSR [MJy/sr per DN/s]")
+    pixar_sr = double("PIXAR_SR [sr]; NULL from mosaics", nullable=True)
+    r_photom = text("photom reference file")
+    source = text("where the value was seen: header, or a citation")
+    kind = text(
+        "header: with its time correction; table: row of a photom file; timed: the same, "
         "in a file with TIMECOEFF; published: as others wrote it down"
     )
-    photmjsr_half_width: Mapped[float] = mapped_column(
-        comment="half a unit of the last digit of photmjsr [MJy/sr per DN/s]"
-    )
-    pixar_half_width_sr: Mapped[float | None] = mapped_column(
-        comment="half a unit of the last digit of pixar_sr [sr]"
-    )
-    file_name: Mapped[str] = mapped_column(comment="file of values; empty for headers of images")
+    photmjsr_half_width = double("half a unit of the last digit of photmjsr [MJy/sr per DN/s]")
+    pixar_half_width_sr = double("half a unit of the last digit of pixar_sr [sr]", nullable=True)
+    file_name = text("file of values; empty for headers of images")
 
 
 class GridRow(Base):
@@ -233,21 +227,19 @@ class GridRow(Base):
         positive("ny"),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    field_id: Mapped[int] = mapped_column(sa.ForeignKey("fields.id"))
-    epoch_id: Mapped[int] = mapped_column(
-        sa.ForeignKey("epochs.id"), comment="epoch whose footprints it covers"
-    )
-    ingest_id: Mapped[int] = mapped_column(sa.ForeignKey("ingests.id"))
-    band: Mapped[str] = mapped_column()
-    scale_arcsec: Mapped[float] = mapped_column(comment="side of a pixel [arcsec]")
-    ra_deg: Mapped[float] = mapped_column(comment="tangent point [deg, ICRS]")
-    dec_deg: Mapped[float] = mapped_column(comment="tangent point [deg, ICRS]")
-    y_pa_deg: Mapped[float] = mapped_column(comment="position angle of +y [deg, N over E]")
-    x_ref: Mapped[float] = mapped_column(comment="tangent point [pixel, 0-based]")
-    y_ref: Mapped[float] = mapped_column(comment="tangent point [pixel, 0-based]")
-    nx: Mapped[int] = mapped_column(comment="columns")
-    ny: Mapped[int] = mapped_column(comment="rows")
+    id = integer(primary_key=True)
+    field_id = integer(references="fields.id")
+    epoch_id = integer("epoch whose footprints it covers", references="epochs.id")
+    ingest_id = integer(references="ingests.id")
+    band = text()
+    scale_arcsec = double("side of a pixel [arcsec]")
+    ra_deg = double("tangent point [deg, ICRS]")
+    dec_deg = double("tangent point [deg, ICRS]")
+    y_pa_deg = double("position angle of +y [deg, N over E]")
+    x_ref = double("tangent point [pixel, 0-based]")
+    y_ref = double("tangent point [pixel, 0-based]")
+    nx = integer("columns")
+    ny = integer("rows")
 
 
 class CatalogRow(Base):
@@ -268,31 +260,25 @@ class CatalogRow(Base):
         positive("n_rows"),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    exposure_id: Mapped[int] = mapped_column(sa.ForeignKey("exposures.id"))
-    ingest_id: Mapped[int] = mapped_column(sa.ForeignKey("ingests.id"))
-    flux_kind: Mapped[str] = mapped_column(comment="iso, auto, aper or psf")
-    aperture: Mapped[str] = mapped_column(comment="which aperture, for aper")
-    software: Mapped[str] = mapped_column(comment="program and version")
-    detection_image: Mapped[str] = mapped_column(comment="detection image where stated")
-    mag_origin: Mapped[str] = mapped_column(comment="flux: from fluxes and PIXAR_SR; or catalog")
-    mag_disagreement: Mapped[float | None] = mapped_column(
-        comment="median (computed - stated) magnitude [mag]"
-    )
-    settings: Mapped[str] = mapped_column(comment="settings that the file states, JSON")
-    n_rows: Mapped[int] = mapped_column(comment="detections stored")
-    n_dropped_nonfinite: Mapped[int] = mapped_column(comment="rows dropped for NaN or infinity")
-    n_negative_flux: Mapped[int] = mapped_column(comment="rows stored without magnitude")
-    file_name: Mapped[str] = mapped_column(comment="name of the file")
-    directory: Mapped[str] = mapped_column(comment="where the file was")
-    file_size_bytes: Mapped[int] = mapped_column(sa.BigInteger, comment="[byte]")
-    file_sha256: Mapped[str] = mapped_column(
-        comment="SHA-256 of the whole file; of settings and images for pixels", index=True
-    )
-    origin: Mapped[str] = mapped_column(
-        comment="file: read from a catalog; pixels: measured on the image that the name is of"
-    )
-    version: Mapped[int] = mapped_column(comment="1, 2, ... per image, flux and aperture")
+    id = integer(primary_key=True)
+    exposure_id = integer(references="exposures.id")
+    ingest_id = integer(references="ingests.id")
+    flux_kind = text("iso, auto, aper or psf")
+    aperture = text("which aperture, for aper")
+    software = text("program and version")
+    detection_image = text("detection image where stated")
+    mag_origin = text("flux: from fluxes and PIXAR_SR; or catalog")
+    mag_disagreement = double("median (computed - stated) magnitude [mag]", nullable=True)
+    settings = text("settings that the file states, JSON")
+    n_rows = integer("detections stored")
+    n_dropped_nonfinite = integer("rows dropped for NaN or infinity")
+    n_negative_flux = integer("rows stored without magnitude")
+    file_name = text("name of the file")
+    directory = text("where the file was")
+    file_size_bytes = big_integer("[byte]")
+    file_sha256 = text("SHA-256 of the whole file; of settings and images for pixels", index=True)
+    origin = text("file: read from a catalog; pixels: measured on the image that the name is of")
+    version = integer("1, 2, ... per image, flux and aperture")
 
 
 class DetectionRow(Base):
@@ -306,24 +292,24 @@ class DetectionRow(Base):
         {"sqlite_with_rowid": False},
     )
 
-    catalog_id: Mapped[int] = mapped_column(sa.ForeignKey("catalogs.id"), primary_key=True)
-    number: Mapped[int] = mapped_column(primary_key=True, comment="row identifier in the catalog")
-    ra_deg: Mapped[float] = mapped_column(comment="[deg, ICRS]")
-    dec_deg: Mapped[float] = mapped_column(comment="[deg, ICRS]")
-    x: Mapped[float | None] = mapped_column(comment="[pixel, 0-based]")
-    y: Mapped[float | None] = mapped_column(comment="[pixel, 0-based]")
-    flux_ujy: Mapped[float | None] = mapped_column(comment="[uJy]")
-    flux_err_ujy: Mapped[float | None] = mapped_column(comment="[uJy]")
-    mag_ab: Mapped[float | None] = mapped_column(comment="[mag AB], NULL if flux is not positive")
-    mag_err: Mapped[float | None] = mapped_column(comment="[mag]")
-    flags: Mapped[int] = mapped_column(comment="bits of calreg.flags.DetectionFlag")
-    x_det: Mapped[float | None] = mapped_column(
-        comment="detector column, mean of the exposures that cover it [pixel, 0-based]"
+    catalog_id = integer(references="catalogs.id", primary_key=True)
+    number = integer("row identifier in the catalog", primary_key=True)
+    ra_deg = double("[deg, ICRS]")
+    dec_deg = double("[deg, ICRS]")
+    x = double("[pixel, 0-based]", nullable=True)
+    y = double("[pixel, 0-based]", nullable=True)
+    flux_ujy = double("[uJy]", nullable=True)
+    flux_err_ujy = double("[uJy]", nullable=True)
+    mag_ab = double("[mag AB], NULL if flux is not positive", nullable=True)
+    mag_err = double("[mag]", nullable=True)
+    flags = integer("bits of calreg.flags.DetectionFlag")
+    x_det = double(
+        "detector column, mean of the exposures that cover it [pixel, 0-based]", nullable=True
     )
-    y_det: Mapped[float | None] = mapped_column(
-        comment="detector row, mean of the exposures that cover it [pixel, 0-based]"
+    y_det = double(
+        "detector row, mean of the exposures that cover it [pixel, 0-based]", nullable=True
     )
-    v2_arcsec: Mapped[float | None] = mapped_column(comment="mean V2 of these exposures [arcsec]")
-    v3_arcsec: Mapped[float | None] = mapped_column(comment="mean V3 of these exposures [arcsec]")
-    r_half_arcsec: Mapped[float | None] = mapped_column(comment="half-light radius [arcsec]")
-    compactness: Mapped[int] = mapped_column(comment="1 compact, 0 extended, -1 unknown")
+    v2_arcsec = double("mean V2 of these exposures [arcsec]", nullable=True)
+    v3_arcsec = double("mean V3 of these exposures [arcsec]", nullable=True)
+    r_half_arcsec = double("half-light radius [arcsec]", nullable=True)
+    compactness = integer("1 compact, 0 extended, -1 unknown")

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, mapped_column
 
 from calreg.db.schema.base import (
     FLUX_KINDS,
     IMAGE_KINDS,
     Base,
     between,
+    double,
+    integer,
+    moment,
     not_empty,
     not_negative,
     one_of,
     positive,
+    text,
 )
 
 
@@ -28,10 +29,10 @@ class SourceRow(Base):
         between("dec_deg", -90, 90),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    field_id: Mapped[int] = mapped_column(sa.ForeignKey("fields.id"), index=True)
-    ra_deg: Mapped[float] = mapped_column(comment="[deg, ICRS]")
-    dec_deg: Mapped[float] = mapped_column(comment="[deg, ICRS]")
+    id = integer(primary_key=True)
+    field_id = integer(references="fields.id", index=True)
+    ra_deg = double("[deg, ICRS]")
+    dec_deg = double("[deg, ICRS]")
 
 
 class FitRunRow(Base):
@@ -39,10 +40,10 @@ class FitRunRow(Base):
 
     __tablename__ = "fit_runs"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    started_utc: Mapped[datetime] = mapped_column(comment="UTC")
-    settings: Mapped[str] = mapped_column(comment="JSON")
-    code_version: Mapped[str] = mapped_column(comment="calreg version")
+    id = integer(primary_key=True)
+    started_utc = moment("UTC")
+    settings = text("JSON")
+    code_version = text("calreg version")
 
 
 class PairGroupRow(Base):
@@ -72,35 +73,35 @@ class PairGroupRow(Base):
         sa.Index("ix_pair_groups_key", "field_id", "pmap_id", "band", "array_id"),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    fit_run_id: Mapped[int] = mapped_column(sa.ForeignKey("fit_runs.id"))
-    field_id: Mapped[int] = mapped_column(sa.ForeignKey("fields.id"))
-    pmap_id: Mapped[int] = mapped_column(sa.ForeignKey("pmaps.id"))
-    band: Mapped[str] = mapped_column()
-    array_id: Mapped[str] = mapped_column(comment="1 2 3 4 long")
-    image_kind: Mapped[str] = mapped_column(comment="cal, crf or i2d, the same on both sides")
-    flux_kind: Mapped[str] = mapped_column(comment="the same on both sides")
-    aperture: Mapped[str] = mapped_column(comment="the same on both sides")
-    catalog_i_id: Mapped[int] = mapped_column(sa.ForeignKey("catalogs.id"), comment="earlier image")
-    catalog_j_id: Mapped[int] = mapped_column(sa.ForeignKey("catalogs.id"), comment="later image")
-    epoch_i_id: Mapped[int] = mapped_column(sa.ForeignKey("epochs.id"))
-    epoch_j_id: Mapped[int] = mapped_column(sa.ForeignKey("epochs.id"))
-    array_i: Mapped[str] = mapped_column(comment="array that saw the patch first")
-    array_j: Mapped[str] = mapped_column(comment="array that saw it later")
-    relation: Mapped[str] = mapped_column(comment="rolls: equal, opposite, other")
-    roll_i_deg: Mapped[float] = mapped_column(comment="roll of the earlier image [deg, N over E]")
-    max_sep_arcsec: Mapped[float] = mapped_column(comment="search radius [arcsec]")
-    min_snr: Mapped[float] = mapped_column(comment="pairs of lower mean S/N are not stored")
-    match_version: Mapped[int] = mapped_column(comment="version of the matching code")
-    n_matched: Mapped[int] = mapped_column(comment="pairs found, stored or not")
-    n_ambiguous: Mapped[int] = mapped_column(comment="of these, flagged ambiguous")
-    n_selected: Mapped[int] = mapped_column(comment="clean pairs within the run's limits")
-    median_mag: Mapped[float | None] = mapped_column(comment="median later - earlier [mag]")
-    mad_mag: Mapped[float | None] = mapped_column(comment="median absolute deviation [mag]")
-    ra_median_mas: Mapped[float | None] = mapped_column(comment="removed offset dRA cosDec [mas]")
-    ra_mad_mas: Mapped[float | None] = mapped_column(comment="its MAD [mas]")
-    dec_median_mas: Mapped[float | None] = mapped_column(comment="removed offset dDec [mas]")
-    dec_mad_mas: Mapped[float | None] = mapped_column(comment="its MAD [mas]")
+    id = integer(primary_key=True)
+    fit_run_id = integer(references="fit_runs.id")
+    field_id = integer(references="fields.id")
+    pmap_id = integer(references="pmaps.id")
+    band = text()
+    array_id = text("1 2 3 4 long")
+    image_kind = text("cal, crf or i2d, the same on both sides")
+    flux_kind = text("the same on both sides")
+    aperture = text("the same on both sides")
+    catalog_i_id = integer("earlier image", references="catalogs.id")
+    catalog_j_id = integer("later image", references="catalogs.id")
+    epoch_i_id = integer(references="epochs.id")
+    epoch_j_id = integer(references="epochs.id")
+    array_i = text("array that saw the patch first")
+    array_j = text("array that saw it later")
+    relation = text("rolls: equal, opposite, other")
+    roll_i_deg = double("roll of the earlier image [deg, N over E]")
+    max_sep_arcsec = double("search radius [arcsec]")
+    min_snr = double("pairs of lower mean S/N are not stored")
+    match_version = integer("version of the matching code")
+    n_matched = integer("pairs found, stored or not")
+    n_ambiguous = integer("of these, flagged ambiguous")
+    n_selected = integer("clean pairs within the run's limits")
+    median_mag = double("median later - earlier [mag]", nullable=True)
+    mad_mag = double("median absolute deviation [mag]", nullable=True)
+    ra_median_mas = double("removed offset dRA cosDec [mas]", nullable=True)
+    ra_mad_mas = double("its MAD [mas]", nullable=True)
+    dec_median_mas = double("removed offset dDec [mas]", nullable=True)
+    dec_mad_mas = double("its MAD [mas]", nullable=True)
 
 
 class VariableSourceRow(Base):
@@ -109,10 +110,10 @@ class VariableSourceRow(Base):
     __tablename__ = "variable_sources"
     __table_args__ = (positive("chi2"), {"sqlite_with_rowid": False})
 
-    source_id: Mapped[int] = mapped_column(sa.ForeignKey("sources.id"), primary_key=True)
-    group_id: Mapped[int] = mapped_column(sa.ForeignKey("pair_groups.id"), primary_key=True)
-    chi2: Mapped[float] = mapped_column(comment="squared residual over its variance")
-    residual_mag: Mapped[float] = mapped_column(comment="later - earlier minus the patch [mag]")
+    source_id = integer(references="sources.id", primary_key=True)
+    group_id = integer(references="pair_groups.id", primary_key=True)
+    chi2 = double("squared residual over its variance")
+    residual_mag = double("later - earlier minus the patch [mag]")
 
 
 class PairRow(Base):
@@ -126,15 +127,15 @@ class PairRow(Base):
         {"sqlite_with_rowid": False},
     )
 
-    group_id: Mapped[int] = mapped_column(sa.ForeignKey("pair_groups.id"), primary_key=True)
-    number_i: Mapped[int] = mapped_column(primary_key=True, comment="row in the earlier catalog")
-    number_j: Mapped[int] = mapped_column(primary_key=True, comment="row in the later catalog")
-    source_id: Mapped[int] = mapped_column(sa.ForeignKey("sources.id"))
-    ra_deg: Mapped[float] = mapped_column(comment="mean position [deg, ICRS]")
-    dec_deg: Mapped[float] = mapped_column(comment="mean position [deg, ICRS]")
-    sep_mas: Mapped[float] = mapped_column(comment="separation after the median offset [mas]")
-    mag_i: Mapped[float] = mapped_column(comment="earlier magnitude [mag AB]")
-    mag_err_i: Mapped[float] = mapped_column(comment="[mag]")
-    mag_j: Mapped[float] = mapped_column(comment="later magnitude [mag AB]")
-    mag_err_j: Mapped[float] = mapped_column(comment="[mag]")
-    flags: Mapped[int] = mapped_column(comment="bits of calreg.flags.PairFlag")
+    group_id = integer(references="pair_groups.id", primary_key=True)
+    number_i = integer("row in the earlier catalog", primary_key=True)
+    number_j = integer("row in the later catalog", primary_key=True)
+    source_id = integer(references="sources.id")
+    ra_deg = double("mean position [deg, ICRS]")
+    dec_deg = double("mean position [deg, ICRS]")
+    sep_mas = double("separation after the median offset [mas]")
+    mag_i = double("earlier magnitude [mag AB]")
+    mag_err_i = double("[mag]")
+    mag_j = double("later magnitude [mag AB]")
+    mag_err_j = double("[mag]")
+    flags = integer("bits of calreg.flags.PairFlag")

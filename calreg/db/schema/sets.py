@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, mapped_column
 
 from calreg.db.schema.base import (
     FLUX_KINDS,
     IMAGE_KINDS,
     Base,
     between,
+    big_integer,
+    double,
+    integer,
+    moment,
     not_empty,
     not_negative,
     one_of,
     positive,
     sha256,
+    text,
 )
 
 
@@ -49,47 +51,47 @@ class CoefficientSetRow(Base):
         sa.Index("ix_coefficient_sets_key", "band", "array_id", "pmap_id", "version"),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    set_id: Mapped[str] = mapped_column(unique=True, comment="UUID, stamped on what is exported")
-    fit_run_id: Mapped[int] = mapped_column(sa.ForeignKey("fit_runs.id"))
-    field_id: Mapped[int] = mapped_column(sa.ForeignKey("fields.id"))
-    pmap_id: Mapped[int] = mapped_column(sa.ForeignKey("pmaps.id"))
-    filter: Mapped[str] = mapped_column(comment="FILTER")
-    pupil: Mapped[str] = mapped_column(comment="PUPIL")
-    band: Mapped[str] = mapped_column()
-    array_id: Mapped[str] = mapped_column(comment="1 2 3 4 long")
-    image_kind: Mapped[str] = mapped_column(comment="cal, crf or i2d")
-    flux_kind: Mapped[str] = mapped_column(comment="iso, auto, aper or psf")
-    aperture: Mapped[str] = mapped_column(comment="which aperture, for aper")
-    model: Mapped[str] = mapped_column(comment="pair")
-    model_version: Mapped[int] = mapped_column(comment="version of the model's code")
-    version: Mapped[int] = mapped_column(comment="1, 2, ... per key")
-    datum: Mapped[str] = mapped_column(comment="what is held at zero: B")
-    settings: Mapped[str] = mapped_column(comment="JSON")
-    input_digest: Mapped[str] = mapped_column(comment="SHA-256 of inputs, settings, model version")
-    axis_pa_deg: Mapped[float] = mapped_column(comment="position angle of +d [deg, N over E]")
-    origin_ra_deg: Mapped[float] = mapped_column(comment="d = 0 [deg, ICRS]")
-    origin_dec_deg: Mapped[float] = mapped_column(comment="d = 0 [deg, ICRS]")
-    n_epochs: Mapped[int] = mapped_column(comment="epochs in the fit")
-    n_pairs: Mapped[int] = mapped_column(comment="pairs in the fit")
-    n_sources: Mapped[int] = mapped_column(comment="independent sources in the fit")
-    n_clipped: Mapped[int] = mapped_column(comment="pairs left out as variable")
-    floor_mag: Mapped[float] = mapped_column(comment="noise floor per pair [mag]")
-    scatter_mag: Mapped[float] = mapped_column(comment="robust scatter of residuals [mag]")
-    chi2: Mapped[float] = mapped_column(comment="weighted squared residuals")
-    n_dof: Mapped[int] = mapped_column(comment="degrees of freedom of chi2")
-    corr_offset_slope: Mapped[float | None] = mapped_column(comment="NULL without a slope")
-    pivot_arcmin: Mapped[float | None] = mapped_column(
-        comment="folded d where offset and slope are uncorrelated [arcmin]"
+    id = integer(primary_key=True)
+    set_id = text("UUID, stamped on what is exported", unique=True)
+    fit_run_id = integer(references="fit_runs.id")
+    field_id = integer(references="fields.id")
+    pmap_id = integer(references="pmaps.id")
+    filter = text("FILTER")
+    pupil = text("PUPIL")
+    band = text()
+    array_id = text("1 2 3 4 long")
+    image_kind = text("cal, crf or i2d")
+    flux_kind = text("iso, auto, aper or psf")
+    aperture = text("which aperture, for aper")
+    model = text("pair")
+    model_version = integer("version of the model's code")
+    version = integer("1, 2, ... per key")
+    datum = text("what is held at zero: B")
+    settings = text("JSON")
+    input_digest = text("SHA-256 of inputs, settings, model version")
+    axis_pa_deg = double("position angle of +d [deg, N over E]")
+    origin_ra_deg = double("d = 0 [deg, ICRS]")
+    origin_dec_deg = double("d = 0 [deg, ICRS]")
+    n_epochs = integer("epochs in the fit")
+    n_pairs = integer("pairs in the fit")
+    n_sources = integer("independent sources in the fit")
+    n_clipped = integer("pairs left out as variable")
+    floor_mag = double("noise floor per pair [mag]")
+    scatter_mag = double("robust scatter of residuals [mag]")
+    chi2 = double("weighted squared residuals")
+    n_dof = integer("degrees of freedom of chi2")
+    corr_offset_slope = double("NULL without a slope", nullable=True)
+    pivot_arcmin = double(
+        "folded d where offset and slope are uncorrelated [arcmin]", nullable=True
     )
-    offset_pivot_mag: Mapped[float | None] = mapped_column(comment="m_A - m_B at the pivot [mag]")
-    offset_pivot_err_mag: Mapped[float | None] = mapped_column(comment="[mag]")
-    offset_bootstrap_err_mag: Mapped[float] = mapped_column(comment="error by bootstrap [mag]")
-    check_time_mag: Mapped[float | None] = mapped_column(
-        comment="median of pairs with equal rolls, the check on the time term [mag]"
+    offset_pivot_mag = double("m_A - m_B at the pivot [mag]", nullable=True)
+    offset_pivot_err_mag = double("[mag]", nullable=True)
+    offset_bootstrap_err_mag = double("error by bootstrap [mag]")
+    check_time_mag = double(
+        "median of pairs with equal rolls, the check on the time term [mag]", nullable=True
     )
-    check_time_err_mag: Mapped[float | None] = mapped_column(comment="[mag]")
-    created_utc: Mapped[datetime] = mapped_column(comment="UTC", index=True)
+    check_time_err_mag = double("[mag]", nullable=True)
+    created_utc = moment("UTC", index=True)
 
 
 class CoefficientRow(Base):
@@ -98,11 +100,11 @@ class CoefficientRow(Base):
     __tablename__ = "coefficients"
     __table_args__ = (not_negative("err"), {"sqlite_with_rowid": False})
 
-    set_pk: Mapped[int] = mapped_column(sa.ForeignKey("coefficient_sets.id"), primary_key=True)
-    name: Mapped[str] = mapped_column(primary_key=True, comment="offset_ab, slope, time:EPOCH")
-    value: Mapped[float] = mapped_column(comment="in unit")
-    err: Mapped[float] = mapped_column(comment="standard error, in unit; 0 when held fixed")
-    unit: Mapped[str] = mapped_column(comment="mag, mag / arcmin")
+    set_pk = integer(references="coefficient_sets.id", primary_key=True)
+    name = text("offset_ab, slope, time:EPOCH", primary_key=True)
+    value = double("in unit")
+    err = double("standard error, in unit; 0 when held fixed")
+    unit = text("mag, mag / arcmin")
 
 
 class CovarianceRow(Base):
@@ -111,10 +113,10 @@ class CovarianceRow(Base):
     __tablename__ = "covariances"
     __table_args__ = ({"sqlite_with_rowid": False},)
 
-    set_pk: Mapped[int] = mapped_column(sa.ForeignKey("coefficient_sets.id"), primary_key=True)
-    name_1: Mapped[str] = mapped_column(primary_key=True)
-    name_2: Mapped[str] = mapped_column(primary_key=True)
-    value: Mapped[float] = mapped_column(comment="product of the two units")
+    set_pk = integer(references="coefficient_sets.id", primary_key=True)
+    name_1 = text(primary_key=True)
+    name_2 = text(primary_key=True)
+    value = double("product of the two units")
 
 
 class SetInputRow(Base):
@@ -123,11 +125,11 @@ class SetInputRow(Base):
     __tablename__ = "set_inputs"
     __table_args__ = (not_negative("n_used"), {"sqlite_with_rowid": False})
 
-    set_pk: Mapped[int] = mapped_column(sa.ForeignKey("coefficient_sets.id"), primary_key=True)
-    group_id: Mapped[int] = mapped_column(sa.ForeignKey("pair_groups.id"), primary_key=True)
-    n_used: Mapped[int] = mapped_column(comment="pairs in the fit")
-    median_mag: Mapped[float | None] = mapped_column(comment="[mag]")
-    mad_mag: Mapped[float | None] = mapped_column(comment="[mag]")
+    set_pk = integer(references="coefficient_sets.id", primary_key=True)
+    group_id = integer(references="pair_groups.id", primary_key=True)
+    n_used = integer("pairs in the fit")
+    median_mag = double("[mag]", nullable=True)
+    mad_mag = double("[mag]", nullable=True)
 
 
 class RefusalRow(Base):
@@ -149,18 +151,18 @@ class RefusalRow(Base):
         sha256("input_digest"),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    fit_run_id: Mapped[int] = mapped_column(sa.ForeignKey("fit_runs.id"))
-    field_id: Mapped[int] = mapped_column(sa.ForeignKey("fields.id"))
-    pmap_id: Mapped[int] = mapped_column(sa.ForeignKey("pmaps.id"))
-    band: Mapped[str] = mapped_column()
-    array_id: Mapped[str] = mapped_column(comment="1 2 3 4 long")
-    image_kind: Mapped[str] = mapped_column(comment="cal, crf or i2d")
-    flux_kind: Mapped[str] = mapped_column(comment="iso, auto, aper or psf")
-    aperture: Mapped[str] = mapped_column(comment="which aperture, for aper")
-    input_digest: Mapped[str] = mapped_column(comment="SHA-256 of inputs, settings, model version")
-    reason: Mapped[str] = mapped_column()
-    created_utc: Mapped[datetime] = mapped_column(comment="UTC")
+    id = integer(primary_key=True)
+    fit_run_id = integer(references="fit_runs.id")
+    field_id = integer(references="fields.id")
+    pmap_id = integer(references="pmaps.id")
+    band = text()
+    array_id = text("1 2 3 4 long")
+    image_kind = text("cal, crf or i2d")
+    flux_kind = text("iso, auto, aper or psf")
+    aperture = text("which aperture, for aper")
+    input_digest = text("SHA-256 of inputs, settings, model version")
+    reason = text()
+    created_utc = moment("UTC")
 
 
 class DeliveryRow(Base):
@@ -169,14 +171,14 @@ class DeliveryRow(Base):
     __tablename__ = "deliveries"
     __table_args__ = (sha256("file_sha256"), positive("file_size_bytes"))
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    kind: Mapped[str] = mapped_column(comment="recipe, grizli, parquet")
-    file_name: Mapped[str] = mapped_column()
-    directory: Mapped[str] = mapped_column()
-    file_size_bytes: Mapped[int] = mapped_column(sa.BigInteger, comment="[byte]")
-    file_sha256: Mapped[str] = mapped_column(index=True)
-    created_utc: Mapped[datetime] = mapped_column(comment="UTC")
-    code_version: Mapped[str] = mapped_column(comment="calreg version")
+    id = integer(primary_key=True)
+    kind = text("recipe, grizli, parquet")
+    file_name = text()
+    directory = text()
+    file_size_bytes = big_integer("[byte]")
+    file_sha256 = text(index=True)
+    created_utc = moment("UTC")
+    code_version = text("calreg version")
 
 
 class DeliverySetRow(Base):
@@ -184,5 +186,5 @@ class DeliverySetRow(Base):
 
     __tablename__ = "delivery_sets"
 
-    delivery_id: Mapped[int] = mapped_column(sa.ForeignKey("deliveries.id"), primary_key=True)
-    set_pk: Mapped[int] = mapped_column(sa.ForeignKey("coefficient_sets.id"), primary_key=True)
+    delivery_id = integer(references="deliveries.id", primary_key=True)
+    set_pk = integer(references="coefficient_sets.id", primary_key=True)

@@ -5,13 +5,10 @@ Rows are never deleted. The one change that a row sees is that its end is filled
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, mapped_column
 
 from calreg.db.engines.choose import dialect_of
-from calreg.db.schema.base import Base, not_empty, positive
+from calreg.db.schema.base import Base, integer, moment, not_empty, positive, text
 
 
 class AcceptanceRow(Base):
@@ -30,19 +27,19 @@ class AcceptanceRow(Base):
         sa.Index("ix_acceptances_key", "band", "array_id"),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    set_pk: Mapped[int] = mapped_column(sa.ForeignKey("coefficient_sets.id"), index=True)
-    band: Mapped[str] = mapped_column(comment="of the set")
-    array_id: Mapped[str] = mapped_column(comment="of the set")
-    pmap_from_number: Mapped[int] = mapped_column(comment="first context, 1130 for jwst_1130.pmap")
-    pmap_to_number: Mapped[int | None] = mapped_column(
-        comment="last context, itself included; NULL when the end is open"
+    id = integer(primary_key=True)
+    set_pk = integer(references="coefficient_sets.id", index=True)
+    band = text("of the set")
+    array_id = text("of the set")
+    pmap_from_number = integer("first context, 1130 for jwst_1130.pmap")
+    pmap_to_number = integer(
+        "last context, itself included; NULL when the end is open", nullable=True
     )
-    reason: Mapped[str] = mapped_column(comment="given with --reason")
-    basis: Mapped[str] = mapped_column(comment="what the range rests on, JSON")
-    accepted_utc: Mapped[datetime] = mapped_column(comment="UTC")
-    ended_utc: Mapped[datetime | None] = mapped_column(comment="UTC, NULL while it is in force")
-    end_reason: Mapped[str | None] = mapped_column(comment="why it ended, NULL while in force")
+    reason = text("given with --reason")
+    basis = text("what the range rests on, JSON")
+    accepted_utc = moment("UTC")
+    ended_utc = moment("UTC, NULL while it is in force", nullable=True)
+    end_reason = text("why it ended, NULL while in force", nullable=True)
 
 
 class WithdrawalRow(Base):
@@ -61,12 +58,12 @@ class WithdrawalRow(Base):
         ),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    set_pk: Mapped[int] = mapped_column(sa.ForeignKey("coefficient_sets.id"))
-    reason: Mapped[str] = mapped_column(comment="given with --reason")
-    withdrawn_utc: Mapped[datetime] = mapped_column(comment="UTC")
-    ended_utc: Mapped[datetime | None] = mapped_column(comment="UTC, NULL while it is in force")
-    end_reason: Mapped[str | None] = mapped_column(comment="why it ended, NULL while in force")
+    id = integer(primary_key=True)
+    set_pk = integer(references="coefficient_sets.id")
+    reason = text("given with --reason")
+    withdrawn_utc = moment("UTC")
+    ended_utc = moment("UTC, NULL while it is in force", nullable=True)
+    end_reason = text("why it ended, NULL while in force", nullable=True)
 
 
 def _make_guards(table: sa.Table, connection: sa.Connection, **_: object) -> None:
