@@ -240,11 +240,12 @@ def count_by_pmap(connection: sa.Connection) -> dict[Pmap, PmapCounts]:
         ExternalSolutionRow,
     )
     counts = [
-        dict(
-            connection.execute(sa.select(table.pmap_id, sa.func.count()).group_by(table.pmap_id))
-            .tuples()
-            .all()
-        )
+        {
+            row.pmap_id: row.n_rows
+            for row in connection.execute(
+                sa.select(table.pmap_id, sa.func.count().label("n_rows")).group_by(table.pmap_id)
+            )
+        }
         for table in tables
     ]
     return {
