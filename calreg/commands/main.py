@@ -20,7 +20,6 @@ from calreg.commands import (
     mosaics,
     pixels,
     questions,
-    references,
     validity,
 )
 from calreg.commands.common import Format, GlobalOptions, OutputFormat
@@ -40,7 +39,6 @@ app = typer.Typer(
     "calreg coefficients; calreg export recipe out.ecsv --pmap jwst_1130.pmap",
 )
 app.add_typer(database.app, name="db")
-references.register(exports.app)
 app.add_typer(exports.app, name="export")
 app.add_typer(contexts.app, name="pmap")
 data.register(app)

@@ -21,8 +21,8 @@ from calreg.commands.common import (
     shared_options,
     usage_errors,
 )
+from calreg.commands.exports import DatumOption
 from calreg.commands.output import Column, print_rows
-from calreg.commands.references import DatumOption
 
 
 def register(app: typer.Typer) -> None:
