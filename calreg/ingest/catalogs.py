@@ -1,11 +1,14 @@
-"""The door for catalogs: find the image, calibrate, hold against what is known, write."""
+"""How a catalog enters: find its image, calibrate, compare with what is stored, write."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from calreg.db.queries.catalogs import (
     StoredCatalog,
@@ -19,7 +22,7 @@ from calreg.db.queries.exposures import (
     find_images,
     identity_of,
 )
-from calreg.domain import CatalogOrigin
+from calreg.domain import CatalogOrigin, ExposureKind
 from calreg.errors import (
     CatalogColumnError,
     ConflictError,
@@ -27,30 +30,37 @@ from calreg.errors import (
     UnknownImageError,
 )
 from calreg.files.catalogs.read import read_catalog
+from calreg.files.fits.headers import read_headers
 from calreg.files.images.exposures import read_exposure
+from calreg.files.images.members import read_first_pixel, read_members
 from calreg.files.images.names import image_name_candidates
 from calreg.files.readguard import refuse_damaged
-from calreg.ingest.detectorpositions import with_detector_positions
 from calreg.science.photometry.calibrate import (
     MAG_DISAGREEMENT_LIMIT,
     CalibratedCatalog,
     calibrate_catalog,
 )
+from calreg.science.sky.coverage import DetectorPositions, focal_plane, mean_positions, pointing_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from calreg.db.engine import Connection
-    from calreg.domain import Catalog, IntArray
+    from calreg.domain import Catalog, Exposure, IntArray
+    from calreg.files.fits.headers import FitsHeaders
     from calreg.files.recognise import FileKind
     from calreg.ingest.options import IngestOptions
     from calreg.instruments import Instrument
+    from calreg.units import FloatArray
 
 _INTEGER_BOUND = 2**31
 """Row identifiers and flags are stored in four bytes."""
 
 _PHOTMJSR_RELATIVE_TOLERANCE = 1e-6
 """A copied header may have lost digits; contexts differ by 1e-4 and more."""
+
+
+_FULL_SUBARRAY = "FULL"
 
 
 @dataclass(frozen=True)
@@ -94,7 +104,7 @@ class CatalogEntry:
         return (message,)
 
 
-class CatalogDoor:
+class CatalogIngest:
     """Reads and writes the catalogs of one call of ingest.
 
     Parameters
@@ -138,7 +148,7 @@ class CatalogDoor:
     def enter(
         self, path: Path, catalog: Catalog, image: StoredExposure, *, replace: bool = False
     ) -> CatalogEntry:
-        """Calibrate a catalog whose image is known, and hold it against what is there.
+        """Calibrate a catalog whose image is known, and compare it with what is stored.
 
         Parameters
         ----------
@@ -156,11 +166,11 @@ class CatalogDoor:
         FileFormatError
             If the image is a mosaic at hand whose table of exposures cannot be read.
         """
-        known = self.hold(path, catalog, image, replace=replace)
+        known = self.compare_with_stored(path, catalog, image, replace=replace)
         is_same = known is not None and known.file_sha256 == catalog.file_sha256
         if not is_same:
             try:
-                catalog = with_detector_positions(catalog, image, self.instrument)
+                catalog = _with_detector_positions(catalog, image, self.instrument)
             except FileFormatError as error:
                 msg = f"{path}: its image cannot be used: {error}"
                 raise FileFormatError(msg) from error
@@ -175,31 +185,26 @@ class CatalogDoor:
             return CatalogEntry(catalog, image, calibrated, f"{known.file_name} in the registry")
         return CatalogEntry(catalog, image, calibrated, None, known.version + 1)
 
-    def hold(
+    def compare_with_stored(
         self, path: Path, catalog: Catalog, image: StoredExposure, *, replace: bool = False
     ) -> StoredCatalog | None:
-        """Hold a catalog, of which only the digest matters, against what is in the registry.
+        """Find the image's current catalog of this kind: the same, or one that will be replaced.
 
         Parameters
         ----------
-        path : Path
-            For messages.
         catalog : Catalog
-            Its rows do not matter.
+            Only its digest matters, not its rows.
         replace : bool
-            Take it as the next version where the image has other fluxes of this kind.
-
-        Returns
-        -------
-        StoredCatalog or None
-            The image's current catalog of this kind: the same, or one that will be replaced.
+            As in `enter`.
 
         Raises
         ------
         ConflictError
             If the image has another catalog of this kind, without `replace`.
         """
-        known = self._known(catalog, image)
+        kind = (catalog.flux_kind, catalog.aperture)
+        stored = find_catalogs_of_image(self.connection, image.id)
+        known = next((one for one in stored if (one.flux_kind, one.aperture) == kind), None)
         if known is not None and known.file_sha256 != catalog.file_sha256 and not replace:
             raise ConflictError(_conflict_message(path, catalog, image, known))
         return known
@@ -216,13 +221,6 @@ class CatalogDoor:
             mag_disagreement=entry.calibrated.mag_disagreement,
             version=entry.version,
         )
-
-    def _known(self, catalog: Catalog, image: StoredExposure) -> StoredCatalog | None:
-        """Return the current catalog of the same image, flux and aperture."""
-        for known in find_catalogs_of_image(self.connection, image.id):
-            if (known.flux_kind, known.aperture) == (catalog.flux_kind, catalog.aperture):
-                return known
-        return None
 
     def _find_image(self, path: Path, catalog: Catalog) -> StoredExposure:
         """Return the image that a catalog was measured on."""
@@ -349,3 +347,103 @@ def _require_storable(path: Path, name: str, values: IntArray) -> None:
             f"another column with --columns {name}=..."
         )
         raise CatalogColumnError(msg)
+
+
+# --- where on the detectors the sources were seen -------------------------------------------------
+
+
+def detector_positions(
+    image: Exposure | StoredExposure,
+    pixels: tuple[FloatArray, FloatArray],
+    sky: tuple[FloatArray, FloatArray],
+    instrument: Instrument,
+) -> DetectorPositions | None:
+    """Find the mean detector and focal-plane positions of an image's sources.
+
+    Parameters
+    ----------
+    pixels : tuple of ndarray of float64, shape (n,)
+        0-based (x, y) in the image; only used where it is a single exposure.
+    sky : tuple of ndarray of float64, shape (n,)
+        ICRS (ra, dec) [deg].
+
+    Returns
+    -------
+    DetectorPositions or None
+        None for a mosaic whose file is not at hand, is not the one that was ingested, or does not
+        list its exposures.
+
+    Raises
+    ------
+    FileFormatError
+        If the mosaic's table of exposures cannot be read.
+    """
+    if image.kind != ExposureKind.I2D:
+        return _positions_in_exposure(image, pixels, sky)
+    headers = _headers_at_hand(image)
+    if headers is None:
+        return None
+    members = read_members(headers, instrument.array(image.array), instrument)
+    if members is None:
+        return None
+    return mean_positions(*sky, members.exposures, members.covering(*sky))
+
+
+def _with_detector_positions(
+    catalog: Catalog, image: StoredExposure, instrument: Instrument
+) -> Catalog:
+    """Fill in the detector and focal-plane positions of a catalog that does not give them."""
+    if catalog.x_det is not None or catalog.v2_arcsec is not None:
+        return catalog
+    found = detector_positions(
+        image, (catalog.x, catalog.y), (catalog.ra_deg, catalog.dec_deg), instrument
+    )
+    if found is None:
+        return catalog
+    return dataclasses.replace(
+        catalog,
+        x_det=found.x_det,
+        y_det=found.y_det,
+        v2_arcsec=found.v2_arcsec,
+        v3_arcsec=found.v3_arcsec,
+    )
+
+
+def _positions_in_exposure(
+    image: Exposure | StoredExposure,
+    pixels: tuple[FloatArray, FloatArray],
+    sky: tuple[FloatArray, FloatArray],
+) -> DetectorPositions:
+    """Return the positions in a single exposure: its pixels, and its pointing."""
+    first = _first_pixel(image)
+    x_det, y_det = (pixels[axis] + first[axis] for axis in (0, 1))
+    cards = (
+        image.v2_ref_arcsec,
+        image.v3_ref_arcsec,
+        image.ra_ref_deg,
+        image.dec_ref_deg,
+        image.roll_ref_deg,
+    )
+    pointing = pointing_of(*(np.nan if card is None else card for card in cards))
+    v2, v3 = np.full((2, x_det.size), np.nan)
+    if pointing is not None:
+        v2, v3 = focal_plane(*sky, pointing)
+    return DetectorPositions(x_det, y_det, v2, v3, np.ones(x_det.size, dtype=np.int64))
+
+
+def _first_pixel(image: Exposure | StoredExposure) -> tuple[float, float]:
+    """Return the detector pixel of an exposure's first pixel, 0-based; NaN where unknown."""
+    if image.subarray == _FULL_SUBARRAY:
+        return 0.0, 0.0
+    headers = _headers_at_hand(image)
+    first = None if headers is None else read_first_pixel(headers)
+    return (np.nan, np.nan) if first is None else first
+
+
+def _headers_at_hand(image: Exposure | StoredExposure) -> FitsHeaders | None:
+    """Return the headers of an image's file, if it is there and as it was when ingested."""
+    path = Path(image.directory) / image.file_name
+    if not path.is_file():
+        return None
+    headers = read_headers(path)
+    return headers if headers.sha256 == image.header_sha256 else None

@@ -48,7 +48,6 @@ NOT_POSITIVE = "PHOTMJSR not positive"
 _SUBARRAY = "META.SUBARRAY.NAME"
 _MODULE = "META.INSTRUMENT.MODULE"
 _CHANNEL = "META.INSTRUMENT.CHANNEL"
-_CHANNEL_CARDS = {"SW": "SHORT", "LW": "LONG"}
 
 
 @dataclass
@@ -81,7 +80,7 @@ class ContextEntry:
         return f"{', '.join(words)} under {where} ({self.n_new} new)"
 
 
-class ContextDoor:
+class ContextIngest:
     """Reads files about contexts and writes what is new.
 
     Parameters
@@ -283,7 +282,7 @@ class ContextDoor:
             EXPOSURE_TYPE: self.instrument.imaging_exposure_types[0],
             _SUBARRAY: FULL,
             _MODULE: array.module,
-            _CHANNEL: _CHANNEL_CARDS[array.channel],
+            _CHANNEL: self.instrument.channel_card(array),
         }
 
     def _add_cached_values(self, path: Path, pmap: Pmap, entry: ContextEntry) -> None:

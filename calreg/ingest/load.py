@@ -21,18 +21,28 @@ from calreg.db.queries.exposures import (
 )
 from calreg.domain import Exposure, Progress, no_progress
 from calreg.errors import CalregError, ConflictError, EpochConflictError
-from calreg.files.recognise import FileKind
-from calreg.ingest.catalogs import CatalogDoor
-from calreg.ingest.contexts import PHOTOM_FILE, ContextDoor
+from calreg.files.images.exposures import read_exposure
+from calreg.files.readguard import refuse_damaged
+from calreg.files.recognise import FileKind, inspect
+from calreg.files.references.parents import is_reference
+from calreg.files.references.photom import REFTYPE as PHOTOM
+from calreg.ingest.catalogs import CatalogIngest
+from calreg.ingest.contexts import PHOTOM_FILE, ContextIngest
 from calreg.ingest.epochs import place_exposures
 from calreg.ingest.options import FileOutcome, IngestOptions, IngestReport
-from calreg.ingest.reading import expand_paths, read_images
-from calreg.instruments import Instrument, load_instrument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from calreg.db.engine import Connection, Database
+    from calreg.files.recognise import RecognisedFile
+    from calreg.instruments import Instrument
+
+
+_DATA_SUFFIXES = frozenset(
+    {".fits", ".fit", ".cat", ".ldac", ".ecsv", ".csv", ".xml", ".vot", ".votable", ".parquet"}
+)
+"""In a folder, an unrecognised file is refused with one of these endings, else passed over."""
 
 
 class _NothingLoadedError(Exception):
@@ -42,29 +52,11 @@ class _NothingLoadedError(Exception):
 def ingest(
     database: Database,
     paths: Sequence[Path],
-    options: IngestOptions | None = None,
-    *,
-    instrument: Instrument | None = None,
+    options: IngestOptions,
+    instrument: Instrument,
     progress: Progress = no_progress,
 ) -> IngestReport:
-    """Load exposures, mosaics and catalogs, recognised by content, in any order.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        Files and folders.
-    instrument : Instrument, optional
-        NIRCam if not given.
-    progress : Progress
-        Called as work goes on.
-
-    Returns
-    -------
-    IngestReport
-        Refused files do not stop the good ones, unless `IngestOptions.is_strict`.
-    """
-    options = options or IngestOptions()
-    instrument = instrument or load_instrument()
+    """Load files and folders in one transaction; see `Registry.ingest`."""
     report = IngestReport()
     exposures, others = read_images(
         expand_paths(paths, report), options, instrument, report, progress
@@ -87,7 +79,7 @@ def ingest(
 
 
 class Loader:
-    """One ingest inside its transaction: the door by which images enter the registry."""
+    """One ingest inside its transaction: how images, catalogs and contexts enter the registry."""
 
     def __init__(
         self,
@@ -216,11 +208,11 @@ class Loader:
     def load_catalogs(self, catalogs: list[tuple[Path, FileKind]], progress: Progress) -> None:
         """Read catalogs one by one, find their images, and write their detections."""
         refused = {outcome.path.name for outcome in self.report.refused}
-        door = CatalogDoor(self.connection, self.options, self.instrument, refused)
+        ingest = CatalogIngest(self.connection, self.options, self.instrument, refused)
         for n_done, (path, kind) in enumerate(catalogs):
             progress("loading catalogs", n_done, len(catalogs))
             try:
-                entry = door.read(path, kind)
+                entry = ingest.read(path, kind)
             except CalregError as error:
                 self.report.refused.append(FileOutcome(path, "catalog", str(error)))
                 continue
@@ -228,7 +220,7 @@ class Loader:
                 message = f"same content as {entry.known_as}"
                 self.report.unchanged.append(FileOutcome(path, "catalog", message))
                 continue
-            door.write(entry, self.ingest_id)
+            ingest.write(entry, self.ingest_id)
             self.report.loaded.append(
                 FileOutcome(
                     path,
@@ -243,17 +235,95 @@ class Loader:
 
     def load_contexts(self, files: list[tuple[Path, FileKind]]) -> None:
         """Read files about contexts, mappings and tables first, and write what is new."""
-        door = ContextDoor(self.connection, self.instrument, self.options.pmap)
+        ingest = ContextIngest(self.connection, self.instrument, self.options.pmap)
         for path, kind in sorted(files, key=lambda file: file[1] is FileKind.REFERENCE_FILE):
             label = PHOTOM_FILE if kind is FileKind.REFERENCE_FILE else str(kind)
             try:
-                entry = door.read(path, kind)
+                entry = ingest.read(path, kind)
             except CalregError as error:
                 self.report.refused.append(FileOutcome(path, label, str(error)))
                 continue
-            door.write(entry, path.name, lambda: self.ingest_id)
+            ingest.write(entry, path.name, lambda: self.ingest_id)
             outcome = FileOutcome(path, label, entry.summary, tuple(entry.warnings))
             (self.report.loaded if entry.n_new else self.report.unchanged).append(outcome)
+
+
+# --- which files are read -------------------------------------------------------------------------
+
+
+def expand_paths(paths: Iterable[Path], report: IngestReport) -> list[tuple[Path, bool]]:
+    """List files, folders opened; the flag tells what was named outright."""
+    files: dict[Path, bool] = {}
+    for path in paths:
+        if path.is_dir():
+            for inner in sorted(path.rglob("*")):
+                is_hidden = any(part.startswith(".") for part in inner.relative_to(path).parts)
+                if inner.is_file() and not is_hidden:
+                    files.setdefault(inner, False)
+        elif path.is_file():
+            files[path] = True
+        else:
+            what = "neither a file nor a folder" if path.exists() else "no such file or folder"
+            message = f"{path}: {what}: check the name"
+            report.refused.append(FileOutcome(path, "", message))
+    return list(files.items())
+
+
+def read_images(
+    files: list[tuple[Path, bool]],
+    options: IngestOptions,
+    instrument: Instrument,
+    report: IngestReport,
+    progress: Progress,
+) -> tuple[list[tuple[Path, Exposure]], list[tuple[Path, FileKind]]]:
+    """Recognise files and read the headers of images; the second list is to be read later.
+
+    What is refused and what is passed over goes into the report. The flag of a file tells whether
+    it was named outright.
+    """
+    exposures: list[tuple[Path, Exposure]] = []
+    others: list[tuple[Path, FileKind]] = []
+    for n_done, (path, is_named) in enumerate(files):
+        progress("reading headers", n_done, len(files))
+        try:
+            with refuse_damaged(path):
+                recognised = inspect(path)
+        except CalregError as error:
+            if is_named or path.suffix.lower() in _DATA_SUFFIXES:
+                report.refused.append(FileOutcome(path, "", str(error)))
+            else:
+                report.skipped.append(path)
+            continue
+        if recognised.kind is FileKind.MAPPING and not is_named and path.suffix != ".pmap":
+            report.skipped.append(path)  # A folder of mappings: the pmaps lead to the others.
+            continue
+        if recognised.kind.is_catalog or _is_of_contexts(recognised, instrument):
+            others.append((path, recognised.kind))
+            continue
+        try:
+            with refuse_damaged(path):
+                exposure = read_exposure(
+                    path,
+                    instrument=instrument,
+                    full_hash=options.full_hash,
+                    headers=recognised.headers,
+                )
+        except CalregError as error:
+            report.refused.append(FileOutcome(path, "", str(error)))
+        else:
+            exposures.append((path, exposure))
+    progress("reading headers", len(files), len(files))
+    return exposures, others
+
+
+def _is_of_contexts(recognised: RecognisedFile, instrument: Instrument) -> bool:
+    """Tell whether a file says what contexts are made of: a table, a mapping, a photom file."""
+    if recognised.kind is FileKind.REFERENCE_FILE and recognised.headers is not None:
+        return is_reference(recognised.headers, PHOTOM, instrument)
+    return recognised.kind.is_of_contexts
+
+
+# --- what is known already ------------------------------------------------------------------------
 
 
 def _is_same_content(exposure: Exposure, known: StoredExposure | Exposure) -> bool:

@@ -43,13 +43,10 @@ class DataMethods(RegistryBase):
             What was loaded, what was known before, and what was refused with the reason.
         """
         from calreg.ingest.load import ingest
+        from calreg.ingest.options import IngestOptions
 
         return ingest(
-            self._database,
-            as_paths(paths),
-            options,
-            instrument=self._instrument,
-            progress=progress,
+            self._database, as_paths(paths), options or IngestOptions(), self._instrument, progress
         )
 
     def refit(

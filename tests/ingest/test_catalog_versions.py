@@ -19,7 +19,7 @@ from calreg.domain import Catalog, CatalogOrigin
 from calreg.errors import ConflictError
 from calreg.files.catalogs.read import read_catalog
 from calreg.files.recognise import recognise
-from calreg.ingest.catalogs import CatalogDoor
+from calreg.ingest.catalogs import CatalogIngest
 from calreg.ingest.options import IngestOptions
 from calreg.instruments import load_instrument
 from calreg.refit.astrometry import OffsetSample, Sizes, stored_offsets
@@ -52,10 +52,10 @@ def measured(path: Path, *, dmag: float, digest: str, **settings: str) -> Catalo
 def enter(
     url: str, paths: list[Path], *, dmag: float, digest: str, replace_them: bool = True
 ) -> list[CatalogEntry]:
-    """Bring measured catalogs in by the door, in one transaction."""
+    """Bring measured catalogs in by CatalogIngest, in one transaction."""
     entries = []
     with open_database(url) as database, database.write() as connection:
-        door = CatalogDoor(connection, IngestOptions(), load_instrument())
+        ingest = CatalogIngest(connection, IngestOptions(), load_instrument())
         ingest_id = add_ingest(connection, datetime.now(UTC), "test")
         for path in paths:
             image_path = path.with_suffix(".fits")
@@ -65,9 +65,9 @@ def enter(
                 if found.directory == str(image_path.parent)
             ]
             catalog = measured(path, dmag=dmag, digest=digest)
-            entries.append(door.enter(path, catalog, image, replace=replace_them))
+            entries.append(ingest.enter(path, catalog, image, replace=replace_them))
             if entries[-1].known_as is None:
-                door.write(entries[-1], ingest_id)
+                ingest.write(entries[-1], ingest_id)
     return entries
 
 
@@ -140,11 +140,11 @@ def test_other_settings_are_a_conflict_that_says_which(small_url: str, small_fil
         enter(small_url, [path], dmag=0.0, digest="a", replace_them=False)
     enter(small_url, [path], dmag=0.0, digest="a")
     with open_database(small_url) as database, database.write() as connection:
-        door = CatalogDoor(connection, IngestOptions(), load_instrument())
+        ingest = CatalogIngest(connection, IngestOptions(), load_instrument())
         image = find_images(connection, [path.with_suffix(".fits").name])[0]
         other = measured(path, dmag=0.0, digest="c", threshold="2", min_area="5")
         with pytest.raises(ConflictError) as caught:
-            door.enter(path, other, image)
+            ingest.enter(path, other, image)
     message = str(caught.value)
     assert "measured with other settings (min_area unset -> 5; threshold 1.5 -> 2)" in message
     assert "--replace" in message

@@ -18,6 +18,8 @@ import sqlalchemy as sa
 
 from calreg.db.engine import open_database
 from calreg.ingest.load import ingest
+from calreg.ingest.options import IngestOptions
+from calreg.instruments import load_instrument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,7 +68,7 @@ def barrier(n_parties: int) -> Barrier:
 def ingest_files(url: str, paths: list[Path]) -> None:
     """Ingest; leave with status 3 if a file was refused."""
     with open_database(url) as database:
-        report = ingest(database, paths)
+        report = ingest(database, paths, IngestOptions(), load_instrument())
     if report.refused:
         raise SystemExit(3)
 

@@ -28,13 +28,15 @@ from calreg.db.schema import (
     ZeroPointRow,
 )
 from calreg.ingest.load import ingest
+from calreg.ingest.options import IngestOptions
+from calreg.instruments import load_instrument
 from calreg.simulation.files import write_programme
 from calreg.simulation.simulate import simulate_jwidf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from calreg.ingest.options import IngestOptions, IngestReport
+    from calreg.ingest.options import IngestReport
     from calreg.simulation.simulate import Programme
 
 PMAPS = ("jwst_1039", "jwst_1130")
@@ -111,7 +113,7 @@ def ingest_all(
 ) -> IngestReport:
     """Ingest by one call into the registry of a URL."""
     with open_database(url) as database:
-        return ingest(database, list(paths), options)
+        return ingest(database, list(paths), options or IngestOptions(), load_instrument())
 
 
 def catalogs_of(folder: Path) -> list[Path]:

@@ -25,8 +25,7 @@ from calreg.files.images.exposures import read_exposure
 from calreg.files.images.key import CALIBRATED_UNIT
 from calreg.files.images.planes import open_image
 from calreg.files.readguard import refuse_damaged
-from calreg.ingest.catalogs import CatalogDoor
-from calreg.ingest.detectorpositions import detector_positions
+from calreg.ingest.catalogs import CatalogIngest, detector_positions
 from calreg.ingest.load import Loader
 from calreg.ingest.options import IngestOptions, IngestReport
 from calreg.pixels.measure.catalog import (
@@ -294,7 +293,7 @@ class _MeasureCall:
         return Mosaic(path, exposure, image)
 
     def _enter(self, connection: Connection, mosaics: Sequence[Mosaic]) -> Loader:
-        """Bring the mosaics that are new into the registry, by the same door as ingest."""
+        """Bring the mosaics that are new into the registry, as ingest does."""
         report = IngestReport()
         ingest_options = IngestOptions(
             field_name=self.options.field_name, epoch_label=self.options.epoch_label
@@ -335,11 +334,13 @@ class _MeasureCall:
         """Tell whether all catalogs of a mosaic are there; refuse to replace others unasked."""
         if not self.options.stores:
             return False
-        door = CatalogDoor(connection, IngestOptions(), self.instrument)
+        ingest = CatalogIngest(connection, IngestOptions(), self.instrument)
         found = []
         for kind in KINDS:
             head = catalog_head(planned, self.options, kind)
-            known = door.hold(planned.path, head, planned.stored, replace=self.options.replaces)
+            known = ingest.compare_with_stored(
+                planned.path, head, planned.stored, replace=self.options.replaces
+            )
             found.append(known is not None and known.file_sha256 == head.file_sha256)
         return all(found)
 
@@ -389,14 +390,14 @@ class _MeasureCall:
                     "detection images with it; nothing was written: run the command again"
                 )
                 raise ConflictError(msg)
-            door = CatalogDoor(connection, IngestOptions(), self.instrument)
+            ingest = CatalogIngest(connection, IngestOptions(), self.instrument)
             for planned in now.mosaics:
                 for catalog in catalogs.get(planned.path, ()):
-                    entry = door.enter(
+                    entry = ingest.enter(
                         planned.path, catalog, planned.stored, replace=self.options.replaces
                     )
                     if entry.known_as is None:
-                        door.write(entry, loader.ingest_id)
+                        ingest.write(entry, loader.ingest_id)
                     versions.setdefault(planned.path, entry.version)
             # Last in the transaction: a full disk leaves the registry as it was.
             write_catalogs(tables, overwrite=self.options.overwrites)

@@ -13,9 +13,8 @@ from calreg.errors import ConflictError, InvalidValueError, RefusedFilesError
 from calreg.files.atomic import NamedFiles, make_folder, pending_file, remove_pending
 from calreg.files.images.exposures import read_exposure
 from calreg.files.images.mosaiccards import MosaicSummary, read_summary
-from calreg.ingest.load import Loader
+from calreg.ingest.load import Loader, expand_paths, read_images
 from calreg.ingest.options import IngestOptions, IngestReport
-from calreg.ingest.reading import expand_paths, read_images
 from calreg.pixels.mosaic.job import MosaicJob, make_mosaics
 from calreg.pixels.mosaic.plan import plan_mosaics
 
@@ -192,7 +191,7 @@ class _MosaicCall:
     def _enter(
         self, connection: Connection, exposures: list[tuple[Path, Exposure]]
     ) -> tuple[Loader, list[PlannedMosaic]]:
-        """Bring exposures in by the door of ingest, and plan their mosaics."""
+        """Ingest exposures, and plan their mosaics."""
         found = IngestReport()
         loader = Loader(
             connection, self._ingest_options, self.instrument, found, self.database.command
