@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from calreg.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from calreg.units import FloatArray
 
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
+    IntArray = NDArray[np.int64]
+    BoolArray = NDArray[np.bool_]
 
 _PMAP_PATTERN = re.compile(r"(?:jwst_)?(\d{1,6})(?:\.pmap)?", re.IGNORECASE)
 
@@ -333,6 +333,13 @@ class Exposure:
     file_sha256: str | None = None
 
 
+def _no_values(dtype: type = float) -> NDArray[Any]:
+    """Return an empty array; NumPy is imported by those who make one."""
+    import numpy as np
+
+    return np.empty(0, dtype=dtype)
+
+
 @dataclass(frozen=True)
 class Catalog:
     """One catalog as read from its file, before its image is known.
@@ -407,9 +414,9 @@ class Catalog:
     flux: FloatArray = field(repr=False)
     flux_err: FloatArray = field(repr=False)
     flux_unit: str = ""
-    mag: FloatArray = field(repr=False, default_factory=lambda: np.empty(0))
-    mag_err: FloatArray = field(repr=False, default_factory=lambda: np.empty(0))
-    flags: IntArray = field(repr=False, default_factory=lambda: np.empty(0, dtype=np.int64))
+    mag: FloatArray = field(repr=False, default_factory=_no_values)
+    mag_err: FloatArray = field(repr=False, default_factory=_no_values)
+    flags: IntArray = field(repr=False, default_factory=lambda: _no_values(int))
     n_dropped_nonfinite: int = 0
     n_negative_flux: int = 0
     x_det: FloatArray | None = field(repr=False, default=None)

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+    # Names for annotations: a question from the shell does not wait for NumPy.
+    FloatArray = NDArray[np.float64]
 
 AB_ZERO_POINT_UJY_MAG = 23.9
 """AB magnitude of 1 microjansky, 8.90 + 15 (Oke & Gunn 1983, rounded as SExtractor users do)."""
@@ -33,7 +35,7 @@ SECONDS_PER_DAY = 86400.0
 MJD_ZERO_UTC = datetime(1858, 11, 17, tzinfo=UTC)
 """When the Modified Julian Date was zero."""
 
-MAG_PER_RELATIVE_FLUX = 2.5 / float(np.log(10.0))
+MAG_PER_RELATIVE_FLUX = 2.5 / math.log(10.0)
 """Magnitude error per relative flux error, 1.0857."""
 
 
@@ -106,6 +108,8 @@ def ab_mag(flux_ujy: FloatArray) -> FloatArray:
     ndarray of float64
         ``23.9 - 2.5 log10(flux_ujy)``; NaN where the flux is not positive or not finite.
     """
+    import numpy as np
+
     flux = np.asarray(flux_ujy, dtype=np.float64)
     mag = np.full(flux.shape, np.nan)
     is_positive = np.isfinite(flux) & (flux > 0.0)
@@ -115,6 +119,8 @@ def ab_mag(flux_ujy: FloatArray) -> FloatArray:
 
 def ab_flux_ujy(mag: FloatArray) -> FloatArray:
     """Return the flux density [uJy] of AB magnitudes, the inverse of `ab_mag`."""
+    import numpy as np
+
     return 10.0 ** (0.4 * (AB_ZERO_POINT_UJY_MAG - np.asarray(mag, dtype=np.float64)))
 
 

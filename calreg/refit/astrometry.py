@@ -10,7 +10,7 @@ import numpy as np
 
 from calreg.db.queries.pairs import fetch_offset_pairs
 from calreg.science.model.offsets import MEDIAN_ERR_PER_MEAN_ERR, ROBUST_SCATTER_PER_MAD
-from calreg.units import MAS_PER_DEG, FloatArray
+from calreg.units import MAS_PER_DEG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from calreg.db.engine import Connection
     from calreg.domain import BoolArray, IntArray
+    from calreg.units import FloatArray
 
     Columns = dict[str, npt.NDArray[Any]]
 

@@ -13,7 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from calreg.db.queries.pairs import mark_variable
-from calreg.domain import BoolArray, IntArray, RollRelation
+from calreg.domain import RollRelation
 from calreg.errors import FitRefusedError
 from calreg.science.model.pairmodel import MODEL_VERSION, Nodes
 from calreg.science.sky.geometry import along_axis, module_side, sky_position, unit_vectors
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from calreg.db.queries.pairs import CatalogImage, StoredGroup
-    from calreg.domain import SetKey
+    from calreg.domain import BoolArray, IntArray, SetKey
     from calreg.instruments import Instrument
     from calreg.science.model.settings import FitSettings
     from calreg.science.sky.geometry import FieldAxis

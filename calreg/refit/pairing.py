@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from calreg.db.queries.pairs import (
-    CatalogImage,
     fetch_detections,
     insert_groups,
     insert_pairs,
@@ -17,11 +16,10 @@ from calreg.db.queries.pairs import (
     insert_variable_sources,
     load_sources,
 )
-from calreg.domain import Progress, RollRelation, SetKey
+from calreg.domain import RollRelation, SetKey
 from calreg.flags import PairFlag
 from calreg.refit.astrometry import (
     ASTROMETRY_MAG_LIMIT,
-    AstrometryRow,
     BandEpochs,
     OffsetSample,
     measure_astrometry,
@@ -29,9 +27,9 @@ from calreg.refit.astrometry import (
 )
 from calreg.science.model.variability import find_variables, measure_residuals
 from calreg.science.sky.geometry import roll_relation
-from calreg.science.sky.matching import MATCH_VERSION, EpochMatch, assign_sources, match_many_epochs
+from calreg.science.sky.matching import MATCH_VERSION, assign_sources, match_many_epochs
 from calreg.science.statistics import mad_by_group, median_by_group
-from calreg.units import MAG_PER_RELATIVE_FLUX, FloatArray
+from calreg.units import MAG_PER_RELATIVE_FLUX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,9 +37,17 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from calreg.db.engine import Connection
-    from calreg.db.queries.pairs import StoredGroup
-    from calreg.domain import BoolArray, IntArray
+    from calreg.db.queries.pairs import (
+        CatalogImage,
+        StoredGroup,
+    )
+    from calreg.domain import BoolArray, IntArray, Progress
+    from calreg.refit.astrometry import (
+        AstrometryRow,
+    )
     from calreg.science.model.settings import FitSettings
+    from calreg.science.sky.matching import EpochMatch
+    from calreg.units import FloatArray
 
 Columns = dict[str, "npt.NDArray[Any]"]
 

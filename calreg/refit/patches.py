@@ -11,23 +11,27 @@ import numpy as np
 
 from calreg.db.queries.exposures import count_raw_exposures, load_epochs
 from calreg.db.queries.pairs import (
-    PatchGroup,
     fetch_pairs,
     load_patch_groups,
     load_variable_pairs,
     mark_variable,
 )
-from calreg.domain import IntArray, Pmap, RollRelation
+from calreg.domain import Pmap, RollRelation
 from calreg.science.model.offsets import measure_offset, patch_statistics
 from calreg.science.sky.matching import MATCH_VERSION
-from calreg.units import MAG_PER_RELATIVE_FLUX, FloatArray
+from calreg.units import MAG_PER_RELATIVE_FLUX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from calreg.db.engine import Connection
+    from calreg.db.queries.pairs import (
+        PatchGroup,
+    )
+    from calreg.domain import IntArray
     from calreg.instruments import Instrument
     from calreg.science.model.settings import FitSettings
+    from calreg.units import FloatArray
 
 _NOTHING = np.empty(0)
 

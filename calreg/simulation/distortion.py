@@ -17,11 +17,12 @@ from astropy.wcs import WCS, Sip
 from numpy.polynomial import polynomial
 
 from calreg.errors import MissingExtraError
-from calreg.units import ARCSEC_PER_DEG, FloatArray
+from calreg.units import ARCSEC_PER_DEG
 
 if TYPE_CHECKING:
     from calreg.instruments import Array
     from calreg.science.sky.pointing import ReferencePoint
+    from calreg.units import FloatArray
 
 _DEGREE = 5
 _NODES = 24

@@ -13,12 +13,13 @@ from calreg.science.sky.pointing import array_footprint, boresight, reference_po
 from calreg.simulation import programme as jwidf
 from calreg.simulation.sky import Rectangle
 from calreg.simulation.sources import STERADIAN_PER_ARCSEC2
-from calreg.units import SECONDS_PER_DAY, FloatArray
+from calreg.units import SECONDS_PER_DAY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from calreg.instruments import Array, Band, Instrument
+    from calreg.units import FloatArray
 
 _OVERHEAD_S = 60.0
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from calreg.errors import UnknownKeyError
-from calreg.files.fits.cards import CARD_BYTES, Value, format_card
+from calreg.files.fits.cards import CARD_BYTES, format_card
 from calreg.instruments import load_instrument
 from calreg.science.sky.geometry import s_region_text, tangent_plane
 from calreg.simulation import programme as jwidf
@@ -27,14 +27,15 @@ from calreg.units import (
     MEGAJANSKY_IN_UJY,
     MJD_ZERO_UTC,
     SECONDS_PER_DAY,
-    FloatArray,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from calreg.files.fits.cards import Value
     from calreg.simulation.exposures import SimulatedExposure
     from calreg.simulation.simulate import SimulatedMosaic
+    from calreg.units import FloatArray
 
 _SECTION_INDENT = 8
 

@@ -13,31 +13,38 @@ import numpy as np
 
 from calreg.domain import Pmap
 from calreg.errors import InvalidValueError
-from calreg.instruments import Array, Band, Instrument, load_instrument
+from calreg.instruments import load_instrument
 from calreg.science.sky.geometry import sky_from_tangent_plane
 from calreg.simulation import programme as jwidf
 from calreg.simulation.exposures import (
-    ExposureKey,
-    SimulatedEpoch,
-    SimulatedExposure,
     expose,
     mosaic_outlines,
     plan_epochs,
 )
-from calreg.simulation.sky import Patch, Rectangle, Sky, draw_sky
+from calreg.simulation.sky import Patch, draw_sky
 from calreg.simulation.sources import (
     MOSAIC_PIXAR_SR,
-    SimulatedDetections,
     View,
     calibrate,
     measure,
 )
-from calreg.units import FloatArray, flux_divisor
+from calreg.units import flux_divisor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from calreg.instruments import Array, Band, Instrument
+    from calreg.simulation.exposures import (
+        ExposureKey,
+        SimulatedEpoch,
+        SimulatedExposure,
+    )
     from calreg.simulation.programme import TrueCoefficients
+    from calreg.simulation.sky import Rectangle, Sky
+    from calreg.simulation.sources import (
+        SimulatedDetections,
+    )
+    from calreg.units import FloatArray
 
 _SKY_STREAM = 0
 _DEPTH_DITHERS = 6

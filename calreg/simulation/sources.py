@@ -21,11 +21,10 @@ import numpy as np
 from calreg.flags import DetectionFlag
 from calreg.science.sky.geometry import sky_from_tangent_plane
 from calreg.simulation import programme as jwidf
-from calreg.simulation.sky import BRIGHT_LIMIT_MAG, Rectangle, Sky
+from calreg.simulation.sky import BRIGHT_LIMIT_MAG
 from calreg.units import (
     ARCSEC_PER_DEG,
     MAG_PER_RELATIVE_FLUX,
-    FloatArray,
     ab_flux_ujy,
     ab_mag,
     flux_divisor,
@@ -35,6 +34,10 @@ from calreg.units import (
 if TYPE_CHECKING:
     from calreg.domain import BoolArray, IntArray
     from calreg.simulation.programme import TrueCoefficients
+    from calreg.simulation.sky import Rectangle, Sky
+    from calreg.units import (
+        FloatArray,
+    )
 
 STERADIAN_PER_ARCSEC2 = float(np.radians(1.0 / ARCSEC_PER_DEG) ** 2)
 

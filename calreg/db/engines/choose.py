@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from calreg.db.engines.postgresql import PostgresqlDialect
-from calreg.db.engines.sqlite import SqliteDialect
 from calreg.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -15,10 +13,6 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "sqlite:///calreg.sqlite"
 
-_DIALECTS: dict[str, type[Dialect]] = {
-    "sqlite": SqliteDialect,
-    "postgresql": PostgresqlDialect,
-}
 _DRIVERS = {
     "sqlite": "sqlite+pysqlite",
     "sqlite+pysqlite": "sqlite+pysqlite",
@@ -69,10 +63,21 @@ def shown_url(url: sa.URL) -> str:
 def dialect_for(url: sa.URL) -> tuple[Dialect, sa.URL]:
     """Return the dialect of a URL as parsed, and the URL that its engine is made from."""
     url = url.set(drivername=_DRIVERS[url.drivername])
-    dialect = _DIALECTS[url.get_backend_name()]()
+    dialect = _dialect_named(url.get_backend_name())
     return dialect, dialect.normalise(url)
 
 
 def dialect_of(connection: sa.Connection) -> Dialect:
     """Return the dialect of a connection."""
-    return _DIALECTS[connection.dialect.name]()
+    return _dialect_named(connection.dialect.name)
+
+
+def _dialect_named(name: str) -> Dialect:
+    """Return a dialect; the other one, with its driver and its types, is not imported."""
+    if name == "sqlite":
+        from calreg.db.engines.sqlite import SqliteDialect
+
+        return SqliteDialect()
+    from calreg.db.engines.postgresql import PostgresqlDialect
+
+    return PostgresqlDialect()

@@ -9,12 +9,10 @@ from pathlib import Path
 from threading import Condition
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from calreg.db.engines.base import Access, Dialect, busy_message
-from calreg.db.engines.columns import ColumnKind, TableColumn
 from calreg.db.engines.guards import SQLITE_GUARDS
 from calreg.errors import (
     ConflictError,
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from calreg.db.engines.base import ArrowCursor
+    from calreg.db.engines.columns import TableColumn
 
 _POLL_MS = 250
 """How long one try for a lock blocks, so that Ctrl-C is answered while we wait."""
@@ -306,6 +305,10 @@ class SqliteDialect(Dialect):
 
 def _sqlite_objects(column: TableColumn, batch: slice) -> list[object]:
     """Return a batch of values as the driver binds them; it binds NaN as NULL."""
+    import numpy as np
+
+    from calreg.db.engines.columns import ColumnKind
+
     values = column.values[batch]
     if column.kind is ColumnKind.TIME:
         # Text as SQLAlchemy writes and reads it: a space in the middle, six decimals.

@@ -12,7 +12,7 @@ from calreg.errors import (
     MissingKeywordError,
 )
 from calreg.files.atomic import sha256_of
-from calreg.files.fits.headers import FitsHeaders, read_headers
+from calreg.files.fits.headers import read_headers
 from calreg.files.images.cards import ImageCards, parse_s_region
 from calreg.files.images.correctionrecord import read_record
 from calreg.files.images.key import (
@@ -23,12 +23,14 @@ from calreg.files.images.key import (
     require_calibrated,
     without_placeholder,
 )
-from calreg.units import SECONDS_PER_DAY, FloatArray
+from calreg.units import SECONDS_PER_DAY
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from calreg.files.fits.headers import FitsHeaders
     from calreg.instruments import Instrument
+    from calreg.units import FloatArray
 
 
 def read_exposure(

@@ -34,14 +34,16 @@ import numpy as np
 
 from calreg.errors import InvalidValueError
 from calreg.science.sky.geometry import along_axis
-from calreg.science.sky.pointing import ReferencePoint, detector_to_sky
-from calreg.units import FloatArray, flux_divisor, flux_factor
+from calreg.science.sky.pointing import detector_to_sky
+from calreg.units import flux_divisor, flux_factor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from calreg.instruments import Array
     from calreg.science.sky.geometry import FieldAxis
+    from calreg.science.sky.pointing import ReferencePoint
+    from calreg.units import FloatArray
 
 _RELATIVE_FLUX_PER_MAG = 0.4 * math.log(10.0)
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calreg.domain import Catalog, Detections
+from calreg.domain import Detections
 from calreg.errors import CatalogColumnError
 from calreg.units import (
     ARCSEC_PER_DEG,
     MAG_PER_RELATIVE_FLUX,
-    FloatArray,
     ab_flux_ujy,
     ab_mag,
     surface_brightness_to_ujy,
 )
+
+if TYPE_CHECKING:
+    from calreg.domain import Catalog
+    from calreg.units import (
+        FloatArray,
+    )
 
 MAG_DISAGREEMENT_LIMIT = 0.001
 """Difference between computed and stated magnitudes that is worth a report [mag]."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from calreg.science.sky.geometry import local_frame, unit_vectors
 from calreg.science.sky.pointing import boresight, reference_point, sky_to_detector
-from calreg.units import ARCSEC_PER_DEG, FloatArray
+from calreg.units import ARCSEC_PER_DEG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from calreg.domain import BoolArray, IntArray
     from calreg.instruments import Array
     from calreg.science.sky.pointing import Boresight
+    from calreg.units import FloatArray
 
 _ROUGH_MARGIN_PIXELS = 128.0
 """Positions farther outside by the linear part of a WCS are outside with its distortion, too: that

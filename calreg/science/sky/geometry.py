@@ -16,7 +16,7 @@ import numpy as np
 
 from calreg.domain import RollRelation
 from calreg.errors import InvalidValueError
-from calreg.units import ARCMIN_PER_DEG, ARCSEC_PER_DEG, FloatArray
+from calreg.units import ARCMIN_PER_DEG, ARCSEC_PER_DEG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from calreg.instruments import Instrument
+    from calreg.units import FloatArray
 
 ROLL_TOLERANCE_DEG = 5.0
 """Rolls this close to equal (or to opposite) put every array on the same patch: 2.2 arcmin from the

@@ -19,13 +19,15 @@ from calreg.science.sky.geometry import (
     tangent_plane,
     unit_vectors,
 )
-from calreg.units import ARCMIN_PER_DEG, ARCSEC_PER_DEG, FloatArray
+from calreg.units import ARCMIN_PER_DEG, ARCSEC_PER_DEG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from astropy.wcs import WCS
     from numpy.typing import ArrayLike
+
+    from calreg.units import FloatArray
 
 LATTICE_TOLERANCE_PX = 1e-3
 """Pixels of two grids are the same ones when their centres agree to this over all corners; an image

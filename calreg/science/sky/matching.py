@@ -20,7 +20,7 @@ from calreg.errors import InvalidValueError
 from calreg.science.sky.geometry import sky_position, unit_vectors
 from calreg.science.sky.spatialjoin import CubeGrid, join
 from calreg.science.statistics import mad_by_group, median_by_group
-from calreg.units import ARCSEC_PER_DEG, MAS_PER_DEG, FloatArray
+from calreg.units import ARCSEC_PER_DEG, MAS_PER_DEG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from calreg.domain import BoolArray, IntArray
+    from calreg.units import FloatArray
 
 MATCH_VERSION = 1
 """Version of the matching; pairs of another version are stale."""

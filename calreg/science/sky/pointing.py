@@ -17,12 +17,13 @@ from calreg.science.sky.geometry import (
     sky_position,
     tangent_plane,
 )
-from calreg.units import ARCMIN_PER_DEG, ARCSEC_PER_DEG, FloatArray
+from calreg.units import ARCMIN_PER_DEG, ARCSEC_PER_DEG
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from calreg.instruments import Array
+    from calreg.units import FloatArray
 
 _ARCSEC_PER_ARCMIN = ARCSEC_PER_DEG / ARCMIN_PER_DEG
 
