@@ -7,7 +7,7 @@ import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from calreg.errors import InvalidValueError, OutputError
 from calreg.export.deliveries import Delivery, record_delivery
@@ -56,10 +56,8 @@ class ContextReport:
 
     Attributes
     ----------
-    crds_path : Path
-        Value for CRDS_PATH.
-    crds_context : str
-        Value for CRDS_CONTEXT.
+    crds_path, crds_context
+        Values for CRDS_PATH and CRDS_CONTEXT.
     deliveries : list of Delivery
         Reference files and mappings.
     checkers : list of str
@@ -236,16 +234,25 @@ def _flat_parent(job: FlatJob, plan: _Plan) -> Parent:
 # --- what the context takes -----------------------------------------------------------------------
 
 
-def _ours(plan: _Plan, files: Sequence[StagedFile]) -> dict[tuple[str, str, str], str]:
-    """Return our file by type of reference, array and band."""
+class _Use(NamedTuple):
+    """What a reference file is taken for."""
+
+    reftype: str
+    array: str
+    band: str
+
+
+def _ours(plan: _Plan, files: Sequence[StagedFile]) -> dict[_Use, str]:
+    """Return our files by what they are for."""
     names = [file.path.name for file in files]
     n_photoms = len(plan.photoms)
     found = {}
     for photom, name in zip(plan.photoms, names[:n_photoms], strict=True):
         for correction in photom.corrections:
-            found[photomfile.REFTYPE, photom.array.name, correction.band.name] = name
+            use = _Use(photomfile.REFTYPE, photom.array.name, correction.band.name)
+            found[use] = name
     for flat, name in zip(plan.flats, names[n_photoms:], strict=True):
-        found[flatfile.REFTYPE, flat.array.name, flat.band.name] = name
+        found[_Use(flatfile.REFTYPE, flat.array.name, flat.band.name)] = name
     return found
 
 
@@ -262,7 +269,7 @@ def _read_back(
                 (flatfile.REFTYPE, correction.band),
             ):
                 keys = matching_keys(array, plan.instrument, band)
-                own = ours.get((reftype, array.name, correction.band.name))
+                own = ours.get(_Use(reftype, array.name, correction.band.name))
                 if own is None:
                     continue
                 found = one_reference_name(
@@ -285,7 +292,7 @@ def _verify(overlay: Path, names: OverlayNames, plan: _Plan, files: Sequence[Sta
                     "parameters": parameters,
                     "reftypes": [reftype.lower()],
                 }
-                own = ours.get((reftype, array.name, correction.band.name))
+                own = ours.get(_Use(reftype, array.name, correction.band.name))
                 if own is not None:
                     requests.append(request)
                     corrected.append((f"{array.name} {correction.band.name}", reftype, own))

@@ -27,7 +27,7 @@ _RELATIVE_TOLERANCE = 1e-9
 
 
 def check_sets(connection: Connection) -> list[Problem]:
-    """Hold every set against its id and its covariance, and acceptances against their sets."""
+    """Compare every set with its id and its covariance, and acceptances with their sets."""
     return [
         Problem(ProblemKind.DIGEST, "coefficient_sets", message)
         for stored in load_sets(connection, SetFilter(all_versions=True))
@@ -57,7 +57,7 @@ def _set_problems(stored: StoredSet, covariance: dict[tuple[str, str], float]) -
 
 
 def check_files(connection: Connection) -> list[Problem]:
-    """Hold files that are still in their place against the digests recorded of them."""
+    """Compare files that are still in their place with the digests recorded of them."""
     problems = []
     for recorded in (*load_ingested_files(connection), *load_delivered_files(connection)):
         message = _file_problem(recorded)

@@ -72,7 +72,7 @@ def explain(
     instrument: Instrument,
     as_of_utc: datetime | None = None,
 ) -> ValidityReport:
-    """Say for which contexts a set may be used; see `Registry.validity`."""
+    """Tell for which contexts a set may be used; see `Registry.validity`."""
     stored = find_set(connection, set_text, as_of_utc)
     valid = valid_range(connection, stored, instrument, as_of_utc)
     acceptance, withdrawal = stored.acceptance, stored.withdrawal
@@ -138,18 +138,7 @@ class SetReport:
 
 @dataclass(frozen=True)
 class Promotion:
-    """What a promotion asks for.
-
-    Attributes
-    ----------
-    pmap_from, pmap_to : Pmap or None
-        First and last context; the set's own where not given.
-    is_open : bool
-        Whether the set is accepted for later contexts too, as far as they come.
-    replace : bool
-        Whether to end the acceptance of other sets for any of the contexts.
-    reinstate : bool
-        Whether to take a withdrawal back.
+    """What a promotion asks for; see `Registry.promote`.
 
     Raises
     ------
@@ -175,23 +164,7 @@ class Promotion:
 def promote(
     database: Database, set_text: str, wanted: Promotion, instrument: Instrument
 ) -> SetReport:
-    """Accept a set for a range of contexts, from now on.
-
-    Parameters
-    ----------
-    set_text : str
-        Set id, or its first characters.
-
-    Raises
-    ------
-    UnknownKeyError
-        If there is no such set.
-    InvalidValueError
-        If the range does not hold the set's own context, or PHOTMJSR are not known to be equal over
-        it.
-    ConflictError
-        If another set is accepted for one of the contexts, or the set is withdrawn.
-    """
+    """Accept a set for a range of contexts, from now on; see `Registry.promote`."""
     with database.write() as connection:
         stored = find_set(connection, set_text)
         valid = valid_range(connection, stored, instrument)
@@ -234,22 +207,7 @@ def promote(
 
 
 def withdraw(database: Database, set_text: str, reason: str) -> SetReport:
-    """Take a set out of use, from now on; nothing takes its place by itself.
-
-    Parameters
-    ----------
-    set_text : str
-        Set id, or its first characters.
-
-    Raises
-    ------
-    UnknownKeyError
-        If there is no such set.
-    InvalidValueError
-        If there is no reason.
-    ConflictError
-        If it was withdrawn before, for another reason.
-    """
+    """Take a set out of use, from now on; see `Registry.withdraw`."""
     _require_reason(reason)
     with database.write() as connection:
         stored = find_set(connection, set_text)

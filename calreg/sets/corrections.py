@@ -98,15 +98,7 @@ class CorrectionQuery:
 
 @dataclass(frozen=True)
 class CarriedOffset:
-    """The offset of a set carried to a context that it was not measured under.
-
-    Attributes
-    ----------
-    pmap : Pmap
-        Context that it is carried to.
-    offset_ab_mag, offset_ab_err_mag : float
-        m_A - m_B at d = 0 there [mag].
-    """
+    """The offset of a set, m_A - m_B at d = 0 [mag], carried to a context of no measurement."""
 
     pmap: Pmap
     offset_ab_mag: float
@@ -236,12 +228,7 @@ def load_corrections(
 ) -> list[SetCorrection]:
     """Return the corrections measured under one context, one set for each band and array id.
 
-    Raises
-    ------
-    NoCalibrationError
-        If there is no set, or one was withdrawn or is not accepted.
-    InvalidValueError
-        If a band and array id has several sets, from different fields or fluxes, none accepted.
+    Raises what `one_set_per_key` does.
     """
     sets = one_set_per_key(connection, query.sets, instrument)
     return [correction_of(connection, stored, query.gradient_datum, instrument) for stored in sets]
@@ -308,12 +295,7 @@ def correction_of(
     *,
     carried: CarriedOffset | None = None,
 ) -> SetCorrection:
-    """Turn a set into corrections of its two arrays.
-
-    Parameters
-    ----------
-    carried : CarriedOffset, optional
-        In place of the set's own offset, for data of another context.
+    """Turn a set into corrections of its two arrays, with an offset carried in place of its own.
 
     Raises
     ------

@@ -6,7 +6,7 @@ Everything that writes or changes data by coefficient sets chooses them here.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from calreg.db.queries.acceptances import load_standing
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from calreg.domain import SetQuery
     from calreg.instruments import Instrument
 
-Key = tuple[str, str]
-"""(band, array_id)."""
+
+class Key(NamedTuple):
+    """What has one set in use under a context."""
+
+    band: str
+    array_id: str
 
 
 def one_set_per_key(
@@ -55,7 +59,7 @@ def one_set_per_key(
     """
     by_key: dict[Key, list[StoredSet]] = defaultdict(list)
     for stored in load_sets(connection, SetFilter(wanted, for_use=True, all_versions=True)):
-        by_key[stored.band, stored.array_id].append(stored)
+        by_key[Key(stored.band, stored.array_id)].append(stored)
     standing = load_standing(connection, wanted.as_of_utc)
     usable = {}
     barred = []

@@ -130,12 +130,7 @@ def valid_range(
     instrument: Instrument,
     as_of_utc: datetime | None = None,
 ) -> ValidRange:
-    """Find the contexts over which a set's PHOTMJSR are known to be equal.
-
-    Parameters
-    ----------
-    as_of_utc : datetime, optional
-        What the registry knew at this time (aware).
+    """Find the contexts over which a set's PHOTMJSR are known to be equal, as known at a time.
 
     Notes
     -----
@@ -174,7 +169,7 @@ def valid_range(
 def _context_row(
     book: ZeroPoints, own: Pmap, pmap: Pmap, keys: dict[str, list[ZeroPointKey]]
 ) -> ContextRow:
-    """Hold one context's PHOTMJSR against those of a set's own, for every subarray of it."""
+    """Compare one context's PHOTMJSR with those of a set's own, for every subarray of it."""
     changes = {
         module: [book.change(own, pmap, key) for key in of_module]
         for module, of_module in keys.items()

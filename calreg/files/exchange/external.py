@@ -58,12 +58,8 @@ class ExternalTable:
 
     Attributes
     ----------
-    values : list of ExternalValue
-        In the order of the file.
     n_left_out : Counter of str
         Entries that were not taken, by reason.
-    file_sha256 : str
-        SHA-256 of the file.
     divide_line : str
         A line that says that the numbers divide; empty if there is none.
     """

@@ -29,14 +29,7 @@ if TYPE_CHECKING:
 class GrizliGradient:
     """The gradient that one number per detector leaves out.
 
-    Attributes
-    ----------
-    offset_origin_mag : float
-        Offset at d = 0 [mag].
-    slope_mag_arcmin : float
-        Along the field's axis [mag / arcmin].
-    pivot_arcmin : float
-        The d that the written value holds at [arcmin].
+    `offset_origin_mag` holds at d = 0 [mag], the written value at `pivot_arcmin` [arcmin].
     """
 
     offset_origin_mag: float
@@ -46,21 +39,13 @@ class GrizliGradient:
 
 @dataclass(frozen=True)
 class GrizliEntry:
-    """The correction of one detector in one band.
+    """The correction of one detector (its card DETECTOR) in one band (FILTER and PUPIL).
 
     Attributes
     ----------
-    detector : str
-        The card DETECTOR, ``NRCA1``.
-    filter, pupil : str
-        The cards FILTER and PUPIL.
     offset_mag : float
         Offset of this array, positive where it reads too faint [mag]; the value written is
         ``10**(-0.4 * offset_mag)``. Zero for an array of the datum.
-    offset_err_mag : float
-        Its standard error [mag].
-    set_id : str
-        Coefficient set.
     datum : str
         What is held at zero.
     note : str
@@ -120,18 +105,11 @@ def write_grizli(
     names : NamedFiles, optional
         Takes the file back where its block raises later.
 
-    Returns
-    -------
-    list of Path
-        The file.
-
     Raises
     ------
     InvalidValueError
         If there are no entries, two for one key, one module without the other, or a number that is
         not finite.
-    UnknownKeyError
-        If a detector is unknown.
     OutputError
         If the file cannot be written.
 

@@ -41,11 +41,7 @@ class ParquetTable:
         Numbers, truth values, ``datetime64`` (UTC), text, or objects (text, numbers, truth values
         or aware times, all of one kind). None and NaN become null.
     units : mapping of str to str
-        Units of columns, as astropy writes them (``mag / arcmin``); none for a column left out.
-    descriptions : mapping of str to str
-        What columns mean.
-    description : str
-        What the table holds.
+        As astropy writes them (``mag / arcmin``); none for a column left out.
     """
 
     columns: Mapping[str, NDArray[np.generic]]
@@ -63,26 +59,11 @@ def write_parquet(
     overwrite: bool = False,
     names: NamedFiles | None = None,
 ) -> list[Path]:
-    """Write tables as Parquet, ``NAME.parquet`` each.
+    """Write tables as Parquet, ``NAME.parquet`` each, and return the files.
 
     All files are written under temporary names before the first gets its own, so that a failure
-    while writing leaves the folder as it was.
-
-    Parameters
-    ----------
-    directory : Path
-        Made if it is not there; its parent must be.
-    tables : mapping of str to ParquetTable
-        By name (lower case, digits, underscore).
-    overwrite : bool
-        Whether existing files may be replaced. Files of other tables are left alone.
-    names : NamedFiles, optional
-        Takes the files back where its block raises later.
-
-    Returns
-    -------
-    list of Path
-        The files, in the order of `tables`.
+    while writing leaves the folder as it was; `names` takes them back where its block raises later.
+    The folder is made if it is not there; its parent must be. Files of other tables are left alone.
 
     Raises
     ------

@@ -69,14 +69,10 @@ class RecipeTable:
 
     Attributes
     ----------
-    rows : tuple of RecipeRow
-        In the order of the file.
     as_given : tuple of dict
-        The same rows, column name to value, as they stand in the file.
+        The rows, column name to value, as they stand in the file.
     meta : dict of str to object
         The table's metadata; empty for the published table.
-    file_sha256 : str
-        SHA-256 of the file.
     """
 
     rows: tuple[RecipeRow, ...]
@@ -91,24 +87,12 @@ class RecipeProvenance:
 
     Attributes
     ----------
-    set_id : str
-        Coefficient set.
-    version : int
-        Version of the set.
     datum : str
         What is held at zero.
     axis_pa_deg : float
         Position angle of +d [deg, N over E].
     origin_ra_deg, origin_dec_deg : float
         Where d = 0 [deg, ICRS].
-    n_pairs : int
-        Pairs in the fit.
-    flux_kind : str
-        ``iso``, ``auto``, ``aper`` or ``psf``.
-    aperture : str
-        Which aperture, for ``aper``.
-    image_kind : str
-        ``cal``, ``crf`` or ``i2d``.
     pmap : str
         Context that it was measured under, which is another one where it was accepted for this.
     """
@@ -137,10 +121,6 @@ class RecipeMeta:
     ----------
     pmap : Pmap
         Context that the offsets hold for.
-    code_version : str
-        Version of calreg.
-    created_utc : datetime
-        Aware time.
     provenance : mapping of str to RecipeProvenance
         By `provenance_key`.
     source : str
@@ -165,10 +145,7 @@ def provenance_key(array_id: str, band: str) -> str:
 def read_recipe(path: Path, instrument: Instrument) -> RecipeTable:
     """Read a recipe: the published table, or one that calreg exported.
 
-    Parameters
-    ----------
-    path : Path
-        ECSV file. Columns without a unit are taken as mag and mag / arcmin, as published.
+    Columns without a unit are taken as mag and mag / arcmin, as published.
 
     Raises
     ------
@@ -200,17 +177,8 @@ def write_recipe(
 ) -> list[Path]:
     """Write a recipe that the published script reads.
 
-    Parameters
-    ----------
-    rows : sequence of RecipeRow
-        In any order; the file is ordered by array id and band, so equal input gives equal bytes.
-    names : NamedFiles, optional
-        Takes the file back where its block raises later.
-
-    Returns
-    -------
-    list of Path
-        The file.
+    The file is ordered by array id and band, so that equal input gives equal bytes. `names` takes
+    it back where its block raises later.
 
     Raises
     ------

@@ -45,7 +45,7 @@ def available_checkers() -> list[str]:
 
 
 def check_with_packages(files: Mapping[str, Path], models: Mapping[str, str]) -> list[str]:
-    """Validate and certify files with the packages that are installed.
+    """Validate and certify files with the packages that are installed, and name these.
 
     Parameters
     ----------
@@ -53,11 +53,6 @@ def check_with_packages(files: Mapping[str, Path], models: Mapping[str, str]) ->
         Name that a file will have -> where it is now.
     models : mapping of str to str
         Name -> data model, ``NrcImgPhotomModel`` or ``FlatModel``.
-
-    Returns
-    -------
-    list of str
-        The packages that passed the files, with their versions; empty if none is installed.
 
     Raises
     ------

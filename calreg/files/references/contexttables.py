@@ -49,18 +49,9 @@ _NEEDED = {
 
 @dataclass(frozen=True)
 class FoundZeroPoint:
-    """A PHOTMJSR as a file gives it.
+    """A PHOTMJSR [MJy/sr per DN/s] and a pixel area [sr] as a file gives them.
 
-    Attributes
-    ----------
-    subarray : str
-        Empty where it holds for every one.
-    photmjsr : Rounded
-        [MJy/sr per DN/s].
-    pixar_sr : Rounded or None
-        [sr].
-    r_photom : str
-        Photom reference file; empty where not stated.
+    `subarray` is empty where the value holds for every one, `r_photom` where no file is stated.
     """
 
     pmap: Pmap
@@ -76,13 +67,7 @@ class FoundZeroPoint:
 
 @dataclass
 class ContextFacts:
-    """What a file says about contexts.
-
-    Attributes
-    ----------
-    n_left_out : Counter of str
-        Rows that were left out, by reason.
-    """
+    """What a file says about contexts, and how many rows were left out, by reason."""
 
     zero_points: list[FoundZeroPoint] = field(default_factory=list)
     references: list[ReferenceChoice] = field(default_factory=list)

@@ -87,14 +87,7 @@ class CrdsCache:
         return self._follow(context, (instrument.name,))
 
     def rmap_name(self, context: Pmap | str, reftype: str, instrument: Instrument) -> str:
-        """Return the rmap of a context for a type of reference file.
-
-        Parameters
-        ----------
-        context : Pmap or str
-            A private name as it is.
-        reftype : str
-            ``PHOTOM``.
+        """Return the rmap of a context, a private one by its name, for a type of reference file.
 
         Raises
         ------
@@ -133,15 +126,9 @@ class CrdsCache:
         reftype : str
             ``PHOTOM`` or ``FLAT``.
         keys : mapping of str to str
-            Matching parameters such as `DETECTOR` and their values; more than are used do no
-            harm.
+            Matching parameters such as `DETECTOR` and their values; more than are used do no harm.
         moment : datetime
             Begin of the exposure (aware, UTC).
-
-        Returns
-        -------
-        str
-            File name without folder.
 
         Raises
         ------
@@ -167,14 +154,12 @@ class CrdsCache:
 
 @dataclass(frozen=True)
 class ContextMapping:
-    """A mapping that stands for a context, or for one type of reference file.
+    """A mapping that stands for a context (a pmap), or for types of reference file.
 
     Attributes
     ----------
     name : str
         Of the file that was given.
-    is_context : bool
-        Whether it is a pmap, which says which context it is.
     rmaps : dict of str to Path
         Mapping by type of reference file, in lower case.
     """
@@ -187,14 +172,9 @@ class ContextMapping:
 def read_context_mapping(
     path: Path, reftypes: Sequence[str], instrument: Instrument
 ) -> ContextMapping:
-    """Follow a pmap, an imap or an rmap to the rmaps of an instrument.
+    """Follow a pmap, an imap or an rmap of a cache to the rmaps of an instrument.
 
-    Parameters
-    ----------
-    path : Path
-        In the folder of mappings of a CRDS cache.
-    reftypes : sequence of str
-        Types of reference file that are of interest, in lower case.
+    `reftypes` are in lower case.
 
     Raises
     ------
@@ -222,14 +202,7 @@ def read_context_mapping(
 
 
 def references_of(path: Path, wanted: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    """Return which files an rmap has for several keys.
-
-    Parameters
-    ----------
-    path : Path
-        The rmap.
-    wanted : sequence of mapping of str to str
-        Matching parameters such as `DETECTOR` and their values.
+    """Return which files an rmap has for several sets of matching parameters.
 
     Returns
     -------

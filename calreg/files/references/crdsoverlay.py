@@ -49,12 +49,12 @@ class OverlayNames:
 
 
 def check_overlay_name(name: str) -> str:
-    """Return the private word of an overlay's names.
+    """Return the private word of an overlay's names, unless CRDS could not use it.
 
     Raises
     ------
     InvalidValueError
-        If it could be taken for an official context, or CRDS could not use it.
+        If it is not usable, or could be taken for an official context.
     """
     if _NAME.fullmatch(name) is None:
         msg = (
@@ -69,13 +69,7 @@ def check_overlay_name(name: str) -> str:
 
 
 def require_crds() -> None:
-    """Refuse to go on without the crds package.
-
-    Raises
-    ------
-    MissingExtraError
-        If it is not installed.
-    """
+    """Refuse to go on without the crds package."""
     try:
         importlib.metadata.version("crds")
     except importlib.metadata.PackageNotFoundError as error:
@@ -84,13 +78,7 @@ def require_crds() -> None:
 
 
 def require_cache(cache: CrdsCache, pmap: Pmap) -> None:
-    """Refuse a folder that is no synced CRDS cache with a context.
-
-    Raises
-    ------
-    FileFormatError
-        If something that CRDS needs is not there.
-    """
+    """Refuse a folder that is no synced CRDS cache with a context."""
     for path in (_config(cache.path) / "server_config", cache.mappings / pmap.name):
         if not path.is_file():
             msg = (
@@ -103,19 +91,14 @@ def require_cache(cache: CrdsCache, pmap: Pmap) -> None:
 def overlay_names(
     cache: CrdsCache, pmap: Pmap, name: str, reftypes: Sequence[str], instrument: Instrument
 ) -> OverlayNames:
-    """Return the names of the mappings that change.
-
-    Parameters
-    ----------
-    name : str
-        Private word.
-    reftypes : sequence of str
-        ``PHOTOM``, ``FLAT``.
+    """Return the names of the mappings that change, which end in a private word.
 
     Raises
     ------
     FileFormatError, UnknownKeyError
         If a mapping is missing or cannot be read.
+    InvalidValueError
+        If the cache has a name already.
     """
     old = {"pmap": pmap.name, "imap": cache.imap_name(pmap, instrument)}
     old |= {reftype: cache.rmap_name(pmap, reftype, instrument) for reftype in reftypes}
@@ -131,25 +114,10 @@ def overlay_names(
 
 
 def link_cache(cache: CrdsCache, overlay: Path, instrument: Instrument) -> Path:
-    """Make a cache of links to another.
+    """Make a cache of links to another in a new folder; return where files of ours belong.
 
-    Parameters
-    ----------
-    overlay : Path
-        New folder.
-    instrument : Instrument
-        Files of it are linked one by one, so that others may stand beside them; folders of other
-        instruments are links.
-
-    Returns
-    -------
-    Path
-        Where files of ours belong.
-
-    Raises
-    ------
-    OutputError
-        If the system refuses.
+    Files of the instrument are linked one by one, so that others may stand beside them; folders of
+    other instruments are links.
     """
     below = CrdsCache(overlay)
     own = instrument.name.lower()
@@ -184,25 +152,7 @@ def _link_all(source: Path, target: Path, skip: str = "") -> None:
 def write_mappings(
     overlay: Path, names: OverlayNames, files: Mapping[str, Sequence[Path]]
 ) -> list[Path]:
-    """Write mappings that choose files of ours.
-
-    Parameters
-    ----------
-    overlay : Path
-        Cache that has the files.
-    files : mapping of str to sequence of Path
-        By type of reference.
-
-    Returns
-    -------
-    list of Path
-        The new mappings.
-
-    Raises
-    ------
-    OutputError
-        If CRDS refuses.
-    """
+    """Have CRDS write mappings that choose files of ours, by type of reference; return them."""
     folder = CrdsCache(overlay).mappings
     order = {
         "task": "insert",
@@ -222,26 +172,10 @@ def best_references(
     *,
     only_names: bool = False,
 ) -> list[dict[str, str]]:
-    """Ask CRDS itself which files a context takes.
+    """Ask CRDS itself which files a context takes, by type of reference in lower case.
 
-    Parameters
-    ----------
-    overlay : Path
-        Cache.
-    requests : sequence of mapping
-        Each with `parameters` and `reftypes`.
-    only_names : bool
-        Whether the files need not be in the cache.
-
-    Returns
-    -------
-    list of dict of str to str
-        File names by type of reference, in lower case.
-
-    Raises
-    ------
-    OutputError
-        If CRDS fails.
+    Each request has `parameters` and `reftypes`. With `only_names` the files need not be in the
+    cache.
     """
     order = {
         "task": "references",

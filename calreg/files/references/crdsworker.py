@@ -13,18 +13,10 @@ from typing import Any
 
 
 def insert(order: dict[str, Any]) -> dict[str, str]:
-    """Write mappings that know new reference files.
+    """Write mappings that know new reference files; return their names.
 
-    Parameters
-    ----------
-    order : dict
-        `folder` of the mappings; `old` and `new`, their names by ``pmap``, ``imap`` and type of
-        reference; `files`, paths by type of reference; `instrument`.
-
-    Returns
-    -------
-    dict of str to str
-        Names of the new mappings, as in `new`.
+    The order has the `folder` of the mappings; `old` and `new`, their names by ``pmap``, ``imap``
+    and type of reference; `files`, paths by type of reference.
     """
     from crds.core import rmap
 
@@ -57,18 +49,10 @@ def _write(mapping: Any, old: str, path: Path) -> None:
 
 
 def references(order: dict[str, Any]) -> list[dict[str, str]]:
-    """Ask for the best references of some exposures.
+    """Ask for the best references of some exposures, by type of reference in lower case.
 
-    Parameters
-    ----------
-    order : dict
-        `context`, and `requests`: objects with `parameters` and `reftypes`. With `only_names`
-        files need not be in the cache.
-
-    Returns
-    -------
-    list of dict of str to str
-        File name, or reason for none, by type of reference in lower case.
+    The order has the `context`, and `requests`: objects with `parameters` and `reftypes`. With
+    `only_names` files need not be in the cache.
     """
     import crds
 

@@ -59,15 +59,7 @@ _SUBARRAY_CARDS = ("SUBSTRT1", "SUBSTRT2", "SUBSIZE1", "SUBSIZE2")
 
 @dataclass(frozen=True)
 class Window:
-    """Which pixels of an array an image has.
-
-    Attributes
-    ----------
-    name : str
-        The card SUBARRAY.
-    x_start, y_start : int
-        0-based first pixel.
-    """
+    """Which pixels of an array an image has: SUBARRAY, the first pixel (0-based), and how many."""
 
     name: str
     x_start: int
@@ -86,19 +78,10 @@ def full_window(array: Array) -> Window:
 
 
 def read_window(path: Path, array: Array) -> Window:
-    """Read which pixels an exposure, or another file of the same subarray, has.
-
-    Parameters
-    ----------
-    path : Path
-        Any JWST file with SUBARRAY, SUBSTRT1, SUBSTRT2, SUBSIZE1 and SUBSIZE2.
-    array : Array
-        That they must fit on.
+    """Read which pixels a file of a subarray has, by SUBSTRT1, SUBSTRT2, SUBSIZE1 and SUBSIZE2.
 
     Raises
     ------
-    FileFormatError
-        If the file is not FITS.
     HeaderValueError
         If a card is missing or reaches beyond the array.
     """
@@ -192,21 +175,12 @@ def delta_flat(
     *,
     instrument: Instrument,
 ) -> bytes:
-    """Return a delta flat.
+    """Return a delta flat: a FITS file with SCI, ERR, DQ (no flags) and DQ_DEF of a window.
 
     Parameters
     ----------
     planes : tuple of ndarray of float64, shape (n_pixels, n_pixels)
         The flat of the whole array and its errors.
-    window : Window
-        What of it to write.
-    file_name : str
-        For the card FILENAME.
-
-    Returns
-    -------
-    bytes
-        A FITS file with SCI, ERR, DQ (no flags) and DQ_DEF.
     """
     from astropy.io import fits
 
@@ -271,24 +245,17 @@ def product_flat(
 ) -> bytes:
     """Return a parent's bytes with SCI and ERR multiplied by a delta flat.
 
+    NaN stays NaN; DQ, DQ_DEF and all else keep their bytes.
+
     Parameters
     ----------
     flat : ndarray of float64, shape (n_pixels, n_pixels)
         The delta flat of the whole array.
-    band : Band
-        That the parent must be for.
-    file_name : str
-        For the card FILENAME.
-
-    Returns
-    -------
-    bytes
-        NaN stays NaN; DQ, DQ_DEF and all else keep their bytes.
 
     Raises
     ------
     InvalidValueError
-        If the parent is for another band.
+        If the parent is for another band, or for several.
     HeaderValueError
         If its subarray cards cannot be used.
     """

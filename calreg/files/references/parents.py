@@ -43,10 +43,6 @@ class ReferenceMeta:
     ----------
     pmap : Pmap
         Context that it corrects.
-    code_version : str
-        Version of calreg.
-    created_utc : datetime
-        Aware time.
     first_utc, last_utc : datetime
         Begin and end of the exposures that the correction was measured on.
     useafter_utc : datetime
@@ -77,18 +73,7 @@ class ReferenceMeta:
         return f"{IN_FLIGHT} {self.first_utc:%Y-%m-%d} {self.last_utc:%Y-%m-%d}"
 
     def cards(self, file_name: str, description: str) -> dict[str, str]:
-        """Return the cards that every file of ours sets.
-
-        Parameters
-        ----------
-        description : str
-            For DESCRIP.
-
-        Returns
-        -------
-        dict of str to str
-            By keyword.
-        """
+        """Return the cards that every file of ours sets, with its DESCRIP."""
         return {
             "DATE": format_utc(self.created_utc.replace(microsecond=0)).removesuffix("Z"),
             "FILENAME": file_name,
@@ -112,13 +97,7 @@ class ReferenceMeta:
 
 @dataclass(frozen=True)
 class Parent:
-    """A reference file that may be copied.
-
-    Attributes
-    ----------
-    array : Array
-        The detector that it is for.
-    """
+    """A reference file that may be copied, and the detector that it is for."""
 
     path: Path
     headers: FitsHeaders = field(repr=False)
@@ -130,13 +109,7 @@ class Parent:
         return text_of(self.headers.primary, keyword)
 
     def require_unit(self, name: str) -> HeaderUnit:
-        """Return an HDU by its EXTNAME.
-
-        Raises
-        ------
-        FileFormatError
-            If there is none.
-        """
+        """Return an HDU by its EXTNAME, or refuse the file."""
         unit = self.headers.find(name)
         if unit is None:
             names = ", ".join(unit.name or "(no EXTNAME)" for unit in self.headers.units)
@@ -163,12 +136,8 @@ def is_reference(headers: FitsHeaders, reftype: str, instrument: Instrument) -> 
 def read_parent(path: Path, reftype: str, model: str, instrument: Instrument) -> Parent:
     """Read what a parent is, and refuse what cannot be one.
 
-    Parameters
-    ----------
-    reftype : str
-        ``PHOTOM`` or ``FLAT``.
-    model : str
-        The data model that the pipeline opens it with, the card DATAMODL.
+    `reftype` and `model` are what REFTYPE and DATAMODL must say, ``PHOTOM`` or ``FLAT`` and the
+    data model that the pipeline opens it with.
 
     Raises
     ------
@@ -224,10 +193,7 @@ def _refuse_other_data(path: Path, primary: HeaderUnit, instrument: Instrument) 
 def edited_header(unit: HeaderUnit, cards: Mapping[str, str], history: Sequence[str]) -> bytes:
     """Return a header's blocks with some cards set and HISTORY added; other cards keep their bytes.
 
-    Parameters
-    ----------
-    cards : mapping of str to str
-        Comments stay. Checksums, which no longer hold, are removed.
+    Comments stay. Checksums, which no longer hold, are removed.
     """
     from astropy.io.fits import Header
 
@@ -256,19 +222,9 @@ def spliced(content: bytes, replaced: Mapping[tuple[int, int], bytes]) -> bytes:
 
 
 def table_of(content: bytes, unit: HeaderUnit) -> NDArray[np.void]:
-    """Return a binary table's rows as they are stored, without any scaling; a copy.
+    """Return a binary table's rows as they are stored in a file, without any scaling; a copy.
 
-    Parameters
-    ----------
-    content : bytes
-        The whole file.
-    unit : HeaderUnit
-        Of the table.
-
-    Returns
-    -------
-    ndarray, shape (n_rows,)
-        Structured, big-endian; names of columns in lower case.
+    They are structured and big-endian, with the names of columns in lower case.
 
     Raises
     ------

@@ -53,16 +53,9 @@ _NAME_BYTES = 12
 
 @dataclass(frozen=True)
 class PhotomScaling:
-    """What is done to the rows of one band.
+    """What is done to the rows of one band (FILTER and PUPIL): PHOTMJSR times `factor`.
 
-    Attributes
-    ----------
-    filter, pupil : str
-        The cards FILTER and PUPIL.
-    factor : float
-        PHOTMJSR is multiplied by it.
-    err_mag : float
-        Standard error of the factor [mag].
+    `err_mag` is the standard error of the factor [mag].
     """
 
     filter: str
@@ -73,16 +66,9 @@ class PhotomScaling:
 
 @dataclass(frozen=True)
 class PhotomRow:
-    """One row of a table.
+    """One row of a table; `photmjsr` and its `uncertainty` in [MJy/sr per DN/s].
 
-    Attributes
-    ----------
-    filter, pupil : str
-        The cards FILTER and PUPIL.
-    subarray : str
-        Empty in a table without that column, whose rows hold for every subarray.
-    photmjsr, uncertainty : float
-        [MJy/sr per DN/s].
+    `subarray` is empty in a table without that column, whose rows hold for every subarray.
     """
 
     filter: str
@@ -158,19 +144,10 @@ def corrected_copy(
 ) -> bytes:
     """Return a parent's bytes with the rows of some bands scaled.
 
-    Parameters
-    ----------
-    scalings : sequence of PhotomScaling
-        One per band.
-    file_name : str
-        For the card FILENAME.
-
     Raises
     ------
     InvalidValueError
         If the parent has no row for a band, or has one that is not positive.
-    FileFormatError
-        If the parent cannot be read.
 
     Notes
     -----
@@ -208,16 +185,9 @@ def new_photom(
     *,
     instrument: Instrument,
 ) -> bytes:
-    """Return a photom file without a parent.
+    """Return a photom file without a parent, from corrected values and the pixel area [sr].
 
-    Parameters
-    ----------
-    rows : sequence of PhotomRow
-        Corrected values; `subarray` is not written, so that a row holds for every subarray.
-    pixar_sr : float
-        Nominal pixel area [sr].
-    file_name : str
-        For the card FILENAME.
+    Subarrays are not written, so that a row holds for every one.
     """
     import io
 

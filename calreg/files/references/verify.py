@@ -50,21 +50,14 @@ def check_photom(
     scalings: Sequence[PhotomScaling] = (),
     instrument: Instrument,
 ) -> None:
-    """Check a photom file that was written.
+    """Check a photom file that was written, and refuse it for the first thing that is wrong.
 
     Parameters
     ----------
-    array : Array
-        That it is for.
     expected : sequence of PhotomRow
         Rows before correction: the parent's, or those that a file of our own was made from.
     scalings : sequence of PhotomScaling
         Bands that differ from `expected`, by how much.
-
-    Raises
-    ------
-    OutputError
-        With the first thing that is wrong.
     """
     problems = _photom_problems(path, array, expected, parent, scalings, instrument)
     _refuse_first(path, f"photom file of {array.name}", problems)
@@ -80,7 +73,7 @@ def check_flat(
     parent: Parent | None = None,
     instrument: Instrument,
 ) -> None:
-    """Check a flat that was written.
+    """Check a flat that was written, and refuse it for the first thing that is wrong.
 
     Parameters
     ----------
@@ -90,11 +83,6 @@ def check_flat(
         The delta flat of the whole array.
     parent : Parent, optional
         Of a product.
-
-    Raises
-    ------
-    OutputError
-        With the first thing that is wrong.
     """
     problems = _flat_problems(path, array, band, window, delta, parent, instrument)
     _refuse_first(path, f"flat of {array.name} {band.name}", problems)
