@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
     from calreg.db.engine import Connection, Database
     from calreg.domain import Pmap
+
+_but_version = attrgetter(
+    "field", "pmap", "band", "array_id", "image_kind", "flux_kind", "aperture", "model"
+)
+"""What versions of one set share."""
 
 
 class FileState(StrEnum):
@@ -141,23 +147,14 @@ def _delivered(
 
 
 def _successor(stored: StoredSet, sets: dict[str, StoredSet]) -> str:
-    """Return the current set of the same key; empty if there is none."""
-    key = _key(stored)
-    same = [one for one in sets.values() if one.status == SetStatus.CURRENT and _key(one) == key]
-    return same[0].set_id if same else ""
-
-
-def _key(stored: StoredSet) -> tuple[object, ...]:
-    """Return what versions of one set share."""
-    return (
-        stored.field,
-        stored.pmap,
-        stored.band,
-        stored.array_id,
-        stored.image_kind,
-        stored.flux_kind,
-        stored.aperture,
-        stored.model,
+    """Return the current set that shares everything but the version; empty if there is none."""
+    return next(
+        (
+            one.set_id
+            for one in sets.values()
+            if one.status == SetStatus.CURRENT and _but_version(one) == _but_version(stored)
+        ),
+        "",
     )
 
 

@@ -174,19 +174,13 @@ class CorrectionChooser:
         """Return the correction of a key, or why there is none."""
         place = (key.pmap, key.band.name, key.array.array_id)
         if place not in self._found:
-            try:
-                self._found[place] = CorrectionOrigin.MEASURED, self._measured(key)
-            except NoCalibrationError as error:
-                self._found[place] = error
-                if self._options.is_predicted:
-                    try:
-                        self._found[place] = CorrectionOrigin.PREDICTED, self._predicted(key)
-                    except NoCalibrationError as why:
-                        self._found[place] = why
+            self._found[place] = self._measured_or_predicted(key)
         return self._found[place]
 
-    def _query(self, key: ImageKey) -> CorrectionQuery:
-        """Return which correction an exposure needs."""
+    def _measured_or_predicted(
+        self, key: ImageKey
+    ) -> tuple[CorrectionOrigin, SetCorrection] | NoCalibrationError:
+        """Return what was measured under the exposure's context, or is carried over by request."""
         options = self._options
         wanted = SetQuery(
             pmap=key.pmap,
@@ -195,25 +189,24 @@ class CorrectionChooser:
             field=options.field,
             flux_kind=options.flux_kind,
         )
-        return CorrectionQuery(wanted, options.gradient_datum)
-
-    def _measured(self, key: ImageKey) -> SetCorrection:
-        """Return the correction that was measured under the exposure's context."""
+        query = CorrectionQuery(wanted, options.gradient_datum)
         try:
-            (measured,) = load_corrections(self._connection, self._query(key), self._instrument)
+            (measured,) = load_corrections(self._connection, query, self._instrument)
         except NoCalibrationError as error:
-            msg = (
-                f"{error}; --predict carries one over by PHOTMJSR, --allow-identity leaves the "
-                "pixels as they are"
+            if not options.is_predicted:
+                return NoCalibrationError(
+                    f"{error}; --predict carries one over by PHOTMJSR, --allow-identity leaves "
+                    "the pixels as they are"
+                )
+        else:
+            return CorrectionOrigin.MEASURED, measured
+        try:
+            predicted = predicted_correction(
+                self._connection, query, self._instrument, from_pmap=options.pmap
             )
-            raise NoCalibrationError(msg) from None
-        return measured
-
-    def _predicted(self, key: ImageKey) -> SetCorrection:
-        """Return the correction that is carried over from another context."""
-        return predicted_correction(
-            self._connection, self._query(key), self._instrument, from_pmap=self._options.pmap
-        )
+        except NoCalibrationError as error:
+            return error
+        return CorrectionOrigin.PREDICTED, predicted
 
     def _photmjsr_note(self, cal: CalFile) -> str:
         """Warn of an exposure that was not calibrated as those that the set was measured on."""
