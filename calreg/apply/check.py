@@ -11,7 +11,6 @@ from calreg.contexts.zeropoints import (
     KnownZeroPoint,
     ZeroPointKey,
     ZeroPoints,
-    load_zero_point_book,
 )
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
 from calreg.domain import ExposureKind, Progress, SetQuery, Status, no_progress
@@ -292,7 +291,7 @@ class _Known:
             for pmap in sorted({state.key.pmap for state in states}):
                 for stored in load_sets(connection, SetFilter(SetQuery(pmap), for_use=True)):
                     sets[pmap.number, stored.band, stored.array_id].append(stored)
-            return cls(load_zero_point_book(connection), dict(sets))
+            return cls(ZeroPoints.load(connection), dict(sets))
 
     def zero_point_of(self, state: PhotometricState) -> KnownZeroPoint | None:
         """Return what is known of PHOTMJSR for an image; None without a registry."""

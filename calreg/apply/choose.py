@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from calreg._version import __version__
 from calreg.apply.check import is_other_photmjsr, zero_point_of
-from calreg.contexts.zeropoints import load_zero_point_book
+from calreg.contexts.zeropoints import ZeroPoints
 from calreg.domain import SetQuery
 from calreg.errors import InvalidValueError, NoCalibrationError
 from calreg.files.atomic import format_utc
@@ -131,7 +131,7 @@ class CorrectionChooser:
         self._found: dict[
             tuple[Pmap, str, str], tuple[CorrectionOrigin, SetCorrection] | NoCalibrationError
         ] = {}
-        self._zero_points = load_zero_point_book(connection)
+        self._zero_points = ZeroPoints.load(connection)
 
     def choose(self, cal: CalFile) -> ChosenCorrection:
         """Return the correction of an exposure.

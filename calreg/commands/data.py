@@ -24,7 +24,7 @@ from calreg.commands.common import (
 from calreg.commands.output import Column, plain, print_json, print_rows
 
 if TYPE_CHECKING:
-    from calreg.contexts.residuals import ResidualRow
+    from calreg.contexts.residuals import PredictionResidual
     from calreg.ingest.options import FileOutcome, IngestOptions, IngestReport
     from calreg.refit.refit import KeyOutcome, RefitReport
 
@@ -363,7 +363,7 @@ def _tell_refit(report: RefitReport, output_format: OutputFormat) -> None:
     )
 
 
-def _tell_residuals(rows: list[ResidualRow]) -> None:
+def _tell_residuals(rows: list[PredictionResidual]) -> None:
     """Say whether new sets agree with what other contexts predict; name those that do not."""
     beyond = [row for row in rows if row.is_significant]
     if rows:

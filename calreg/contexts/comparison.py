@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from calreg.contexts.zeropoints import ZeroPointKey, ZeroPoints, load_zero_point_book
+from calreg.contexts.zeropoints import ZeroPointKey, ZeroPoints
 from calreg.db.queries.external import StoredSolution, load_solutions, load_sources
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
 from calreg.errors import InvalidValueError, UnknownKeyError
@@ -181,14 +181,36 @@ class CompareQuery:
             raise InvalidValueError(msg)
 
 
+class _Key(NamedTuple):
+    """What two offsets must share to be compared, besides the context."""
+
+    band: str
+    array_id: str
+
+
+class _Value(NamedTuple):
+    """A number [mag], or [mag / arcmin], with its error; None where that is not stated."""
+
+    value: float
+    err: float | None
+
+
+class _Difference(NamedTuple):
+    """Ours minus theirs; no error and significance without the errors of both."""
+
+    value: float
+    err: float | None
+    sigma: float | None
+
+
 @dataclass(frozen=True)
 class _Side:
     """One offset of a comparison, whosever it is."""
 
     name: str
     pmap: Pmap
-    offset: tuple[float, float | None]
-    slope: tuple[float, float | None]
+    offset: _Value
+    slope: _Value
     method: Method
     state: ValueState
     pixar_ab_mag: float | None = None
@@ -201,50 +223,28 @@ def compare_solutions(
 ) -> list[CompareRow]:
     """Set external solutions beside our current sets, or beside another source.
 
-    Returns
-    -------
-    list of CompareRow
-        In the order of source, pmap, band and array id. A solution without counterpart has one row
-        without it, unless another source is named.
-
-    Raises
-    ------
-    UnknownKeyError
-        If there is no such source.
+    By source, context, band and array id; one without counterpart has a row of its own, unless
+    another source is named.
     """
     _require_sources(connection, query)
     others = _others(connection, query)
     rows = []
-    for theirs in _solutions(connection, query, query.source):
+    for theirs in load_solutions(connection, query.wanted, source=query.source):
         if theirs.source == query.against:
             continue
         side = _side_of_solution(theirs)
         matching = [
             other
-            for other in others.get((theirs.band, theirs.array_id), [])
+            for other in others.get(_Key(theirs.band, theirs.array_id), [])
             if query.is_across or other.pmap == theirs.pmap
         ]
-        book = None
+        zero_points = None
         if any(other.pmap != theirs.pmap for other in matching):
-            book = load_zero_point_book(connection, theirs.band, None, query.wanted.as_of_utc)
-        rows += [_row(theirs, side, other, query, book, instrument) for other in matching]
+            zero_points = ZeroPoints.load(connection, theirs.band, None, query.wanted.as_of_utc)
+        rows += [_row(theirs, side, other, query, zero_points, instrument) for other in matching]
         if not matching and query.against is None:
             rows.append(_row(theirs, side, None, query, None, instrument))
     return rows
-
-
-def _solutions(
-    connection: Connection, query: CompareQuery, source: str | None
-) -> list[StoredSolution]:
-    """Return the external solutions of a source, or of all."""
-    return load_solutions(
-        connection,
-        pmap=query.wanted.pmap,
-        band=query.wanted.band,
-        array_id=query.wanted.array_id,
-        source=source,
-        as_of_utc=query.wanted.as_of_utc,
-    )
 
 
 def _require_sources(connection: Connection, query: CompareQuery) -> None:
@@ -257,24 +257,16 @@ def _require_sources(connection: Connection, query: CompareQuery) -> None:
             raise UnknownKeyError(msg)
 
 
-def _others(connection: Connection, query: CompareQuery) -> dict[tuple[str, str], list[_Side]]:
+def _others(connection: Connection, query: CompareQuery) -> dict[_Key, list[_Side]]:
     """Return what solutions are compared with, by band and array id."""
-    found: dict[tuple[str, str], list[_Side]] = defaultdict(list)
-    if query.against is not None:
-        # The context that is asked for is that of the solutions that are compared with it.
-        for one in load_solutions(
-            connection,
-            pmap=None if query.is_across else query.wanted.pmap,
-            band=query.wanted.band,
-            array_id=query.wanted.array_id,
-            source=query.against,
-            as_of_utc=query.wanted.as_of_utc,
-        ):
-            found[one.band, one.array_id].append(_side_of_solution(one))
-        return found
+    found: dict[_Key, list[_Side]] = defaultdict(list)
     wanted = replace(query.wanted, pmap=None) if query.is_across else query.wanted
-    for stored in load_sets(connection, SetFilter(wanted)):
-        found[stored.band, stored.array_id].append(_side_of_set(stored))
+    if query.against is not None:
+        for one in load_solutions(connection, wanted, source=query.against):
+            found[_Key(one.band, one.array_id)].append(_side_of_solution(one))
+    else:
+        for stored in load_sets(connection, SetFilter(wanted)):
+            found[_Key(stored.band, stored.array_id)].append(_side_of_set(stored))
     return found
 
 
@@ -283,8 +275,8 @@ def _side_of_solution(one: StoredSolution) -> _Side:
     return _Side(
         one.source,
         one.pmap,
-        (one.offset_ab_mag, one.offset_ab_err_mag),
-        (one.slope_mag_arcmin, one.slope_err_mag_arcmin),
+        _Value(one.offset_ab_mag, one.offset_ab_err_mag),
+        _Value(one.slope_mag_arcmin, one.slope_err_mag_arcmin),
         one.method,
         one.state,
         one.pixar_ab_mag,
@@ -296,8 +288,8 @@ def _side_of_set(stored: StoredSet) -> _Side:
     return _Side(
         REGISTRY,
         stored.pmap,
-        (stored.value("offset_ab"), stored.err("offset_ab")),
-        (stored.value("slope"), stored.err("slope")),
+        _Value(stored.value("offset_ab"), stored.err("offset_ab")),
+        _Value(stored.value("slope"), stored.err("slope")),
         Method.STAR,
         ValueState.MEASURED,
         field=stored.field,
@@ -310,7 +302,7 @@ def _row(
     side: _Side,
     other: _Side | None,
     query: CompareQuery,
-    book: ZeroPoints | None,
+    zero_points: ZeroPoints | None,
     instrument: Instrument,
 ) -> CompareRow:
     """Lay out one comparison."""
@@ -338,42 +330,42 @@ def _row(
     is_measured = side.state is other.state is ValueState.MEASURED
     row = replace(
         row,
-        offset_ab_mag=other.offset[0],
-        offset_ab_err_mag=other.offset[1],
-        slope_mag_arcmin=other.slope[0],
-        slope_err_mag_arcmin=other.slope[1],
-        difference_mag=offset[0],
-        difference_err_mag=offset[1],
-        difference_sigma=offset[2],
-        slope_difference_mag_arcmin=slope[0],
-        slope_difference_sigma=slope[2],
+        offset_ab_mag=other.offset.value,
+        offset_ab_err_mag=other.offset.err,
+        slope_mag_arcmin=other.slope.value,
+        slope_err_mag_arcmin=other.slope.err,
+        difference_mag=offset.value,
+        difference_err_mag=offset.err,
+        difference_sigma=offset.sigma,
+        slope_difference_mag_arcmin=slope.value,
+        slope_difference_sigma=slope.sigma,
         field=other.field,
         set_id=other.set_id,
         against_pmap=other.pmap.name,
         against_method=other.method,
         state=ValueState.MEASURED if is_measured else ValueState.INTERPOLATED,
-        difference_floor_sigma=offset[0] / floored if floored > 0.0 else None,
-        has_same_sign=_have_same_sign(other.offset[0], side.offset[0]),
-        photom_change_ab_mag=_photom_change(theirs, other, book, instrument),
+        difference_floor_sigma=offset.value / floored if floored > 0.0 else None,
+        has_same_sign=_have_same_sign(other.offset.value, side.offset.value),
+        photom_change_ab_mag=_photom_change(theirs, other, zero_points, instrument),
         pixar_ab_mag=pixar if is_mixed else None,
     )
     return replace(row, note=_note(row))
 
 
 def _photom_change(
-    theirs: StoredSolution, other: _Side, book: ZeroPoints | None, instrument: Instrument
+    theirs: StoredSolution, other: _Side, zero_points: ZeroPoints | None, instrument: Instrument
 ) -> float | None:
     """Return by how much m_A - m_B moves with PHOTMJSR from the other side's context to theirs."""
     if other.pmap == theirs.pmap:
         return 0.0
-    if book is None:
+    if zero_points is None:
         return None
     band = instrument.band_named(theirs.band)
     moves: dict[str, float] = {}
     for array in instrument.arrays.values():
         if array.array_id == theirs.array_id:
             key = ZeroPointKey(array.name, band.filter, band.pupil)
-            change = book.change(other.pmap, theirs.pmap, key).change
+            change = zero_points.change(other.pmap, theirs.pmap, key).change
             if change is not None:
                 moves[array.module] = change.mag
     return moves["A"] - moves["B"] if len(moves) > 1 else None
@@ -404,38 +396,39 @@ def _note(row: CompareRow) -> str:
     return "; ".join(told)
 
 
-def _difference(
-    first: tuple[float, float | None], second: tuple[float, float | None]
-) -> tuple[float, float | None, float | None]:
-    """Return difference, error and significance; None without any error."""
-    difference = first[0] - second[0]
-    if first[1] is None or second[1] is None:
-        return difference, None, None
-    err = math.hypot(first[1], second[1])
-    return difference, err, difference / err if err > 0.0 else None
+def _difference(first: _Value, second: _Value) -> _Difference:
+    """Subtract two numbers, with errors as independent; a ratio needs an error above zero."""
+    difference = first.value - second.value
+    if first.err is None or second.err is None:
+        return _Difference(difference, None, None)
+    err = math.hypot(first.err, second.err)
+    return _Difference(difference, err, difference / err if err > 0.0 else None)
 
 
 # --- how well they agree --------------------------------------------------------------------------
 
 
-def summarise(rows: Iterable[CompareRow]) -> list[CompareSummary]:
-    """Summarise comparisons by source, other side and band, with the sum over bands.
+class _Group(NamedTuple):
+    """What a summary is of."""
 
-    Returns
-    -------
-    list of CompareSummary
-        Rows without counterpart, and interpolated ones, do not count.
-    """
-    groups: dict[tuple[str, str, str], list[CompareRow]] = defaultdict(list)
+    source: str
+    against: str
+    band: str
+
+
+def summarise(rows: Iterable[CompareRow]) -> list[CompareSummary]:
+    """Summarise measured comparisons by source, other side and band, with the sum over bands."""
+    groups: dict[_Group, list[CompareRow]] = defaultdict(list)
     for row in rows:
         if row.difference_mag is not None and row.state == ValueState.MEASURED:
-            groups[row.source, row.against, row.band].append(row)
-            groups[row.source, row.against, ALL_BANDS].append(row)
-    order = sorted(groups, key=lambda key: (key[0], key[1], key[2] == ALL_BANDS, key[2]))
-    return [_summary(key, groups[key]) for key in order]
+            for band in (row.band, ALL_BANDS):
+                groups[_Group(row.source, row.against, band)].append(row)
+    last = ALL_BANDS
+    order = sorted(groups, key=lambda one: (one.source, one.against, one.band == last, one.band))
+    return [_summary(group, groups[group]) for group in order]
 
 
-def _summary(key: tuple[str, str, str], rows: Sequence[CompareRow]) -> CompareSummary:
+def _summary(group: _Group, rows: Sequence[CompareRow]) -> CompareSummary:
     """Summarise the comparisons of one group."""
     differences = [row.difference_mag or 0.0 for row in rows]
     variances = [
@@ -451,9 +444,7 @@ def _summary(key: tuple[str, str, str], rows: Sequence[CompareRow]) -> CompareSu
     signs = [row.has_same_sign for row in rows if row.has_same_sign is not None]
     pulls = math.fsum(square * weight for square, weight in zip(squares, weights, strict=True))
     return CompareSummary(
-        source=key[0],
-        against=key[1],
-        band=key[2],
+        **group._asdict(),
         n_keys=len(rows),
         n_same_sign=sum(signs),
         n_signed=len(signs),

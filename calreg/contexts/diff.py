@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -10,7 +11,6 @@ from calreg.contexts.zeropoints import (
     FULL,
     ZeroPointKey,
     ZeroPoints,
-    load_zero_point_book,
 )
 from calreg.domain import ReferenceKind, Status
 from calreg.science.zeropoints import agree
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from calreg.contexts.zeropoints import ArrayChange
     from calreg.db.engine import Connection
     from calreg.domain import Pmap
-    from calreg.instruments import Array, Band, Instrument
+    from calreg.instruments import Band, Instrument
 
 
 class DiffStatus(StrEnum):
@@ -92,69 +92,58 @@ class DiffRow:
         return is_conflict or any(names) or any(value is not None for value in known)
 
 
+@dataclass(frozen=True)
+class DiffQuery:
+    """Two contexts, and of which bands and detectors; None means all."""
+
+    pmap_1: Pmap
+    pmap_2: Pmap
+    band: str | None = None
+    array: str | None = None
+    as_of_utc: datetime | None = None
+
+
 def diff_contexts(
-    connection: Connection,
-    pmap_1: Pmap,
-    pmap_2: Pmap,
-    instrument: Instrument,
-    *,
-    band: str | None = None,
-    array: str | None = None,
-    as_of_utc: datetime | None = None,
+    connection: Connection, query: DiffQuery, instrument: Instrument
 ) -> list[DiffRow]:
-    """Compare two contexts.
-
-    Parameters
-    ----------
-    band, array : str, optional
-        Only this band; only this detector.
-    as_of_utc : datetime, optional
-        What the registry knew at this time (aware).
-
-    Returns
-    -------
-    list of DiffRow
-        Every array and imaging band of the instrument for full frames, known or not, and every
-        other subarray that a value was recorded of.
-    """
-    arrays = [instrument.arrays[array]] if array else list(instrument.arrays.values())
-    book = load_zero_point_book(connection, band, [one.name for one in arrays], as_of_utc)
-    subarrays: dict[tuple[str, str, str], set[str]] = {}
-    for key in book.keys(pmap_1, pmap_2):
-        subarrays.setdefault(key[:3], set()).add(key.subarray)
+    """Compare two contexts, for full frames and every other subarray that a value is known of."""
+    every = instrument.arrays
+    arrays = [every[query.array]] if query.array else list(every.values())
+    names = [one.name for one in arrays]
+    zero_points = ZeroPoints.load(connection, query.band, names, query.as_of_utc)
+    subarrays: dict[ZeroPointKey, set[str]] = defaultdict(set)
+    for key in zero_points.keys(query.pmap_1, query.pmap_2):
+        subarrays[key._replace(subarray=FULL)].add(key.subarray)
     rows = []
-    for one_array in arrays:
-        for one_band in instrument.bands.values():
-            if one_band.channel != one_array.channel or band not in (None, one_band.name):
+    for array in arrays:
+        for band in instrument.bands.values():
+            if band.channel != array.channel or query.band not in (None, band.name):
                 continue
-            found = subarrays.get((one_array.name, one_band.filter, one_band.pupil), set())
-            for subarray in (FULL, *sorted(found - {FULL})):
-                rows.append(_diff_row(book, (pmap_1, pmap_2), one_array, one_band, subarray))
+            full = ZeroPointKey(array.name, band.filter, band.pupil)
+            for subarray in (FULL, *sorted(subarrays[full] - {FULL})):
+                key = full._replace(subarray=subarray)
+                rows.append(_diff_row(zero_points, query, band, key))
     return rows
 
 
-def _diff_row(
-    book: ZeroPoints, pmaps: tuple[Pmap, Pmap], array: Array, band: Band, subarray: str
-) -> DiffRow:
+def _diff_row(zero_points: ZeroPoints, query: DiffQuery, band: Band, key: ZeroPointKey) -> DiffRow:
     """Compare one array and band."""
-    key = ZeroPointKey(array.name, band.filter, band.pupil, subarray)
-    found = book.change(*pmaps, key)
+    found = zero_points.change(query.pmap_1, query.pmap_2, key)
     first, second = found.first.photmjsr, found.second.photmjsr
     change = found.change
-    names = (band.filter, band.pupil)
-    is_changed = [
-        book.references.is_changed(*pmaps, array.name, kind, names)
+    flat_changed, area_changed = (
+        zero_points.references.is_changed(query.pmap_1, query.pmap_2, kind, key)
         for kind in (ReferenceKind.FLAT, ReferenceKind.AREA)
-    ]
+    )
     percent = None
     if first is not None and second is not None:
         percent = 100.0 * (second.value / first.value - 1.0)
     return DiffRow(
-        array=array.name,
+        array=key.array,
         band=band.name,
         filter=band.filter,
         pupil=band.pupil,
-        subarray=subarray,
+        subarray=key.subarray,
         change_mag=None if change is None else change.mag,
         change_err_mag=None if change is None else change.err_mag,
         status=_status(found),
@@ -163,8 +152,8 @@ def _diff_row(
         photmjsr_change_percent=percent,
         photom_1=found.first.r_photom,
         photom_2=found.second.r_photom,
-        flat_changed=is_changed[0],
-        area_changed=is_changed[1],
+        flat_changed=flat_changed,
+        area_changed=area_changed,
         pixar_change_mag=found.pixar_change_mag,
         source_1=found.first.source,
         source_2=found.second.source,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from calreg.contexts.prediction import CarryingOrder, Measurement, Predictor, measured_solutions
@@ -12,7 +13,8 @@ from calreg.contexts.zeropoints import ZeroPointKey
 from calreg.db.queries.external import load_solutions
 from calreg.db.queries.residuals import load_residuals
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
-from calreg.domain import Pmap, ReferenceKind, SetStatus, Status
+from calreg.domain import Pmap, ReferenceKind, SetQuery, SetStatus, Status
+from calreg.science.zeropoints import DeltaMag
 
 if TYPE_CHECKING:
     from calreg.contexts.prediction import Prediction
@@ -113,6 +115,8 @@ class HistoryRow:
 Series = dict[Pmap, StoredSet]
 """The sets of one field, image and flux by context."""
 
+_series = attrgetter("field", "image_kind", "flux_kind", "aperture")
+
 
 def load_history(
     connection: Connection, wanted: SetFilter, instrument: Instrument
@@ -136,33 +140,26 @@ class _HistoryWriter:
             for array in instrument.arrays.values()
             if array.array_id == self.array_id
         }
-        self.solutions = load_solutions(
-            connection, band=self.band.name, array_id=self.array_id, as_of_utc=query.as_of_utc
-        )
-        self.predictor = Predictor(
-            connection,
-            instrument,
-            band=self.band.name,
-            array_id=self.array_id,
-            as_of_utc=query.as_of_utc,
-        )
+        of_key = SetQuery(band=self.band.name, array_id=self.array_id, as_of_utc=query.as_of_utc)
+        self.solutions = load_solutions(connection, of_key)
+        self.predictor = Predictor(connection, instrument, of_key)
 
     def series(self) -> list[Series]:
         """Return the sets of every field, image and flux; one empty series if there is no set."""
-        found: dict[tuple[str, str, str, str], Series] = defaultdict(dict)
+        found: dict[object, Series] = defaultdict(dict)
         # A candidate was measured too: it is shown where no other version is current.
         everywhere = replace(self.wanted, pmap_from=None, pmap_to=None, with_candidates=True)
         for stored in load_sets(self.connection, everywhere):
-            sets = found[stored.field, stored.image_kind, stored.flux_kind, stored.aperture]
+            sets = found[_series(stored)]
             if stored.pmap not in sets or stored.status == SetStatus.CURRENT:
                 sets[stored.pmap] = stored
         return [sets for sets in found.values() if any(map(self._is_within, sets))] or [{}]
 
     def rows(self, sets: Series) -> list[HistoryRow]:
         """Return the rows of one series; predictions may rest on contexts outside the range."""
-        book = self.predictor.zero_points
-        pmaps = {*book.pmaps(), *sets, *(theirs.pmap for theirs in self.solutions)}
-        pmaps |= {pmap for pmap in book.references.pmaps() if self._has_photmjsr(pmap)}
+        zero_points = self.predictor.zero_points
+        pmaps = {*zero_points.pmaps(), *sets, *(theirs.pmap for theirs in self.solutions)}
+        pmaps |= {pmap for pmap in zero_points.references.pmaps() if self._has_photmjsr(pmap)}
         residuals = load_residuals(self.connection, [stored.pk for stored in sets.values()])
         measured: list[Measurement] = [*sets.values(), *measured_solutions(self.solutions)]
         self.predictor.prepare(measured)
@@ -234,8 +231,7 @@ class _HistoryWriter:
     def _file(self, pmap: Pmap, module: str, kind: ReferenceKind) -> str:
         """Return the name of a reference file, empty where it is unknown."""
         references = self.predictor.zero_points.references
-        band = self.band
-        return references.find(pmap, self.arrays[module], kind, band.filter, band.pupil).file_name
+        return references.find(pmap, kind, self._key(module)).file_name
 
     def _file_changes(self, values: dict[str, Any], previous: HistoryRow) -> dict[str, Any]:
         """Say which reference files differ from the previous row's."""
@@ -264,34 +260,41 @@ class _HistoryWriter:
 
     def _can_be_reached(self, pmap: Pmap) -> bool:
         """Tell whether a prediction for a context may be a number, from whichever other one."""
-        book = self.predictor.zero_points
+        zero_points = self.predictor.zero_points
         return all(
-            book.find(pmap, key).photmjsr is not None
-            or book.photom_file(pmap, key).status is Status.OK
-            or book.has_equals(pmap)
+            zero_points.find(pmap, key).photmjsr is not None
+            or zero_points.photom_file(pmap, key).status is Status.OK
+            or zero_points.has_equals(pmap)
             for key in map(self._key, self.arrays)
         )
 
 
+_OF_SETS = ("n_pairs", "version", "set_id", "field", "image_kind", "flux_kind")
+
+
+def _offset(stored: StoredSet) -> DeltaMag:
+    """Return the offset of a set with its error."""
+    return DeltaMag(stored.value("offset_ab"), stored.err("offset_ab"))
+
+
 def _measured(stored: StoredSet, previous: StoredSet | None) -> dict[str, Any]:
     """Return what was measured under a context, and the change since the previous one."""
+    offset = _offset(stored)
     values = {
-        "offset_ab_mag": stored.value("offset_ab"),
-        "offset_ab_err_mag": stored.err("offset_ab"),
+        "offset_ab_mag": offset.mag,
+        "offset_ab_err_mag": offset.err_mag,
         "slope_mag_arcmin": stored.value("slope"),
         "slope_err_mag_arcmin": stored.err("slope"),
         **{name: getattr(stored, name) for name in _OF_SETS},
     }
     if previous is not None:
-        change = _difference(
-            (stored.value("offset_ab"), stored.err("offset_ab")),
-            (previous.value("offset_ab"), previous.err("offset_ab")),
-        )
-        values |= dict(zip(("change_mag", "change_err_mag", "change_sigma"), change, strict=True))
+        change = _difference(offset, _offset(previous))
+        values |= {
+            "change_mag": change.mag,
+            "change_err_mag": change.err_mag,
+            "change_sigma": _sigma(change),
+        }
     return values
-
-
-_OF_SETS = ("n_pairs", "version", "set_id", "field", "image_kind", "flux_kind")
 
 
 def _predicted(found: Prediction, stored: StoredSet | None) -> dict[str, Any]:
@@ -306,15 +309,19 @@ def _predicted(found: Prediction, stored: StoredSet | None) -> dict[str, Any]:
         "prediction_reason": found.reason,
     }
     if stored is not None and predicted is not None:
-        measured = (stored.value("offset_ab"), stored.err("offset_ab"))
-        residual_mag, _, sigma = _difference(measured, (predicted, err or 0.0))
-        values |= {"residual_mag": residual_mag, "residual_sigma": None if err is None else sigma}
+        residual = _difference(_offset(stored), DeltaMag(predicted, err or 0.0))
+        values |= {
+            "residual_mag": residual.mag,
+            "residual_sigma": None if err is None else _sigma(residual),
+        }
     return values
 
 
-def _difference(
-    ours: tuple[float, float], theirs: tuple[float, float]
-) -> tuple[float, float, float | None]:
-    """Return difference, error and significance (None without any error)."""
-    err = math.hypot(ours[1], theirs[1])
-    return ours[0] - theirs[0], err, (ours[0] - theirs[0]) / err if err > 0.0 else None
+def _difference(ours: DeltaMag, theirs: DeltaMag) -> DeltaMag:
+    """Subtract two offsets, with errors as independent."""
+    return DeltaMag(ours.mag - theirs.mag, math.hypot(ours.err_mag, theirs.err_mag))
+
+
+def _sigma(difference: DeltaMag) -> float | None:
+    """Return the significance; None without any error."""
+    return difference.mag / difference.err_mag if difference.err_mag > 0.0 else None

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from calreg._version import __version__
-from calreg.contexts.zeropoints import load_zero_point_book
+from calreg.contexts.zeropoints import ZeroPoints
 from calreg.db.queries.contexts import (
     PmapCounts,
     StoredEquality,
@@ -29,7 +29,7 @@ NOT_RECORDED = "not recorded (which is not: no change)"
 
 
 @dataclass(frozen=True)
-class PmapRow:
+class ContextSummary:
     """One context, or one event that no source ties to a context.
 
     Attributes
@@ -80,14 +80,8 @@ class EqualityRow:
     is_new: bool = False
 
 
-def list_pmaps(connection: Connection, instrument: Instrument) -> list[PmapRow]:
-    """Return every context that the registry or the shipped table knows, in integer order.
-
-    Returns
-    -------
-    list of PmapRow
-        One per context and event; events without a context stand where their date belongs.
-    """
+def list_pmaps(connection: Connection, instrument: Instrument) -> list[ContextSummary]:
+    """List every context and event that is known; events of no context stand by their date."""
     counts = count_by_pmap(connection)
     events: dict[Pmap | None, list[ContextEvent]] = {}
     for event in load_context_events(instrument.name):
@@ -99,7 +93,7 @@ def list_pmaps(connection: Connection, instrument: Instrument) -> list[PmapRow]:
             (equality.pmap_2, equality.pmap_1),
         ):
             equal.setdefault(one, []).append(f"{other.name}: {equality.reason}")
-    rows: list[PmapRow] = []
+    rows: list[ContextSummary] = []
     for pmap in sorted({*counts, *(pmap for pmap in events if pmap is not None)}):
         count = counts.get(pmap, PmapCounts(0, 0, 0, 0, 0))
         told: list[ContextEvent | None] = [*events.get(pmap, ())]
@@ -115,9 +109,9 @@ def list_pmaps(connection: Connection, instrument: Instrument) -> list[PmapRow]:
 
 def _pmap_row(
     pmap: Pmap | None, event: ContextEvent | None, count: PmapCounts, equal_to: str
-) -> PmapRow:
+) -> ContextSummary:
     """Lay an event, or a context without any, out for the users."""
-    return PmapRow(
+    return ContextSummary(
         pmap=None if pmap is None else pmap.name,
         date="" if event is None else event.date,
         what=NOT_RECORDED if event is None else event.what,
@@ -128,7 +122,7 @@ def _pmap_row(
     )
 
 
-def _by_date(rows: list[PmapRow], undated: list[PmapRow]) -> list[PmapRow]:
+def _by_date(rows: list[ContextSummary], undated: list[ContextSummary]) -> list[ContextSummary]:
     """Put events without a context before the first context that is dated later."""
     ordered = list(rows)
     for row in undated:
@@ -138,25 +132,7 @@ def _by_date(rows: list[PmapRow], undated: list[PmapRow]) -> list[PmapRow]:
 
 
 def declare_equal(database: Database, pmap_1: Pmap, pmap_2: Pmap, *, reason: str) -> EqualityRow:
-    """Declare that two contexts have the same PHOTMJSR.
-
-    Parameters
-    ----------
-    reason : str
-        Why that is believed; it is shown wherever a number rests on it.
-
-    Returns
-    -------
-    EqualityRow
-        The declaration that holds: a second one for the same two changes nothing.
-
-    Raises
-    ------
-    InvalidValueError
-        If the contexts are one, or the reason is empty.
-    ConflictError
-        If values of the two that are recorded disagree, or a declaration with another reason holds.
-    """
+    """Declare that two contexts have the same PHOTMJSR; a second time changes nothing."""
     if pmap_1 == pmap_2:
         msg = f"{pmap_1} equals itself: name two contexts"
         raise InvalidValueError(msg)
@@ -184,15 +160,7 @@ def declare_equal(database: Database, pmap_1: Pmap, pmap_2: Pmap, *, reason: str
 
 
 def withdraw_equal(database: Database, pmap_1: Pmap, pmap_2: Pmap, *, reason: str) -> EqualityRow:
-    """Withdraw that two contexts have the same PHOTMJSR; the declaration stays on record.
-
-    Raises
-    ------
-    UnknownKeyError
-        If no such declaration holds.
-    InvalidValueError
-        If the reason is empty.
-    """
+    """Withdraw that two contexts have the same PHOTMJSR; the declaration stays on record."""
     reason = require_reason(reason)
     first, second = sorted((pmap_1, pmap_2))
     with database.write() as connection:
@@ -234,9 +202,9 @@ def _require_holding(connection: Connection, first: Pmap, second: Pmap) -> Store
 
 def _refuse_contradiction(connection: Connection, first: Pmap, second: Pmap) -> None:
     """Refuse to declare equal what is recorded to differ."""
-    book = load_zero_point_book(connection)
-    for key in sorted(book.keys(first) & book.keys(second)):
-        found = book.change(first, second, key)
+    zero_points = ZeroPoints.load(connection)
+    for key in sorted(zero_points.keys(first) & zero_points.keys(second)):
+        found = zero_points.change(first, second, key)
         values = (found.first.photmjsr, found.second.photmjsr)
         if found.status is Status.CONFLICT:
             raise ConflictError(f"{first} and {second} cannot be declared equal: {found.reason}")

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from calreg.contexts.zeropoints import (
     FULL,
     ArrayChange,
     ZeroPointKey,
-    load_zero_point_book,
+    ZeroPoints,
     worst_status,
 )
 from calreg.db.queries.contexts import load_set_subarrays
@@ -26,7 +25,6 @@ from calreg.science.zeropoints import DeltaMag, carried_offset, flux_error_perce
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from datetime import datetime
 
     from calreg.db.engine import Connection
     from calreg.domain import Pmap
@@ -111,26 +109,17 @@ class PredictionQuery:
 
     Attributes
     ----------
-    from_pmap : Pmap or None
-        Context of the measurement.
-    field, flux_kind : str or None
-        Which coefficient sets.
+    measured : SetQuery
+        Which measurements are carried; external solutions have neither field nor flux.
     source : str or None
         This external solution, and no sets.
-    as_of_utc : datetime or None
-        As the registry would have answered at this time (aware).
     subarray : str or None
         Of the exposures that are asked for; that of the measurement if None.
     """
 
     to_pmap: Pmap
-    from_pmap: Pmap | None = None
-    band: str | None = None
-    array_id: str | None = None
-    field: str | None = None
-    flux_kind: str | None = None
+    measured: SetQuery = field(default_factory=SetQuery)
     source: str | None = None
-    as_of_utc: datetime | None = None
     subarray: str | None = None
 
 
@@ -155,47 +144,28 @@ def require_ok(prediction: Prediction) -> DeltaMag:
 def load_predictions(
     connection: Connection, query: PredictionQuery, instrument: Instrument
 ) -> list[Prediction]:
-    """Carry every measurement under one context to another.
-
-    Parameters
-    ----------
-    query : PredictionQuery
-        With `from_pmap`.
-
-    Returns
-    -------
-    list of Prediction
-        Of coefficient sets and external solutions, by band, array id and what they rest on; those
-        that are not known are among them, with the reason.
-
-    Raises
-    ------
-    NoCalibrationError
-        If nothing was measured under `from_pmap`.
-    """
+    """Carry every measurement under one context to another, by band, array id and basis."""
     measured = _measurements(connection, query)
     if not measured:
         raise NoCalibrationError(_nothing_measured(connection, query))
-    predictor = _predictor(connection, query, instrument)
+    predictor = Predictor(connection, instrument, query.measured)
     return [predictor.predict(one, query.to_pmap, query.subarray) for one in measured]
+
+
+class _Rank(NamedTuple):
+    """What is tried first: our sets, the nearest context, the earlier of two."""
+
+    is_external: bool
+    distance: int
+    pmap_number: int
 
 
 def nearest_prediction(
     connection: Connection, query: PredictionQuery, instrument: Instrument
 ) -> Prediction:
-    """Predict one offset from the nearest context that it was measured under.
+    """Predict one offset, of a band and array id, from the nearest context with a measurement.
 
-    Parameters
-    ----------
-    query : PredictionQuery
-        With `band` and `array_id`.
-
-    Returns
-    -------
-    Prediction
-        From a coefficient set if there is one that leads to a number, else from an external
-        solution; from the context nearest by its integer, the earlier of two. If nothing leads to a
-        number, the first with its reason.
+    If nothing leads to a number, the first prediction is returned with its reason.
 
     Raises
     ------
@@ -205,13 +175,14 @@ def nearest_prediction(
         If there are several measurements under the nearest context, from different fields, fluxes
         or sources.
     """
-    by_rank: dict[tuple[bool, int, int], list[Measurement]] = defaultdict(list)
+    by_rank: dict[_Rank, list[Measurement]] = defaultdict(list)
     for one in _measurements(connection, query):
         distance = abs(one.pmap.number - query.to_pmap.number)
-        by_rank[isinstance(one, StoredSolution), distance, one.pmap.number].append(one)
+        rank = _Rank(isinstance(one, StoredSolution), distance, one.pmap.number)
+        by_rank[rank].append(one)
     if not by_rank:
         raise NoCalibrationError(_nothing_measured(connection, query))
-    predictor = _predictor(connection, query, instrument)
+    predictor = Predictor(connection, instrument, query.measured)
     found = []
     for _, measured in sorted(by_rank.items()):
         if len(measured) > 1:
@@ -225,27 +196,11 @@ def nearest_prediction(
 
 def _measurements(connection: Connection, query: PredictionQuery) -> list[Measurement]:
     """Return the sets and external solutions that are asked for."""
-    measured: list[Measurement] = []
+    wanted, measured = query.measured, list[Measurement]()
     if query.source is None:
-        wanted = SetQuery(
-            pmap=query.from_pmap,
-            band=query.band,
-            array_id=query.array_id,
-            field=query.field,
-            flux_kind=query.flux_kind,
-            as_of_utc=query.as_of_utc,
-        )
         measured += load_sets(connection, SetFilter(wanted))
-    if query.field is None and query.flux_kind is None:
-        solutions = load_solutions(
-            connection,
-            pmap=query.from_pmap,
-            band=query.band,
-            array_id=query.array_id,
-            source=query.source,
-            as_of_utc=query.as_of_utc,
-        )
-        measured += measured_solutions(solutions)
+    if wanted.field is None and wanted.flux_kind is None:
+        measured += measured_solutions(load_solutions(connection, wanted, source=query.source))
     return sorted(measured, key=lambda one: (one.band, one.array_id, one.pmap, basis_text(one)))
 
 
@@ -254,41 +209,16 @@ def measured_solutions(solutions: Iterable[StoredSolution]) -> list[StoredSoluti
     return [solution for solution in solutions if solution.state is ValueState.MEASURED]
 
 
-def _predictor(connection: Connection, query: PredictionQuery, instrument: Instrument) -> Predictor:
-    """Return what answers a query."""
-    return Predictor(
-        connection,
-        instrument,
-        band=query.band,
-        array_id=query.array_id,
-        as_of_utc=query.as_of_utc,
-    )
-
-
 class Predictor:
-    """Carries measurements to other contexts.
+    """Carries measurements of a band and array id, or of all, to other contexts."""
 
-    Parameters
-    ----------
-    band, array_id : str, optional
-        Only measurements of this band, of this array id, will be carried.
-    as_of_utc : datetime, optional
-        With what the registry knew at this time (aware).
-    """
-
-    def __init__(
-        self,
-        connection: Connection,
-        instrument: Instrument,
-        *,
-        band: str | None = None,
-        array_id: str | None = None,
-        as_of_utc: datetime | None = None,
-    ) -> None:
+    def __init__(self, connection: Connection, instrument: Instrument, query: SetQuery) -> None:
         self.connection = connection
         self.instrument = instrument
-        arrays = [a.name for a in instrument.arrays.values() if array_id in (None, a.array_id)]
-        self.zero_points = load_zero_point_book(connection, band, arrays, as_of_utc)
+        arrays = [
+            one.name for one in instrument.arrays.values() if query.array_id in (None, one.array_id)
+        ]
+        self.zero_points = ZeroPoints.load(connection, query.band, arrays, query.as_of_utc)
         self._subarrays_of: dict[int, set[str]] = {}
 
     def prepare(self, measured: Iterable[Measurement]) -> None:
@@ -298,19 +228,11 @@ class Predictor:
         self._subarrays_of |= {pk: found.get(pk, {FULL}) for pk in pks}
 
     def predict(self, one: Measurement, pmap: Pmap, subarray: str | None = None) -> Prediction:
-        """Carry one measurement to another context.
-
-        Parameters
-        ----------
-        pmap : Pmap
-            The context that is asked for.
-        subarray : str, optional
-            Of the exposures that are asked for; that of the measurement if not given.
-        """
+        """Carry one measurement to another context, for its own subarray if none is named."""
         subarrays = sorted(self._subarrays(one))
         subarray = subarray or subarrays[0]
         changes = self._changes(one, pmap, subarrays[0], subarray)
-        measured, slope, slope_err = _numbers(one)
+        measured, slope = _offset(one), _slope(one)
         change_ab = predicted = None
         change_a, change_b = changes["A"].change, changes["B"].change
         reasons = [change.reason for change in changes.values() if change.reason]
@@ -336,8 +258,8 @@ class Predictor:
             change_err_mag=None if change_ab is None else change_ab.err_mag,
             predicted_offset_ab_mag=None if predicted is None else predicted.mag,
             predicted_err_mag=None if predicted is None else _stated(predicted.err_mag),
-            slope_mag_arcmin=slope,
-            slope_err_mag_arcmin=slope_err,
+            slope_mag_arcmin=slope.mag,
+            slope_err_mag_arcmin=slope.err_mag,
             basis="; ".join((basis_text(one), *via)),
             status=status,
             reason="; ".join(reasons),
@@ -377,14 +299,19 @@ class Predictor:
 _OF_SETS = ("set_id", "field", "image_kind", "flux_kind", "aperture")
 
 
-def _numbers(one: Measurement) -> tuple[DeltaMag, float, float]:
-    """Return offset, slope and its error of a measurement; an error that is not stated is NaN."""
+def _offset(one: Measurement) -> DeltaMag:
+    """Return the offset of a measurement; an error that is not stated is NaN."""
     if isinstance(one, StoredSet):
-        offset = DeltaMag(one.value("offset_ab"), one.err("offset_ab"))
-        return offset, one.value("slope"), one.err("slope")
+        return DeltaMag(one.value("offset_ab"), one.err("offset_ab"))
     err_mag = math.nan if one.offset_ab_err_mag is None else one.offset_ab_err_mag
-    offset = DeltaMag(one.offset_ab_mag, err_mag)
-    return offset, one.slope_mag_arcmin, one.slope_err_mag_arcmin
+    return DeltaMag(one.offset_ab_mag, err_mag)
+
+
+def _slope(one: Measurement) -> DeltaMag:
+    """Return the gradient of a measurement [mag / arcmin]."""
+    if isinstance(one, StoredSet):
+        return DeltaMag(one.value("slope"), one.err("slope"))
+    return DeltaMag(one.slope_mag_arcmin, one.slope_err_mag_arcmin)
 
 
 def _stated(err_mag: float) -> float | None:
@@ -404,10 +331,12 @@ def basis_text(one: Measurement) -> str:
 
 def _nothing_measured(connection: Connection, query: PredictionQuery) -> str:
     """Say what there is instead of what was asked for."""
-    known = _measurements(connection, replace(query, from_pmap=None, band=None, array_id=None))
-    where = "" if query.from_pmap is None else f" under {query.from_pmap}"
+    wanted = query.measured
+    anything = replace(wanted, pmap=None, band=None, array_id=None)
+    known = _measurements(connection, replace(query, measured=anything))
+    where = "" if wanted.pmap is None else f" under {wanted.pmap}"
     what = " ".join(
-        filter(None, (query.band, query.array_id and f"array {query.array_id}", query.source))
+        filter(None, (wanted.band, wanted.array_id and f"array {wanted.array_id}", query.source))
     )
     names = ", ".join(pmap.name for pmap in sorted({one.pmap for one in known})) or "none yet"
     return (
@@ -441,13 +370,7 @@ class CarryingOrder:
             self._groups.append(([one.pmap.number for one in group], group))
 
     def to(self, pmap: Pmap) -> Iterator[Measurement]:
-        """Yield what was measured under other contexts.
-
-        Parameters
-        ----------
-        pmap : Pmap
-            The context that is asked for.
-        """
+        """Yield what was measured under other contexts than one."""
         for numbers, group in self._groups:
             yield from reversed(group[: bisect_left(numbers, pmap.number)])
             yield from group[bisect_right(numbers, pmap.number) :]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from calreg.contexts.prediction import (
@@ -18,7 +19,7 @@ from calreg.contexts.prediction import (
     measured_solutions,
     require_ok,
 )
-from calreg.contexts.references import References
+from calreg.contexts.zeropoints import References, ZeroPointKey
 from calreg.db.queries.contexts import load_references, load_set_software
 from calreg.db.queries.external import load_solutions
 from calreg.db.queries.residuals import StoredResidual, insert_residual, load_residuals
@@ -33,11 +34,14 @@ if TYPE_CHECKING:
     from calreg.db.engine import Connection
     from calreg.instruments import Instrument
 
+_series = attrgetter("field", "array_id", "image_kind", "flux_kind", "aperture", "model")
+"""What sets must share to be compared across contexts."""
+
 UNKNOWN_CAUSE = "unknown: nothing else is known to have changed"
 
 
 @dataclass(frozen=True)
-class ResidualRow:
+class PredictionResidual:
     """A fitted offset beside the one carried from another context.
 
     Attributes
@@ -75,9 +79,9 @@ class ResidualRow:
     basis: str
 
 
-def residual_row(stored: StoredSet, residual: StoredResidual) -> ResidualRow:
+def residual_row(stored: StoredSet, residual: StoredResidual) -> PredictionResidual:
     """Lay a stored residual out for the users."""
-    return ResidualRow(
+    return PredictionResidual(
         pmap=stored.pmap.name,
         band=stored.band,
         array_id=stored.array_id,
@@ -97,22 +101,10 @@ def residual_row(stored: StoredSet, residual: StoredResidual) -> ResidualRow:
 
 def store_residuals(
     connection: Connection, set_ids: Collection[str], bands: Sequence[str], instrument: Instrument
-) -> list[ResidualRow]:
-    """Test new sets against predictions from other contexts, and store what comes out.
+) -> list[PredictionResidual]:
+    """Test sets that were just fitted against predictions from other contexts; store the residuals.
 
-    Parameters
-    ----------
-    connection : Connection
-        Inside the transaction of the fit.
-    set_ids : collection of str
-        Sets that were just fitted.
-    bands : sequence of str
-        Their bands.
-
-    Returns
-    -------
-    list of ResidualRow
-        By band, array id and context; a set that no prediction leads to has none.
+    A set that no prediction leads to has none.
 
     Notes
     -----
@@ -122,12 +114,13 @@ def store_residuals(
     """
     rows = []
     for band in bands:
-        sets = load_sets(connection, SetFilter(SetQuery(band=band), with_candidates=True))
-        solutions = measured_solutions(load_solutions(connection, band=band))
+        query = SetQuery(band=band)
+        sets = load_sets(connection, SetFilter(query, with_candidates=True))
+        solutions = measured_solutions(load_solutions(connection, query))
         new = [stored for stored in sets if stored.set_id in set_ids]
         if len({stored.pmap for stored in sets} | {theirs.pmap for theirs in solutions}) < 2:
             continue
-        predictor = Predictor(connection, instrument, band=band)
+        predictor = Predictor(connection, instrument, query)
         for stored in sorted(new, key=lambda one: (one.array_id, one.pmap)):
             others: list[Measurement] = [
                 other
@@ -149,23 +142,11 @@ def store_residuals(
     return rows
 
 
-def load_residual_rows(connection: Connection, wanted: SetQuery) -> list[ResidualRow]:
+def load_residual_rows(connection: Connection, wanted: SetQuery) -> list[PredictionResidual]:
     """Return the residuals of the sets that are asked for."""
     sets = {stored.pk: stored for stored in load_sets(connection, SetFilter(wanted))}
     found = load_residuals(connection, list(sets))
     return [residual_row(stored, found[pk]) for pk, stored in sets.items() if pk in found]
-
-
-def _series(stored: StoredSet) -> tuple[str, ...]:
-    """Return what sets must share to be compared across contexts."""
-    return (
-        stored.field,
-        stored.array_id,
-        stored.image_kind,
-        stored.flux_kind,
-        stored.aperture,
-        stored.model,
-    )
 
 
 def _first_prediction(
@@ -218,7 +199,7 @@ def _candidates(
     for kind in (ReferenceKind.FLAT, ReferenceKind.AREA):
         for array in arrays:
             before, after = (
-                references.find(pmap, array, kind, stored.filter, stored.pupil)
+                references.find(pmap, kind, ZeroPointKey(array, stored.filter, stored.pupil))
                 for pmap in (other.pmap, stored.pmap)
             )
             if before.file_name and after.file_name:

@@ -1,4 +1,4 @@
-"""PHOTMJSR under every context: one value where the sources agree, else what is the matter.
+"""PHOTMJSR and reference files under every context: what the sources agree on, else why not.
 
 A value is taken from what was recorded under the context itself, from what was recorded elsewhere
 for the photom file that the context names (a reference file never changes under its name), and from
@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from calreg.contexts.references import KnownReference, References
 from calreg.db.queries.contexts import StoredEquality, load_equalities, load_references
 from calreg.db.queries.zeropoints import StoredZeroPoint, load_zero_points
-from calreg.domain import Pmap, ReferenceKind, Status, ZeroPointKind
+from calreg.domain import Pmap, ReferenceChoice, ReferenceKind, Status, ZeroPointKind
 from calreg.science.zeropoints import (
     NO_CHANGE,
     DeltaMag,
@@ -50,6 +49,106 @@ class ZeroPointKey(NamedTuple):
         """The key in a few words, ``nrca1 F200W``; the subarray where it is not the full frame."""
         words = (self.array, self.filter, self.pupil, self.subarray)
         return " ".join(word for word in words if word not in ("CLEAR", FULL, EVERY_SUBARRAY))
+
+
+@dataclass(frozen=True)
+class KnownReference:
+    """What is known of one reference file.
+
+    Attributes
+    ----------
+    file_name : str
+        Empty where unknown or in conflict.
+    reason : str
+        Why there is no name.
+    """
+
+    status: Status
+    file_name: str = ""
+    reason: str = ""
+
+
+class _FileOf(NamedTuple):
+    """What reference files are listed by."""
+
+    pmap: Pmap
+    array: str
+    kind: ReferenceKind
+
+
+class References:
+    """The reference files of contexts.
+
+    Parameters
+    ----------
+    points : iterable of StoredZeroPoint
+        They name photom files too.
+    """
+
+    def __init__(
+        self, stored: Iterable[ReferenceChoice], points: Iterable[StoredZeroPoint] = ()
+    ) -> None:
+        self._stored: dict[_FileOf, list[ReferenceChoice]] = defaultdict(list)
+        self._found: dict[_FileOf, dict[ZeroPointKey, KnownReference]] = defaultdict(dict)
+        of_points = (
+            ReferenceChoice(
+                p.pmap, p.array, ReferenceKind.PHOTOM, p.filter, p.pupil, "", p.r_photom, p.source
+            )
+            for p in points
+            if p.r_photom
+        )
+        for one in (*stored, *of_points):
+            self._stored[_FileOf(one.pmap, one.array, one.kind)].append(one)
+
+    def pmaps(self) -> set[Pmap]:
+        """Return the contexts that files are known of."""
+        return {file.pmap for file in self._stored}
+
+    def find(self, pmap: Pmap, kind: ReferenceKind, key: ZeroPointKey) -> KnownReference:
+        """Return the file of a context for an array and band, whatever the subarray.
+
+        Where a mapping has several by the date of exposures, the last; a conflict where two
+        sources name different files.
+        """
+        file = _FileOf(pmap, key.array, kind)
+        known = self._found[file]
+        if key not in known:
+            known[key] = self._find(file, key)
+        return known[key]
+
+    def _find(self, file: _FileOf, key: ZeroPointKey) -> KnownReference:
+        """Work out what is known."""
+        fitting = [
+            reference
+            for reference in self._stored.get(file, ())
+            if reference.filter in ("", key.filter) and reference.pupil in ("", key.pupil)
+        ]
+        latest: dict[str, str] = {}
+        for reference in fitting:
+            latest[reference.source] = max(latest.get(reference.source, ""), reference.useafter)
+        names = {
+            reference.file_name: reference.source
+            for reference in fitting
+            if reference.useafter == latest[reference.source]
+        }
+        what = f"{key.array} {key.filter} under {file.pmap}"
+        if not names:
+            reason = f"{file.kind} file of {what} is not recorded"
+            return KnownReference(Status.UNKNOWN, reason=reason)
+        if len(names) > 1:
+            told = ", ".join(f"{name} ({source})" for name, source in sorted(names.items()))
+            reason = f"{what}: {file.kind} files disagree: {told}"
+            return KnownReference(Status.CONFLICT, reason=reason)
+        return KnownReference(Status.OK, next(iter(names)))
+
+    def is_changed(
+        self, pmap_1: Pmap, pmap_2: Pmap, kind: ReferenceKind, key: ZeroPointKey
+    ) -> bool | None:
+        """Tell whether two contexts have different files; None where that is not known."""
+        first, second = (self.find(pmap, kind, key) for pmap in (pmap_1, pmap_2))
+        if first.status is not Status.OK or second.status is not Status.OK:
+            return None
+        return first.file_name != second.file_name
 
 
 @dataclass(frozen=True)
@@ -161,6 +260,20 @@ class ZeroPoints:
         self._equal = _equal_pmaps(equalities)
         self._found: dict[tuple[Pmap, ZeroPointKey], KnownZeroPoint] = {}
 
+    @classmethod
+    def load(
+        cls,
+        connection: Connection,
+        band: str | None = None,
+        arrays: Sequence[str] | None = None,
+        as_of_utc: datetime | None = None,
+    ) -> Self:
+        """Read those of one band and some detectors, or all, as known at a time."""
+        points = load_zero_points(connection, band, arrays, as_of_utc)
+        references = load_references(connection, arrays=arrays, as_of_utc=as_of_utc)
+        equalities = load_equalities(connection, as_of_utc=as_of_utc)
+        return cls(points, References(references, points), equalities)
+
     def pmaps(self) -> set[Pmap]:
         """Return the contexts that values were recorded under."""
         return {pmap for pmap, _ in self._points}
@@ -195,9 +308,7 @@ class ZeroPoints:
         """Return the photom file of a context, and how another's comes to count."""
         found = []
         for other, equality in {pmap: "", **self._equal.get(pmap, {})}.items():
-            known = self.references.find(
-                other, key.array, ReferenceKind.PHOTOM, key.filter, key.pupil
-            )
+            known = self.references.find(other, ReferenceKind.PHOTOM, key)
             if known.status is not Status.UNKNOWN:
                 return known, equality
             found.append(known)
@@ -328,27 +439,3 @@ def _equal_pmaps(equalities: Iterable[StoredEquality]) -> dict[Pmap, dict[Pmap, 
         del reached[start]
         equal[start] = reached
     return equal
-
-
-def load_zero_point_book(
-    connection: Connection,
-    band: str | None = None,
-    arrays: Sequence[str] | None = None,
-    as_of_utc: datetime | None = None,
-) -> ZeroPoints:
-    """Return the zero points of one band and some arrays, or all.
-
-    Parameters
-    ----------
-    arrays : sequence of str, optional
-        Detectors.
-    as_of_utc : datetime, optional
-        What the registry knew at this time (aware).
-    """
-    points = load_zero_points(connection, band, arrays, as_of_utc)
-    references = load_references(connection, arrays=arrays, as_of_utc=as_of_utc)
-    return ZeroPoints(
-        points,
-        References(references, points),
-        load_equalities(connection, as_of_utc=as_of_utc),
-    )

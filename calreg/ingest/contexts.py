@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from calreg.contexts.zeropoints import FULL, ZeroPointKey, load_zero_point_book
+from calreg.contexts.zeropoints import FULL, ZeroPointKey, ZeroPoints
 from calreg.db.queries.contexts import insert_new_references, load_references
 from calreg.db.queries.exposures import ensure_pmaps
 from calreg.db.queries.zeropoints import insert_new_zero_points
@@ -138,13 +138,13 @@ class ContextIngest:
 
     def _conflicts(self, points: list[FoundZeroPoint]) -> list[str]:
         """Return where the values of a file disagree with those of others."""
-        book = load_zero_point_book(self.connection)
+        zero_points = ZeroPoints.load(self.connection)
         reasons: dict[str, None] = {}
         for point in points:
             subarray = point.subarray or FULL
             band = point.band
             key = ZeroPointKey(point.array.name, band.filter, band.pupil, subarray)
-            known = book.find(point.pmap, key)
+            known = zero_points.find(point.pmap, key)
             if known.status is Status.CONFLICT:
                 reasons[known.reason] = None
         return [f"conflict: {reason}" for reason in reasons]

@@ -19,6 +19,7 @@ from calreg.db.queries.external import (
     load_offsets_given,
     load_solutions,
 )
+from calreg.domain import SetQuery
 from calreg.errors import ConflictError, FileFormatError, InvalidValueError
 from calreg.files.exchange.external import ExternalTable, read_csv_table, read_grizli_table
 from calreg.files.exchange.recipe import read_recipe
@@ -333,30 +334,11 @@ def _told(one: StoredSolution) -> str:
 def import_recipe(
     database: Database, path: Path, instrument: Instrument, *, pmap: Pmap, source: str
 ) -> ImportReport:
-    """Bring a published recipe in as an external solution.
-
-    Parameters
-    ----------
-    path : Path
-        ECSV table with the published columns.
-    pmap : Pmap
-        Context that the table corrects.
-    source : str
-        Citation that tells the solution from others.
-
-    Raises
-    ------
-    FileFormatError
-        If the table cannot be read.
-    ConflictError
-        If the same source already gave other numbers for the context.
-    InvalidValueError
-        If `source` is empty.
-    """
+    """Bring a published recipe in as an external solution; see `Registry.import_recipe`."""
     _require_source(source)
     recipe = read_recipe(path, instrument)
     with database.write() as connection:
-        known = load_solutions(connection, pmap=pmap, source=source)
+        known = load_solutions(connection, SetQuery(pmap), source=source)
         if known and all(solution.file_sha256 == recipe.file_sha256 for solution in known):
             return ImportReport(len(recipe.rows), is_new=False, pmaps=[pmap.name])
         taken = {(solution.band, solution.array_id) for solution in known}

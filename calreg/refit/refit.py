@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from calreg._version import __version__
-from calreg.contexts.residuals import ResidualRow, store_residuals
+from calreg.contexts.residuals import PredictionResidual, store_residuals
 from calreg.db.queries.acceptances import load_standing
 from calreg.db.queries.exposures import load_epochs
 from calreg.db.queries.fitruns import (
@@ -100,7 +100,7 @@ class RefitReport:
     fitted, unchanged, refused, waiting : list of KeyOutcome
         Fitted anew; left alone because nothing changed; impossible, with the reason; not yet
         possible because there is no pair of epochs with opposite rolls.
-    residuals : list of ResidualRow
+    residuals : list of PredictionResidual
         New sets beside what was predicted for them from other contexts.
     """
 
@@ -109,7 +109,7 @@ class RefitReport:
     unchanged: list[KeyOutcome] = field(default_factory=list)
     refused: list[KeyOutcome] = field(default_factory=list)
     waiting: list[KeyOutcome] = field(default_factory=list)
-    residuals: list[ResidualRow] = field(default_factory=list)
+    residuals: list[PredictionResidual] = field(default_factory=list)
 
 
 def refit(

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from calreg.contexts.comparison import CompareRow, CompareSummary
     from calreg.contexts.diff import DiffRow
-    from calreg.contexts.pmaps import EqualityRow, PmapRow
+    from calreg.contexts.pmaps import ContextSummary, EqualityRow
     from calreg.contexts.prediction import Prediction
-    from calreg.contexts.residuals import ResidualRow
+    from calreg.contexts.residuals import PredictionResidual
     from calreg.domain import Pmap
     from calreg.ingest import external
 
@@ -52,18 +52,17 @@ class ContextMethods(RegistryBase):
         InvalidValueError, UnknownKeyError
             If a key cannot be one.
         """
-        from calreg.contexts.diff import diff_contexts
+        from calreg.contexts.diff import DiffQuery, diff_contexts
 
+        query = DiffQuery(
+            pmap_of(pmap_1),
+            pmap_of(pmap_2),
+            band=self._band(band),
+            array=None if array is None else self._instrument.array(array).name,
+            as_of_utc=as_of_utc,
+        )
         with self._database.read() as connection:
-            return diff_contexts(
-                connection,
-                pmap_of(pmap_1),
-                pmap_of(pmap_2),
-                self._instrument,
-                band=self._band(band),
-                array=None if array is None else self._instrument.array(array).name,
-                as_of_utc=as_of_utc,
-            )
+            return diff_contexts(connection, query, self._instrument)
 
     def predict(
         self,
@@ -105,16 +104,8 @@ class ContextMethods(RegistryBase):
         """
         from calreg.contexts.prediction import PredictionQuery, load_predictions
 
-        query = PredictionQuery(
-            to_pmap=pmap_of(pmap_to),
-            from_pmap=pmap_of(pmap_from),
-            band=self._band(band),
-            array_id=self._array_id(array_id),
-            field=field,
-            source=source,
-            as_of_utc=as_of_utc,
-            subarray=subarray,
-        )
+        measured = self._set_query(pmap_from, band, array_id, field, as_of_utc=as_of_utc)
+        query = PredictionQuery(pmap_of(pmap_to), measured, source, subarray)
         with self._database.read() as connection:
             return load_predictions(connection, query, self._instrument)
 
@@ -126,7 +117,7 @@ class ContextMethods(RegistryBase):
         array_id: str | None = None,
         field: str | None = None,
         as_of_utc: datetime | None = None,
-    ) -> list[ResidualRow]:
+    ) -> list[PredictionResidual]:
         """Return the current sets beside what was predicted for them when they were fitted.
 
         Parameters
@@ -138,7 +129,7 @@ class ContextMethods(RegistryBase):
 
         Returns
         -------
-        list of ResidualRow
+        list of PredictionResidual
             Those that there was a prediction for.
 
         Raises
@@ -152,7 +143,7 @@ class ContextMethods(RegistryBase):
         with self._database.read() as connection:
             return load_residual_rows(connection, wanted)
 
-    def pmaps(self) -> list[PmapRow]:
+    def pmaps(self) -> list[ContextSummary]:
         """Return every context that the registry or the shipped table knows, in integer order."""
         from calreg.contexts.pmaps import list_pmaps
 

@@ -254,15 +254,7 @@ def predicted_correction(
         If there are several measurements under the nearest context.
     """
     wanted = query.sets
-    asked = PredictionQuery(
-        to_pmap=query.pmap,
-        from_pmap=from_pmap,
-        band=wanted.band,
-        array_id=wanted.array_id,
-        field=wanted.field,
-        flux_kind=wanted.flux_kind,
-        as_of_utc=wanted.as_of_utc,
-    )
+    asked = PredictionQuery(query.pmap, replace(wanted, pmap=from_pmap))
     prediction = nearest_prediction(connection, asked, instrument)
     offset = require_ok(prediction)
     of_any = replace(wanted, pmap=None, field=None, flux_kind=None)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from calreg.contexts.zeropoints import FULL, ZeroPointKey, load_zero_point_book
+from calreg.contexts.zeropoints import FULL, ZeroPointKey, ZeroPoints
 from calreg.db.queries.contexts import load_set_subarrays
 from calreg.db.queries.exposures import load_seen_pmaps
 from calreg.domain import ReferenceKind, Status
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
 
-    from calreg.contexts.zeropoints import ArrayChange, ZeroPoints
+    from calreg.contexts.zeropoints import ArrayChange
     from calreg.db.engine import Connection
     from calreg.db.queries.sets import StoredSet
     from calreg.domain import Pmap
@@ -144,9 +144,9 @@ def valid_range(
         for array in instrument.arrays.values()
         if array.array_id == stored.array_id
     }
-    book = load_zero_point_book(connection, stored.band, list(arrays.values()), as_of_utc)
+    zero_points = ZeroPoints.load(connection, stored.band, list(arrays.values()), as_of_utc)
     seen = {stored.pmap, *load_seen_pmaps(connection, as_of_utc)}
-    seen |= book.pmaps() | book.references.pmaps()
+    seen |= zero_points.pmaps() | zero_points.references.pmaps()
     subarrays = sorted(load_set_subarrays(connection, [stored.pk]).get(stored.pk) or {FULL})
     keys = {
         module: [ZeroPointKey(array, stored.filter, stored.pupil, name) for name in subarrays]
@@ -154,7 +154,7 @@ def valid_range(
     }
     pmaps = sorted(seen)
     own = pmaps.index(stored.pmap)
-    rows = [_context_row(book, stored.pmap, pmap, keys) for pmap in pmaps]
+    rows = [_context_row(zero_points, stored.pmap, pmap, keys) for pmap in pmaps]
     first, why_from = _walk(rows, range(own - 1, -1, -1), own, "earlier")
     last, why_to = _walk(rows, range(own + 1, len(rows)), own, "later")
     rows = [
@@ -167,11 +167,11 @@ def valid_range(
 
 
 def _context_row(
-    book: ZeroPoints, own: Pmap, pmap: Pmap, keys: dict[str, list[ZeroPointKey]]
+    zero_points: ZeroPoints, own: Pmap, pmap: Pmap, keys: dict[str, list[ZeroPointKey]]
 ) -> ContextRow:
     """Compare one context's PHOTMJSR with those of a set's own, for every subarray of it."""
     changes = {
-        module: [book.change(own, pmap, key) for key in of_module]
+        module: [zero_points.change(own, pmap, key) for key in of_module]
         for module, of_module in keys.items()
     }
     every = [change for of_module in changes.values() for change in of_module]
@@ -180,10 +180,7 @@ def _context_row(
     reasons = [change.reason for change in every if change.reason]
     sources = [text for change in every for text in (change.second.source, *change.via)]
     is_changed = {
-        kind: [
-            book.references.is_changed(own, pmap, key.array, kind, (key.filter, key.pupil))
-            for key, *_ in keys.values()
-        ]
+        kind: [zero_points.references.is_changed(own, pmap, kind, key) for key, *_ in keys.values()]
         for kind in (ReferenceKind.FLAT, ReferenceKind.AREA)
     }
     return ContextRow(

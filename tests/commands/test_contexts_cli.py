@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from calreg.commands.data import _tell_residuals
-from calreg.contexts.residuals import ResidualRow
+from calreg.contexts.residuals import PredictionResidual
 from calreg.db.engine import open_database
 from support.contextfiles import write_photom
 from support.contextrows import ContextRows
@@ -150,8 +150,8 @@ def test_history_draws(calreg: Run, url: str, tmp_path: Path) -> None:
 def test_refit_counts_what_agrees_and_names_what_does_not(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def row(sigma: float, *candidates: str) -> ResidualRow:
-        return ResidualRow(
+    def row(sigma: float, *candidates: str) -> PredictionResidual:
+        return PredictionResidual(
             pmap="jwst_1130.pmap",
             band="F444W",
             array_id="long",

@@ -13,7 +13,7 @@ from calreg.contexts.prediction import (
     nearest_prediction,
     require_ok,
 )
-from calreg.domain import Pmap, Status
+from calreg.domain import Pmap, SetQuery, Status
 from calreg.errors import InvalidValueError, NoCalibrationError
 from calreg.instruments import load_instrument
 from support.contextrows import ContextRows
@@ -25,15 +25,22 @@ if TYPE_CHECKING:
 ONE_KEY = {"band": "F200W", "array_id": "1"}
 
 
+def prediction_query(to: int, given: dict[str, object]) -> PredictionQuery:
+    given = {"pmap" if name == "from_pmap" else name: value for name, value in given.items()}
+    own = {name: given.pop(name) for name in ("source", "subarray") if name in given}
+    measured = SetQuery(**given)  # type: ignore[arg-type]
+    return PredictionQuery(Pmap(to), measured, **own)  # type: ignore[arg-type]
+
+
 def predictions(database: Database, *, to: int, **query: object) -> list[Prediction]:
     with database.read() as connection:
-        wanted = PredictionQuery(to_pmap=Pmap(to), **query)  # type: ignore[arg-type]
+        wanted = prediction_query(to, query)
         return load_predictions(connection, wanted, load_instrument())
 
 
 def nearest(database: Database, *, to: int, **query: object) -> Prediction:
     with database.read() as connection:
-        wanted = PredictionQuery(to_pmap=Pmap(to), **(ONE_KEY | query))  # type: ignore[arg-type]
+        wanted = prediction_query(to, ONE_KEY | query)
         return nearest_prediction(connection, wanted, load_instrument())
 
 

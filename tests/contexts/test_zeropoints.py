@@ -10,7 +10,6 @@ from calreg.contexts.zeropoints import (
     KnownZeroPoint,
     ZeroPointKey,
     ZeroPoints,
-    load_zero_point_book,
 )
 from calreg.domain import Pmap, ReferenceKind, Status
 from support.contextrows import ContextRows
@@ -34,7 +33,7 @@ def book(database: Database) -> Callable[[Callable[[ContextRows], None]], ZeroPo
         with database.write() as connection:
             write(ContextRows(connection))
         with database.read() as connection:
-            return load_zero_point_book(connection)
+            return ZeroPoints.load(connection)
 
     return make
 
@@ -184,11 +183,11 @@ def test_references_by_band_date_and_source(book: Book) -> None:
         rows.reference("1595", "nrca1", "flat", "f_5.fits", source="two")
 
     references = book(write).references
-    band = ("F200W", "CLEAR")
+    b1 = A1._replace(array="nrcb1")
     find = references.find
-    assert find(Pmap(1298), "nrca1", ReferenceKind.FLAT, *band).file_name == "f_1.fits"
-    assert find(Pmap(1568), "nrca1", ReferenceKind.FLAT, *band).file_name == "f_4.fits"
-    assert find(Pmap(1595), "nrca1", ReferenceKind.FLAT, *band).status is Status.CONFLICT
-    assert references.is_changed(Pmap(1298), Pmap(1568), "nrca1", ReferenceKind.FLAT, band) is True
-    assert references.is_changed(Pmap(1298), Pmap(1595), "nrca1", ReferenceKind.FLAT, band) is None
-    assert references.is_changed(Pmap(1298), Pmap(1568), "nrcb1", ReferenceKind.FLAT, band) is None
+    assert find(Pmap(1298), ReferenceKind.FLAT, A1).file_name == "f_1.fits"
+    assert find(Pmap(1568), ReferenceKind.FLAT, A1).file_name == "f_4.fits"
+    assert find(Pmap(1595), ReferenceKind.FLAT, A1).status is Status.CONFLICT
+    assert references.is_changed(Pmap(1298), Pmap(1568), ReferenceKind.FLAT, A1) is True
+    assert references.is_changed(Pmap(1298), Pmap(1595), ReferenceKind.FLAT, A1) is None
+    assert references.is_changed(Pmap(1298), Pmap(1568), ReferenceKind.FLAT, b1) is None

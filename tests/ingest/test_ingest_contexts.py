@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from calreg import Registry
-from calreg.contexts.zeropoints import ZeroPointKey, load_zero_point_book
+from calreg.contexts.zeropoints import ZeroPointKey, ZeroPoints
 from calreg.db.engine import open_database
 from calreg.db.queries.contexts import load_references
 from calreg.db.queries.zeropoints import load_zero_points
@@ -20,7 +20,6 @@ from support.programmes import row_counts
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from calreg.contexts.zeropoints import ZeroPoints
     from calreg.db.queries.zeropoints import StoredZeroPoint
     from calreg.domain import ReferenceChoice
     from calreg.ingest.options import IngestReport
@@ -73,9 +72,9 @@ def references(url: str) -> list[ReferenceChoice]:
         return load_references(connection)
 
 
-def book(url: str) -> ZeroPoints:
+def zero_points(url: str) -> ZeroPoints:
     with open_database(url) as database, database.read() as connection:
-        return load_zero_point_book(connection)
+        return ZeroPoints.load(connection)
 
 
 def write(path: Path, text: str) -> Path:
@@ -221,14 +220,15 @@ def test_a_pmap_leads_to_files_and_values(db_url: str, tmp_path: Path) -> None:
     assert [(p.pmap.number, p.array, p.r_photom) for p in points(db_url)] == [
         (1298, "nrca1", "p_0155.fits")
     ]
-    known = book(db_url)
+    known = zero_points(db_url)
     key = ZeroPointKey("nrcb1", "F200W", "CLEAR")
     assert known.photom_file(Pmap(1298), key).file_name == "p_0151.fits"
     find = known.references.find
     for band, name in (("F200W", "f_0695.fits"), ("F150W", "f_0657.fits")):
-        found = find(Pmap(1298), "nrca1", ReferenceKind.FLAT, band, "CLEAR")
+        found = find(Pmap(1298), ReferenceKind.FLAT, ZeroPointKey("nrca1", band, "CLEAR"))
         assert found.file_name == name
-    assert find(Pmap(1298), "nrca1", ReferenceKind.AREA, "F200W", "CLEAR").status is Status.UNKNOWN
+    a1 = key._replace(array="nrca1")
+    assert find(Pmap(1298), ReferenceKind.AREA, a1).status is Status.UNKNOWN
     # The other file arrives later: its mapping says which context it is of.
     file = write_photom(tmp_path / "p_0151.fits", "nrcb1", [("F200W", "CLEAR", "FULL", 2.056)])
     [later] = ingest(db_url, file).loaded
@@ -276,7 +276,7 @@ def test_sources_that_disagree_are_told_and_not_averaged(db_url: str, tmp_path: 
         "conflict: nrca1 F200W under jwst_1130.pmap: PHOTMJSR disagree: "
         "1.964 (notes (4 sig. digits)), 1.97 (cal header)"
     )
-    known = book(db_url).find(Pmap(1130), ZeroPointKey("nrca1", "F200W", "CLEAR"))
+    known = zero_points(db_url).find(Pmap(1130), ZeroPointKey("nrca1", "F200W", "CLEAR"))
     assert (known.status, known.photmjsr) == (Status.CONFLICT, None)
 
 

@@ -12,11 +12,11 @@ from calreg.db.bulk import insert_rows
 from calreg.db.queries.exposures import ensure_pmaps
 from calreg.db.queries.rows import CONVERSIONS, columns_of, fill
 from calreg.db.schema import ExternalSolutionRow, ExternalValueRow, IngestRow, PmapRow
+from calreg.domain import SetQuery
 from calreg.science.external import Method, Sense, ValueState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from calreg.domain import Pmap
     from calreg.science.external import ExternalValue
@@ -67,40 +67,30 @@ CONVERSIONS.update({kind.__name__: kind for kind in (Sense, Method, ValueState)}
 
 
 def load_solutions(
-    connection: sa.Connection,
-    *,
-    pmap: Pmap | None = None,
-    band: str | None = None,
-    array_id: str | None = None,
-    source: str | None = None,
-    as_of_utc: datetime | None = None,
+    connection: sa.Connection, query: SetQuery | None = None, *, source: str | None = None
 ) -> list[StoredSolution]:
     """Return external solutions in the order of source, pmap, band and array id.
 
-    Parameters
-    ----------
-    pmap, band, array_id, source : optional
-        Which solutions; all if not given.
-    as_of_utc : datetime, optional
-        Only those that had been imported by this time (aware).
+    A query chooses by context, band, array id and time of import.
     """
+    query = query or SetQuery()
     row = ExternalSolutionRow
     statement = (
         sa.select(*columns_of(StoredSolution, row, pmap=PmapRow.number))
         .join(PmapRow, PmapRow.id == row.pmap_id)
         .order_by(row.source, PmapRow.number, row.band, row.array_id)
     )
-    if pmap is not None:
-        statement = statement.where(PmapRow.number == pmap.number)
-    if band is not None:
-        statement = statement.where(row.band == band)
-    if array_id is not None:
-        statement = statement.where(row.array_id == array_id)
+    if query.pmap is not None:
+        statement = statement.where(PmapRow.number == query.pmap.number)
+    if query.band is not None:
+        statement = statement.where(row.band == query.band)
+    if query.array_id is not None:
+        statement = statement.where(row.array_id == query.array_id)
     if source is not None:
         statement = statement.where(row.source == source)
-    if as_of_utc is not None:
+    if query.as_of_utc is not None:
         statement = statement.join(IngestRow, IngestRow.id == row.ingest_id).where(
-            IngestRow.started_utc <= as_of_utc
+            IngestRow.started_utc <= query.as_of_utc
         )
     return fill(StoredSolution, connection.execute(statement))
 
