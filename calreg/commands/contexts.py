@@ -211,7 +211,7 @@ def predict(
 
 
 def prediction_summary(rows: Sequence[Prediction]) -> list[str]:
-    """Say in a few lines how much of the measured offsets remains under another context."""
+    """Summarise how much of the measured offsets remains under another context."""
     from calreg.science.zeropoints import absorption
 
     counts = Counter(str(row.status) for row in rows)
@@ -321,7 +321,7 @@ def equal(
 
 
 def _equality_text(row: EqualityRow) -> str:
-    """Say what holds now."""
+    """Describe the declaration that holds now."""
     names = f"{row.pmap_1} = {row.pmap_2}"
     if row.withdrawn_utc is not None:
         return f"withdrawn: {names} ({row.withdrawn_reason})"

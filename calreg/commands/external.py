@@ -188,7 +188,7 @@ def import_csv(
 
 
 def _tell(report: ImportReport, source: str, options: GlobalOptions) -> None:
-    """Say what came in, and what did not."""
+    """Report what was imported, and what was left out."""
     if options.output_format is OutputFormat.JSON:
         print_json(plain(report))
         return
@@ -321,7 +321,7 @@ def _print_comparisons(
 
 
 def _in_words(one: CompareSummary) -> str:
-    """Say how well two solutions agree."""
+    """Describe how well two solutions agree."""
     return (
         f"{one.source} against {one.against}: {one.n_keys} keys, {one.n_same_sign} of "
         f"{one.n_signed} signs agree, rms {one.rms_mag:.4f} mag with equal weights, "

@@ -89,7 +89,7 @@ def validity(
 
 
 def _title(report: ValidityReport) -> str:
-    """Say the answer in a few lines."""
+    """Summarise the answer in a few lines."""
     if report.pmap_from == report.pmap_to:
         range_text = f"{report.pmap_from} only"
     else:

@@ -221,7 +221,7 @@ class _Side:
 def compare_solutions(
     connection: Connection, query: CompareQuery, instrument: Instrument
 ) -> list[CompareRow]:
-    """Set external solutions beside our current sets, or beside another source.
+    """Compare external solutions with our current sets, or with another source.
 
     By source, context, band and array id; one without counterpart has a row of its own, unless
     another source is named.
@@ -258,7 +258,7 @@ def _require_sources(connection: Connection, query: CompareQuery) -> None:
 
 
 def _others(connection: Connection, query: CompareQuery) -> dict[_Key, list[_Side]]:
-    """Return what solutions are compared with, by band and array id."""
+    """Collect the other side of the comparison by band and array id."""
     found: dict[_Key, list[_Side]] = defaultdict(list)
     wanted = replace(query.wanted, pmap=None) if query.is_across else query.wanted
     if query.against is not None:
@@ -305,7 +305,7 @@ def _row(
     zero_points: ZeroPoints | None,
     instrument: Instrument,
 ) -> CompareRow:
-    """Lay out one comparison."""
+    """Build the row of one comparison."""
     row = CompareRow(
         pmap=theirs.pmap.name,
         band=theirs.band,
@@ -377,7 +377,7 @@ def _have_same_sign(first: float, second: float) -> bool | None:
 
 
 def _note(row: CompareRow) -> str:
-    """Say what keeps the two sides from being the same quantity."""
+    """Note what keeps the two sides from being the same quantity."""
     told = []
     if row.against_pmap != row.pmap:
         change = row.photom_change_ab_mag

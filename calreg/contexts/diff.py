@@ -163,7 +163,7 @@ def _diff_row(zero_points: ZeroPoints, query: DiffQuery, band: Band, key: ZeroPo
 
 
 def _status(found: ArrayChange) -> DiffStatus:
-    """Tell a change from rounding."""
+    """Distinguish a change from rounding."""
     if found.change is None:
         return DiffStatus.CONFLICT if found.status is Status.CONFLICT else DiffStatus.UNKNOWN
     first, second = found.first.photmjsr, found.second.photmjsr

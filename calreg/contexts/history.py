@@ -183,7 +183,7 @@ class _HistoryWriter:
         return rows
 
     def _is_within(self, pmap: Pmap) -> bool:
-        """Tell whether a context lies in the range that is asked for."""
+        """Whether a context lies in the requested range."""
         first, last = self.wanted.pmap_from, self.wanted.pmap_to
         return (first is None or first <= pmap) and (last is None or pmap <= last)
 
@@ -192,12 +192,12 @@ class _HistoryWriter:
         return ZeroPointKey(self.arrays[module], self.band.filter, self.band.pupil)
 
     def _has_photmjsr(self, pmap: Pmap) -> bool:
-        """Tell whether a PHOTMJSR is known of a context, of either array."""
+        """Whether PHOTMJSR of either array is known under a context."""
         find = self.predictor.zero_points.find
         return any(find(pmap, self._key(module)).photmjsr for module in self.arrays)
 
     def _known(self, pmap: Pmap) -> dict[str, Any]:
-        """Return what is known of a context besides sets, by field of the row."""
+        """Collect what is known of a context besides sets, by field of the row."""
         known = {
             module: self.predictor.zero_points.find(pmap, self._key(module))
             for module in self.arrays
@@ -234,7 +234,7 @@ class _HistoryWriter:
         return references.find(pmap, kind, self._key(module)).file_name
 
     def _file_changes(self, values: dict[str, Any], previous: HistoryRow) -> dict[str, Any]:
-        """Say which reference files differ from the previous row's."""
+        """List the reference files that differ from the previous row's."""
         changed, unknown = [], []
         for kind in ReferenceKind:
             for module in self.arrays:
@@ -259,7 +259,7 @@ class _HistoryWriter:
         return prediction
 
     def _can_be_reached(self, pmap: Pmap) -> bool:
-        """Tell whether a prediction for a context may be a number, from whichever other one."""
+        """Whether any prediction for a context can be a number."""
         zero_points = self.predictor.zero_points
         return all(
             zero_points.find(pmap, key).photmjsr is not None
@@ -278,7 +278,7 @@ def _offset(stored: StoredSet) -> DeltaMag:
 
 
 def _measured(stored: StoredSet, previous: StoredSet | None) -> dict[str, Any]:
-    """Return what was measured under a context, and the change since the previous one."""
+    """Lay out the measurement under a context, and the change since the previous one."""
     offset = _offset(stored)
     values = {
         "offset_ab_mag": offset.mag,
@@ -298,7 +298,7 @@ def _measured(stored: StoredSet, previous: StoredSet | None) -> dict[str, Any]:
 
 
 def _predicted(found: Prediction, stored: StoredSet | None) -> dict[str, Any]:
-    """Return what another context predicts, and how far the measured offset is from that."""
+    """Lay out the prediction from another context, and the residual of the measured offset."""
     predicted, err = found.predicted_offset_ab_mag, found.predicted_err_mag
     values = {
         "predicted_offset_ab_mag": predicted,

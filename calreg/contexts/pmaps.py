@@ -110,7 +110,7 @@ def list_pmaps(connection: Connection, instrument: Instrument) -> list[ContextSu
 def _pmap_row(
     pmap: Pmap | None, event: ContextEvent | None, count: PmapCounts, equal_to: str
 ) -> ContextSummary:
-    """Lay an event, or a context without any, out for the users."""
+    """Build the row of an event, or of a context without any."""
     return ContextSummary(
         pmap=None if pmap is None else pmap.name,
         date="" if event is None else event.date,
@@ -218,7 +218,7 @@ def _refuse_contradiction(connection: Connection, first: Pmap, second: Pmap) -> 
 
 
 def _equality_row(equality: StoredEquality, *, is_new: bool = False) -> EqualityRow:
-    """Lay a declaration out for the users."""
+    """Build the row of a declaration."""
     return EqualityRow(
         pmap_1=equality.pmap_1.name,
         pmap_2=equality.pmap_2.name,

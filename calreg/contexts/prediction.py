@@ -320,7 +320,7 @@ def _stated(err_mag: float) -> float | None:
 
 
 def basis_text(one: Measurement) -> str:
-    """Say in a few words what an offset was measured as."""
+    """Name a measurement in a few words."""
     if isinstance(one, StoredSet):
         return (
             f"set {one.set_id} (version {one.version}, {one.field}, {one.image_kind} "
@@ -330,7 +330,7 @@ def basis_text(one: Measurement) -> str:
 
 
 def _nothing_measured(connection: Connection, query: PredictionQuery) -> str:
-    """Say what there is instead of what was asked for."""
+    """Explain that nothing was measured, and name the contexts with measurements."""
     wanted = query.measured
     anything = replace(wanted, pmap=None, band=None, array_id=None)
     known = _measurements(connection, replace(query, measured=anything))

@@ -80,7 +80,7 @@ class PredictionResidual:
 
 
 def residual_row(stored: StoredSet, residual: StoredResidual) -> PredictionResidual:
-    """Lay a stored residual out for the users."""
+    """Join a stored residual with the set it belongs to."""
     return PredictionResidual(
         pmap=stored.pmap.name,
         band=stored.band,

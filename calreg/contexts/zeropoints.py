@@ -117,7 +117,7 @@ class References:
         return known[key]
 
     def _find(self, file: _FileOf, key: ZeroPointKey) -> KnownReference:
-        """Work out what is known."""
+        """Work out the answer of `find`."""
         fitting = [
             reference
             for reference in self._stored.get(file, ())
@@ -144,7 +144,7 @@ class References:
     def is_changed(
         self, pmap_1: Pmap, pmap_2: Pmap, kind: ReferenceKind, key: ZeroPointKey
     ) -> bool | None:
-        """Tell whether two contexts have different files; None where that is not known."""
+        """Whether two contexts have different files; None where unknown."""
         first, second = (self.find(pmap, kind, key) for pmap in (pmap_1, pmap_2))
         if first.status is not Status.OK or second.status is not Status.OK:
             return None
@@ -209,7 +209,7 @@ class ArrayChange:
 
 
 def worst_status(statuses: Iterable[Status]) -> Status:
-    """Return what is known of a number that rests on several others."""
+    """Return the status of a number that rests on several others."""
     found = set(statuses)
     for status in (Status.CONFLICT, Status.UNKNOWN):
         if status in found:
@@ -279,7 +279,7 @@ class ZeroPoints:
         return {pmap for pmap, _ in self._points}
 
     def has_equals(self, pmap: Pmap) -> bool:
-        """Tell whether a context was declared equal to another."""
+        """Whether a context was declared equal to another."""
         return pmap in self._equal
 
     def keys(self, *pmaps: Pmap) -> set[ZeroPointKey]:
@@ -295,7 +295,7 @@ class ZeroPoints:
         return {key._replace(subarray=key.subarray or FULL) for key in keys}
 
     def find(self, pmap: Pmap, key: ZeroPointKey) -> KnownZeroPoint:
-        """Return what is known of PHOTMJSR under a context."""
+        """Look up PHOTMJSR under a context."""
         if (pmap, key) not in self._found:
             self._found[pmap, key] = self._find(pmap, key)
         return self._found[pmap, key]
@@ -346,7 +346,7 @@ class ZeroPoints:
         return ArrayChange(status, None, first, second, reason="; ".join(reasons), via=via)
 
     def _sameness(self, pmap_1: Pmap, pmap_2: Pmap, key: ZeroPointKey) -> tuple[str, ...]:
-        """Say why PHOTMJSR must be the same under two contexts; empty if nothing says so."""
+        """Give the reasons why PHOTMJSR must be the same under two contexts; empty if none."""
         equality = self._equal.get(pmap_1, {}).get(pmap_2)
         if equality is not None:
             return (equality,)
@@ -377,7 +377,7 @@ class ZeroPoints:
         return found
 
     def _find(self, pmap: Pmap, key: ZeroPointKey) -> KnownZeroPoint:
-        """Work out what is known."""
+        """Work out the answer of `find`."""
         found = self._candidates(pmap, key)
         file = self.photom_file(pmap, key)
         r_photom = file.file_name

@@ -116,7 +116,7 @@ class ImportReport:
 def import_grizli(
     database: Database, path: Path, options: ImportOptions, instrument: Instrument
 ) -> ImportReport:
-    """Bring a table of grizli's in; see `Registry.import_grizli`."""
+    """Import a table of grizli's; see `Registry.import_grizli`."""
     table = read_grizli_table(
         path, instrument, pmap=options.pmap, with_commented=options.with_commented
     )
@@ -132,7 +132,7 @@ def import_grizli(
 def import_csv(
     database: Database, path: Path, options: ImportOptions, instrument: Instrument
 ) -> ImportReport:
-    """Bring a CSV table in; see `Registry.import_csv`."""
+    """Import a CSV table; see `Registry.import_csv`."""
     table = read_csv_table(path, instrument, pmap=options.pmap)
     return _import_table(database, path, table, options, instrument)
 
@@ -334,7 +334,7 @@ def _told(one: StoredSolution) -> str:
 def import_recipe(
     database: Database, path: Path, instrument: Instrument, *, pmap: Pmap, source: str
 ) -> ImportReport:
-    """Bring a published recipe in as an external solution; see `Registry.import_recipe`."""
+    """Import a published recipe as an external solution; see `Registry.import_recipe`."""
     _require_source(source)
     recipe = read_recipe(path, instrument)
     with database.write() as connection:

@@ -195,7 +195,7 @@ class ContextMethods(RegistryBase):
     def import_recipe(
         self, path: PathLike, *, pmap: str | Pmap, source: str
     ) -> external.ImportReport:
-        """Bring a published table of offsets in as an external solution.
+        """Import a published table of offsets as an external solution.
 
         Parameters
         ----------
@@ -232,7 +232,7 @@ class ContextMethods(RegistryBase):
         pmap: str | Pmap | None = None,
         with_commented: bool = False,
     ) -> external.ImportReport:
-        """Bring a table of grizli's in: each number by array, and the differences A - B.
+        """Import a table of grizli's: each number by array, and the differences A - B.
 
         Parameters
         ----------
@@ -278,7 +278,7 @@ class ContextMethods(RegistryBase):
         datum: str = "B",
         pmap: str | Pmap | None = None,
     ) -> external.ImportReport:
-        """Bring a CSV table in: columns pmap, band, array, offset (or factor), error.
+        """Import a CSV table: columns pmap, band, array, offset (or factor), error.
 
         Parameters
         ----------
@@ -318,7 +318,7 @@ class ContextMethods(RegistryBase):
         is_across: bool = False,
         as_of_utc: datetime | None = None,
     ) -> list[CompareRow]:
-        """Set external solutions beside our current sets, or beside each other, in sigma.
+        """Compare external solutions with our current sets, or with each other, in sigma.
 
         Parameters
         ----------

@@ -39,7 +39,7 @@ def check_sets(connection: Connection) -> list[Problem]:
 
 
 def _set_problems(stored: StoredSet, covariance: dict[tuple[str, str], float]) -> list[str]:
-    """Say what does not fit in one set."""
+    """List the inconsistencies of one set."""
     name = f"set {stored.set_id} ({stored.pmap} {stored.band} array {stored.array_id})"
     problems = []
     if stored.set_id != make_set_id(stored.input_digest, stored.version):
@@ -79,7 +79,7 @@ def _is_corrected(connection: Connection, recorded: RecordedFile) -> bool:
 
 
 def _file_problem(recorded: RecordedFile) -> str | None:
-    """Say what changed in one file; None if nothing, or if it is gone."""
+    """Describe the change of one file; None if it is unchanged or gone."""
     path = Path(recorded.directory) / recorded.file_name
     if not path.is_file():
         return None

@@ -158,7 +158,7 @@ class QuestionMethods(RegistryBase):
             return load_history(connection, wanted, self._instrument)
 
     def validity(self, set_id: str, *, as_of_utc: datetime | None = None) -> ValidityReport:
-        """Say for which contexts a set may be used, and why.
+        """Find the contexts that a set may be used for, and why.
 
         Parameters
         ----------
