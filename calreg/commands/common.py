@@ -153,6 +153,14 @@ FieldOption = Annotated[
     str | None,
     typer.Option("--field", metavar="NAME", help="Only this field, where there are several."),
 ]
+NewFieldOption = Annotated[
+    str | None,
+    typer.Option("--field", metavar="NAME", help="Field of new images, instead of the one found."),
+]
+NewEpochOption = Annotated[
+    str | None,
+    typer.Option("--epoch", metavar="NAME", help="Epoch of new images, instead of the one found."),
+]
 FluxOption = Annotated[
     str | None,
     typer.Option(

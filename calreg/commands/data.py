@@ -12,6 +12,8 @@ from calreg.commands.common import (
     GlobalOptions,
     MagLimitOption,
     MaxSepOption,
+    NewEpochOption,
+    NewFieldOption,
     OutputFormat,
     SnrOption,
     check_pmap,
@@ -42,14 +44,6 @@ _EPOCH_COLUMNS = (
     Column("n_exposures", "images", "d"),
 )
 
-_FieldName = Annotated[
-    str | None,
-    typer.Option("--field", metavar="NAME", help="Field of new images, instead of the one found."),
-]
-_EpochName = Annotated[
-    str | None,
-    typer.Option("--epoch", metavar="NAME", help="Epoch of new images, instead of the one found."),
-]
 _Image = Annotated[
     Path | None,
     typer.Option(
@@ -111,8 +105,8 @@ def ingest(
         list[Path], typer.Argument(metavar="PATH", help="Files and folders, in any mix.")
     ],
     *,
-    field: _FieldName = None,
-    epoch: _EpochName = None,
+    field: NewFieldOption = None,
+    epoch: NewEpochOption = None,
     image: _Image = None,
     flux: _Flux = None,
     columns: _Columns = "",

@@ -9,6 +9,8 @@ import typer
 
 from calreg.commands.common import (
     GlobalOptions,
+    NewEpochOption,
+    NewFieldOption,
     OverwriteOption,
     log,
     open_registry,
@@ -100,14 +102,6 @@ _Gain = Annotated[
 _Jobs = Annotated[
     int, typer.Option("--jobs", metavar="N", help="Patches that are measured at a time.")
 ]
-_FieldName = Annotated[
-    str | None,
-    typer.Option("--field", metavar="NAME", help="Field of new images, instead of the one found."),
-]
-_EpochName = Annotated[
-    str | None,
-    typer.Option("--epoch", metavar="NAME", help="Epoch of new images, instead of the one found."),
-]
 _Threshold = Annotated[
     float, typer.Option("--threshold", help="Of a source's pixels, in sigma (DETECT_THRESH).")
 ]
@@ -169,8 +163,8 @@ def measure(
     no_weights: _NoWeights = False,
     gain: _Gain = None,
     jobs: _Jobs = 1,
-    field: _FieldName = None,
-    epoch: _EpochName = None,
+    field: NewFieldOption = None,
+    epoch: NewEpochOption = None,
     threshold: _Threshold = 1.5,
     min_area: _MinArea = 5,
     deblend: _Deblend = "32,0.005",

@@ -78,11 +78,6 @@ class CorrectionRecord:
     sha256_before: str
     created_utc: str
 
-    @property
-    def is_identity(self) -> bool:
-        """Whether pixels and PHOTMJSR stayed as they were."""
-        return self.photom_factor == 1.0 and self.gradient is None
-
     def cards(self) -> list[bytes]:
         """Return the cards of the primary header."""
         plane = self.gradient or PixelPlane(0.0, 0.0, 0.0)
