@@ -30,7 +30,6 @@ from calreg.science.zeropoints import is_beyond
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from calreg.contexts.prediction import Prediction
     from calreg.db.engine import Connection
     from calreg.instruments import Instrument
 
@@ -134,9 +133,8 @@ def store_residuals(
                 for other in solutions
                 if other.array_id == stored.array_id and other.pmap != stored.pmap
             ]
-            found = _first_prediction(predictor, stored, others)
-            if found is not None:
-                residual = _residual(connection, stored, *found, instrument)
+            residual = _residual(predictor, stored, others)
+            if residual is not None:
                 insert_residual(connection, residual)
                 rows.append(residual_row(stored, residual))
     return rows
@@ -149,31 +147,22 @@ def load_residual_rows(connection: Connection, wanted: SetQuery) -> list[Predict
     return [residual_row(stored, found[pk]) for pk, stored in sets.items() if pk in found]
 
 
-def _first_prediction(
+def _residual(
     predictor: Predictor, stored: StoredSet, others: Iterable[Measurement]
-) -> tuple[Measurement, Prediction] | None:
-    """Return the first prediction that is a number: sets first, earlier first, nearest first."""
+) -> StoredResidual | None:
+    """Compare a set with the first prediction that is a number: sets, earlier and nearest first."""
     for other in CarryingOrder(others).to(stored.pmap):
         prediction = predictor.predict(other, stored.pmap)
         if prediction.status is Status.OK and prediction.predicted_err_mag is not None:
-            return other, prediction
-    return None
-
-
-def _residual(
-    connection: Connection,
-    stored: StoredSet,
-    other: Measurement,
-    prediction: Prediction,
-    instrument: Instrument,
-) -> StoredResidual:
-    """Compare a set with what was predicted for it."""
+            break
+    else:
+        return None
     offset = require_ok(prediction)
     residual_mag = stored.value("offset_ab") - offset.mag
     residual_err_mag = math.hypot(stored.err("offset_ab"), offset.err_mag)
     candidates: tuple[str, ...] = ()
     if is_beyond(residual_mag, residual_err_mag):
-        candidates = _candidates(connection, stored, other, instrument)
+        candidates = _candidates(predictor.connection, stored, other, predictor.instrument)
     return StoredResidual(
         set_pk=stored.pk,
         from_pmap=other.pmap,

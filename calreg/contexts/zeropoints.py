@@ -234,6 +234,20 @@ class _Candidate(NamedTuple):
         return f"{self.photmjsr} ({self.point.source}) {self.via}".rstrip()
 
 
+class _Recorded(NamedTuple):
+    """What values are recorded for: a key under a context."""
+
+    pmap: Pmap
+    key: ZeroPointKey
+
+
+class _InFile(NamedTuple):
+    """What a value is of: a key of a photom file, under whichever context."""
+
+    file_name: str
+    key: ZeroPointKey
+
+
 class ZeroPoints:
     """The zero points that a registry has, by context and key.
 
@@ -250,15 +264,15 @@ class ZeroPoints:
         equalities: Sequence[StoredEquality] = (),
     ) -> None:
         self.references = references
-        self._points: dict[tuple[Pmap, ZeroPointKey], list[StoredZeroPoint]] = defaultdict(list)
-        self._by_file: dict[tuple[str, ZeroPointKey], list[StoredZeroPoint]] = defaultdict(list)
+        self._points: dict[_Recorded, list[StoredZeroPoint]] = defaultdict(list)
+        self._by_file: dict[_InFile, list[StoredZeroPoint]] = defaultdict(list)
         for point in points:
             key = ZeroPointKey(point.array, point.filter, point.pupil, point.subarray)
-            self._points[point.pmap, key].append(point)
+            self._points[_Recorded(point.pmap, key)].append(point)
             if point.r_photom:
-                self._by_file[point.r_photom, key].append(point)
+                self._by_file[_InFile(point.r_photom, key)].append(point)
         self._equal = _equal_pmaps(equalities)
-        self._found: dict[tuple[Pmap, ZeroPointKey], KnownZeroPoint] = {}
+        self._found: dict[_Recorded, KnownZeroPoint] = {}
 
     @classmethod
     def load(
@@ -276,7 +290,7 @@ class ZeroPoints:
 
     def pmaps(self) -> set[Pmap]:
         """Return the contexts that values were recorded under."""
-        return {pmap for pmap, _ in self._points}
+        return {recorded.pmap for recorded in self._points}
 
     def has_equals(self, pmap: Pmap) -> bool:
         """Whether a context was declared equal to another."""
@@ -291,14 +305,15 @@ class ZeroPoints:
             A value that holds for every subarray counts as one of full frames.
         """
         wanted = {other for pmap in pmaps for other in (pmap, *self._equal.get(pmap, ()))}
-        keys = {key for pmap, key in self._points if pmap in wanted}
+        keys = {recorded.key for recorded in self._points if recorded.pmap in wanted}
         return {key._replace(subarray=key.subarray or FULL) for key in keys}
 
     def find(self, pmap: Pmap, key: ZeroPointKey) -> KnownZeroPoint:
         """Look up PHOTMJSR under a context."""
-        if (pmap, key) not in self._found:
-            self._found[pmap, key] = self._find(pmap, key)
-        return self._found[pmap, key]
+        recorded = _Recorded(pmap, key)
+        if recorded not in self._found:
+            self._found[recorded] = self._find(pmap, key)
+        return self._found[recorded]
 
     def photom_file(self, pmap: Pmap, key: ZeroPointKey) -> KnownReference:
         """Return the photom file of a context, or of one that was declared equal."""
@@ -359,11 +374,12 @@ class ZeroPoints:
     def _candidates(self, pmap: Pmap, key: ZeroPointKey) -> list[_Candidate]:
         """Return every stored value that must be that of a context."""
         keys = dict.fromkeys((key, key._replace(subarray=EVERY_SUBARRAY)))
-        found = [_Candidate(p, "") for k in keys for p in self._points.get((pmap, k), ())]
-        for other, equality in self._equal.get(pmap, {}).items():
-            found += [
-                _Candidate(p, equality) for k in keys for p in self._points.get((other, k), ())
-            ]
+        found = [
+            _Candidate(point, equality)
+            for other, equality in {pmap: "", **self._equal.get(pmap, {})}.items()
+            for k in keys
+            for point in self._points.get(_Recorded(other, k), ())
+        ]
         file, equality = self._photom_file(pmap, key)
         if file.status is Status.OK:
             known = {id(candidate.point) for candidate in found}
@@ -371,7 +387,7 @@ class ZeroPoints:
             found += [
                 _Candidate(p, f"{file.file_name} as under {p.pmap}{via}")
                 for k in keys
-                for p in self._by_file.get((file.file_name, k), ())
+                for p in self._by_file.get(_InFile(file.file_name, k), ())
                 if id(p) not in known
             ]
         return found
