@@ -36,6 +36,11 @@ class Pmap:
     number: int
 
     @classmethod
+    def of(cls, pmap: str | Pmap) -> Pmap:
+        """Return a context that is given as such, or as text; see `parse`."""
+        return pmap if isinstance(pmap, Pmap) else cls.parse(pmap)
+
+    @classmethod
     def parse(cls, text: str) -> Pmap:
         """Read ``jwst_1130.pmap``, ``jwst_1130`` or ``1130``.
 

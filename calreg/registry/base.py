@@ -66,7 +66,7 @@ class RegistryBase:
 
 def pmap_of(pmap: str | Pmap) -> Pmap:
     """Return a context."""
-    return pmap if isinstance(pmap, Pmap) else Pmap.parse(pmap)
+    return Pmap.of(pmap)
 
 
 def optional_pmap(pmap: str | Pmap | None) -> Pmap | None:

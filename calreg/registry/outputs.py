@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calreg.domain import SetQuery, no_progress
-from calreg.registry.base import PathLike, RegistryBase, as_paths, optional_pmap, pmap_of
+from calreg.domain import Pmap, SetQuery, no_progress
+from calreg.registry.base import PathLike, RegistryBase, as_paths, optional_pmap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,11 +16,10 @@ if TYPE_CHECKING:
     from calreg.apply import check as inspection
     from calreg.apply import files as reductionfiles
     from calreg.apply.options import ApplyOptions
-    from calreg.domain import Pmap, Progress
+    from calreg.domain import Progress
     from calreg.export.context import ContextReport
-    from calreg.export.deliveries import Delivery, ExportOptions
+    from calreg.export.deliveries import Delivery
     from calreg.export.references import ReferenceReport
-    from calreg.sets.corrections import CorrectionQuery
 
 
 class OutputMethods(RegistryBase):
@@ -66,10 +64,11 @@ class OutputMethods(RegistryBase):
         OutputError
             If the file exists (without `overwrite`) or cannot be written.
         """
+        from calreg.export.deliveries import ExportOptions
         from calreg.export.tables import export_recipe
 
-        options = _table_options(path, pmap, field, flux_kind, as_of_utc)
-        options = replace(options, leave_out=leave_out, overwrite=overwrite)
+        wanted = SetQuery(pmap=Pmap.of(pmap), field=field, flux_kind=flux_kind, as_of_utc=as_of_utc)
+        options = ExportOptions(Path(path), wanted, leave_out, overwrite)
         return export_recipe(self._database, options, self._instrument)
 
     def export_grizli(
@@ -84,10 +83,11 @@ class OutputMethods(RegistryBase):
         overwrite: bool = False,
     ) -> Delivery:
         """Write a context's current sets as grizli's divisors; the rest as in `export_recipe`."""
+        from calreg.export.deliveries import ExportOptions
         from calreg.export.tables import export_grizli
 
-        options = _table_options(path, pmap, field, flux_kind, as_of_utc)
-        options = replace(options, leave_out=leave_out, overwrite=overwrite)
+        wanted = SetQuery(pmap=Pmap.of(pmap), field=field, flux_kind=flux_kind, as_of_utc=as_of_utc)
+        options = ExportOptions(Path(path), wanted, leave_out, overwrite)
         return export_grizli(self._database, options, self._instrument)
 
     def export_parquet(self, directory: PathLike, *, overwrite: bool = False) -> list[Delivery]:
@@ -149,10 +149,13 @@ class OutputMethods(RegistryBase):
         from calreg.export.photom import export_photom
         from calreg.export.references import ReferenceOptions
         from calreg.files.references.crdscache import CrdsCache
+        from calreg.science.model.gradient import parse_gradient_datum
+        from calreg.sets.corrections import CorrectionQuery
 
+        wanted = SetQuery(pmap=Pmap.of(pmap), field=field, flux_kind=flux_kind, as_of_utc=as_of_utc)
         options = ReferenceOptions(
             Path(directory),
-            correction_query(pmap, gradient_datum, field, flux_kind, as_of_utc),
+            CorrectionQuery(wanted, parse_gradient_datum(gradient_datum)),
             parents=tuple(map(Path, parents)),
             cache=None if cache is None else CrdsCache(Path(cache)),
             predict=predict,
@@ -192,10 +195,13 @@ class OutputMethods(RegistryBase):
         """
         from calreg.export.flat import export_flat
         from calreg.export.references import ReferenceOptions
+        from calreg.science.model.gradient import parse_gradient_datum
+        from calreg.sets.corrections import CorrectionQuery
 
+        wanted = SetQuery(pmap=Pmap.of(pmap), field=field, flux_kind=flux_kind, as_of_utc=as_of_utc)
         options = ReferenceOptions(
             Path(directory),
-            correction_query(pmap, gradient_datum, field, flux_kind, as_of_utc),
+            CorrectionQuery(wanted, parse_gradient_datum(gradient_datum)),
             parents=tuple(map(Path, parents)),
             predict=predict,
             overwrite=overwrite,
@@ -243,10 +249,13 @@ class OutputMethods(RegistryBase):
         from calreg.export.context import export_context
         from calreg.export.references import ReferenceOptions
         from calreg.files.references.crdscache import CrdsCache
+        from calreg.science.model.gradient import parse_gradient_datum
+        from calreg.sets.corrections import CorrectionQuery
 
+        wanted = SetQuery(pmap=Pmap.of(pmap), field=field, flux_kind=flux_kind, as_of_utc=as_of_utc)
         options = ReferenceOptions(
             Path(directory),
-            correction_query(pmap, gradient_datum, field, flux_kind, as_of_utc),
+            CorrectionQuery(wanted, parse_gradient_datum(gradient_datum)),
             predict=predict,
         )
         parent = CrdsCache(Path(cache))
@@ -368,32 +377,3 @@ class OutputMethods(RegistryBase):
         from calreg.apply import affected
 
         return affected.affected_files(self._database, optional_pmap(pmap))
-
-
-def _table_options(
-    path: PathLike,
-    pmap: str | Pmap,
-    field: str | None,
-    flux_kind: str | None,
-    as_of_utc: datetime | None,
-) -> ExportOptions:
-    """Return which sets go to which table."""
-    from calreg.export.deliveries import ExportOptions
-
-    wanted = SetQuery(pmap=pmap_of(pmap), field=field, flux_kind=flux_kind, as_of_utc=as_of_utc)
-    return ExportOptions(Path(path), wanted)
-
-
-def correction_query(
-    pmap: str | Pmap,
-    gradient_datum: str,
-    field: str | None,
-    flux_kind: str | None,
-    as_of_utc: datetime | None,
-) -> CorrectionQuery:
-    """Return which corrections are asked for."""
-    from calreg.science.model.gradient import parse_gradient_datum
-    from calreg.sets.corrections import CorrectionQuery
-
-    wanted = SetQuery(pmap=pmap_of(pmap), field=field, flux_kind=flux_kind, as_of_utc=as_of_utc)
-    return CorrectionQuery(wanted, parse_gradient_datum(gradient_datum))
