@@ -303,7 +303,7 @@ def context(
 
 
 def _tell(deliveries: list[Delivery], output_format: OutputFormat) -> None:
-    """Say what was written."""
+    """Report what was written."""
     if output_format is OutputFormat.JSON:
         print_json(plain(deliveries))
         return
@@ -316,7 +316,7 @@ def _tell(deliveries: list[Delivery], output_format: OutputFormat) -> None:
 
 
 def _tell_checked(report: ReferenceReport | ContextReport, output_format: OutputFormat) -> None:
-    """Say what was written, how it was checked, and what to mind."""
+    """Report what was written, how it was checked, and what to mind."""
     if output_format is OutputFormat.JSON:
         print_json(plain(report))
         return

@@ -321,7 +321,7 @@ def _require_same(what: str, reftype: str, found: str, expected: str) -> None:
 
 
 def _parameters(array: Array, correction: SetCorrection, instrument: Instrument) -> dict[str, str]:
-    """Return what CRDS is asked with: an exposure of the data behind a correction."""
+    """Return the parameters of an exposure behind a correction, as CRDS wants them."""
     begin = utc_of_mjd(correction.last_mjd_utc)
     return {
         "META.INSTRUMENT.NAME": instrument.name,

@@ -101,7 +101,7 @@ def flat_jobs(
 
 
 def gradient_notes(jobs: Sequence[FlatJob]) -> list[str]:
-    """Say where a gradient on the detector rests on an assumption, once per set."""
+    """Note where a gradient on the detector rests on an assumption, once per set."""
     unknown = {
         job.set_pk: f"{job.band.name} array {job.array.array_id}"
         for job in jobs

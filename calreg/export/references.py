@@ -84,7 +84,7 @@ def utc_of_mjd(mjd_utc: float) -> datetime:
 
 
 def file_label(pmap: Pmap, corrections: Sequence[SetCorrection]) -> str:
-    """Return what tells our files from official ones: ``calreg1130``, ``calreg1200predicted``."""
+    """Return the label of our files: ``calreg1130``, ``calreg1200predicted``."""
     is_predicted = any(correction.carried is not None for correction in corrections)
     return f"calreg{pmap.number:04d}{'predicted' if is_predicted else ''}"
 
@@ -96,7 +96,7 @@ def meta_of(
     created_utc: datetime,
     earliest_mjd_utc: float | None,
 ) -> ReferenceMeta:
-    """Return what a reference file says about its making.
+    """Describe the making of a reference file.
 
     PEDIGREE spans the exposures behind all corrections; USEAFTER, of a file without parent, is the
     day of the first exposure under the context, `earliest_mjd_utc` where one was seen.
@@ -118,7 +118,7 @@ def meta_of(
 
 
 def matching_keys(array: Array, instrument: Instrument, band: Band | None = None) -> dict[str, str]:
-    """Return what a CRDS context may choose files by; with a band for files of one, as flats."""
+    """Return the parameters that CRDS matches by; with a band for files of one band, as flats."""
     of_band = {} if band is None else {FILTER: band.filter, PUPIL: band.pupil}
     return {
         DETECTOR: array.detector,

@@ -99,7 +99,7 @@ def recipe_row(stored: StoredSet) -> RecipeRow:
 
 
 def _provenance(stored: StoredSet) -> RecipeProvenance:
-    """Say where a line of the recipe comes from."""
+    """Return the provenance of a line of the recipe."""
     plain = [name for name in RecipeProvenance.__dataclass_fields__ if name != "pmap"]
     shared = {name: getattr(stored, name) for name in plain}
     return RecipeProvenance(**shared, pmap=stored.pmap.name)

@@ -279,7 +279,7 @@ def _basis(valid: ValidRange, pmap_from: Pmap, pmap_to: Pmap | None) -> str:
 
 
 def _not_valid(stored: StoredSet, asked: Pmap, limit: Pmap, why: str) -> str:
-    """Say that a range goes too far."""
+    """Word the refusal of a range that goes too far."""
     return (
         f"set {stored.set_id} of {stored.pmap} cannot be accepted for {asked}: PHOTMJSR are known "
         f"to be equal as far as {limit} only: {why} (see calreg validity {stored.set_id})"
@@ -317,7 +317,7 @@ def _overlapping(
 
 
 def _overlap_message(stored: StoredSet, others: list[StoredAcceptance]) -> str:
-    """Say which acceptances are in the way."""
+    """Name the acceptances that are in the way."""
     told = "; ".join(
         f"set {found.set_id} (version {found.version} of {found.pmap}) is accepted for "
         f"{found.range_text} since {found.accepted_utc:%Y-%m-%d %H:%M} UTC: {found.reason}"

@@ -128,7 +128,7 @@ def coefficients_row(stored: StoredSet) -> CoefficientsRow:
 
 
 def _standing(stored: StoredSet) -> dict[str, object]:
-    """Say for what a set is accepted, and why it is out of use."""
+    """Lay out the acceptance and the withdrawal of a set."""
     told: dict[str, object] = {}
     if stored.acceptance is not None:
         last = stored.acceptance.pmap_to

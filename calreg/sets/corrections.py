@@ -151,7 +151,7 @@ class SetCorrection:
         return self.stored.value("slope") != 0.0
 
     def lines(self, module: str) -> list[str]:
-        """Say in a few lines, for the header of a file, how an array of a module is corrected."""
+        """Describe in a few lines, for a header, how the array of a module is corrected."""
         stored, correction = self.stored, self.corrections[module]
         offset_mag, slope = self.offset_ab_mag, stored.value("slope")
         text = (

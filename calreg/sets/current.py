@@ -126,13 +126,13 @@ def _require_equal_photmjsr(
 
 
 def _newest_of_each(sets: list[StoredSet]) -> list[StoredSet]:
-    """Return what stands in for a key without current set: its candidates, its withdrawn sets."""
+    """Return the candidates of a key without current set, else its last withdrawn set."""
     told = [stored for stored in sets if stored.status == SetStatus.CANDIDATE]
     return told or [stored for stored in sets if stored.status == SetStatus.WITHDRAWN][-1:]
 
 
 def _why_barred(stored: StoredSet, standing: Standing) -> str:
-    """Say why a set is not used, and what helps."""
+    """Explain why a set is not used, and what helps."""
     name = f"{stored.band} array {stored.array_id}"
     if stored.withdrawal is not None:
         return (
@@ -154,7 +154,7 @@ def _why_barred(stored: StoredSet, standing: Standing) -> str:
 
 
 def _nothing_known(connection: Connection, wanted: SetQuery) -> str:
-    """Say that there is no set, and for which contexts there are some."""
+    """Report that there is no set, and which contexts have some."""
     known = sorted({stored.pmap for stored in load_sets(connection, SetFilter())})
     asked = [str(wanted.pmap), wanted.band, wanted.field and f"in field {wanted.field!r}"]
     return (

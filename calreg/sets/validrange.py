@@ -76,7 +76,7 @@ class ContextRow:
         return self.status in (ContextStatus.DIFFERS, ContextStatus.CONFLICT)
 
     def change_text(self) -> str:
-        """Say how magnitudes move, or what is the matter."""
+        """Describe how magnitudes move, or what is wrong."""
         moves = {"A": self.change_a_mag, "B": self.change_b_mag}
         told = [f"{module} {move:+.4f} mag" for module, move in moves.items() if move is not None]
         is_told = told and self.status is not ContextStatus.CONFLICT
@@ -110,7 +110,7 @@ class ValidRange:
         return next((row for row in later if row.is_break), None)
 
     def break_towards(self, own: Pmap, pmap: Pmap) -> ContextRow | None:
-        """Return what lies between a set's own context and another, or at it, and is not equal."""
+        """Return the first context from a set's own to another that is known not to be equal."""
         low, high = sorted((own.number, pmap.number))
         within = (row for row in self.contexts if low <= row.number <= high)
         return next((row for row in within if row.is_break), None)

@@ -209,7 +209,7 @@ def _grizli_value(
 
 
 def _state(note: str) -> ValueState:
-    """Return what a comment says of a number."""
+    """Return the state of a number by its comment."""
     if "[no data]" in note:
         return ValueState.NONE
     if "interpolated" in note:

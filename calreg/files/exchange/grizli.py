@@ -159,7 +159,7 @@ def _checked(entries: Sequence[GrizliEntry], path: Path, instrument: Instrument)
 
 
 def _problem(line: _Line) -> str | None:
-    """Say what is wrong with an entry, or None."""
+    """Name the problem of an entry, if any."""
     entry = line.entry
     if line.array.channel != line.band.channel:
         return (

@@ -297,7 +297,7 @@ def _numbers(row: RecipeRow) -> dict[str, float]:
 
 
 def _first_problem(rows: Sequence[RecipeRow], instrument: Instrument) -> str | None:
-    """Say what is wrong with the first bad row, or None."""
+    """Name the problem of the first bad row, if any."""
     if not rows:
         return "no rows; expected one per array id and band"
     seen: dict[str, int] = {}
@@ -314,7 +314,7 @@ def _first_problem(rows: Sequence[RecipeRow], instrument: Instrument) -> str | N
 
 
 def _key_problem(row: RecipeRow, instrument: Instrument) -> str | None:
-    """Say what is wrong with a row's array id and band, or None."""
+    """Name the problem of a row's array id and band, if any."""
     if row.array_id not in instrument.array_ids:
         return f"det is {row.array_id!r}; expected one of {', '.join(instrument.array_ids)}"
     try:
@@ -330,7 +330,7 @@ def _key_problem(row: RecipeRow, instrument: Instrument) -> str | None:
 
 
 def _number_problem(row: RecipeRow) -> str | None:
-    """Say what is wrong with a row's numbers, or None."""
+    """Name the problem of a row's numbers, if any."""
     for name, value in _numbers(row).items():
         if not math.isfinite(value):
             return f"{name} is {value}; expected a finite number"
@@ -348,7 +348,7 @@ def _number_problem(row: RecipeRow) -> str | None:
 def _truncation_problem(
     rows: Sequence[RecipeRow], meta: Mapping[str, object], path: Path
 ) -> str | None:
-    """Say whether a file that calreg wrote lacks its end, or None."""
+    """Report that a file that calreg wrote lacks its end, if it does."""
     if "calreg_version" not in meta:
         return None
     provenance = meta.get("provenance")
@@ -363,7 +363,7 @@ def _truncation_problem(
 
 
 def _provenance_problem(rows: Sequence[RecipeRow], meta: RecipeMeta) -> str | None:
-    """Say which row has no origin, or which origin has no row, or None."""
+    """Name a row without origin, or an origin without row, if any."""
     keys = [provenance_key(row.array_id, row.band) for row in rows]
     if not meta.source:
         for key in keys:

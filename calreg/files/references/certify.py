@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calreg.errors import OutputError
+from calreg.files.references.crdscache import OBSERVATORY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,6 +75,14 @@ def check_with_packages(files: Mapping[str, Path], models: Mapping[str, str]) ->
     return checkers
 
 
+def crds_environment(cache: Path) -> dict[str, str]:
+    """Return the environment of a process that works on one cache, without the user's settings."""
+    others = {
+        key: value for key, value in os.environ.items() if not key.upper().startswith("CRDS_")
+    }
+    return others | {"CRDS_PATH": str(cache.resolve()), "CRDS_OBSERVATORY": OBSERVATORY}
+
+
 def _validate(path: Path, model: str) -> None:
     """Open a file as its data model with strict validation."""
     datamodels = importlib.import_module("stdatamodels.jwst.datamodels")
@@ -94,14 +103,7 @@ def _certify(names: list[str], folder: Path) -> None:
     """Run certify on files of a folder."""
     cache = folder / "cache"
     _write_cache(cache)
-    environment = {
-        key: value for key, value in os.environ.items() if not key.upper().startswith("CRDS_")
-    }
-    environment |= {
-        "CRDS_PATH": str(cache),
-        "CRDS_OBSERVATORY": "jwst",
-        "CRDS_IGNORE_MAPPING_CHECKSUM": "1",
-    }
+    environment = crds_environment(cache) | {"CRDS_IGNORE_MAPPING_CHECKSUM": "1"}
     # Files of one call may be alternatives, such as cut-outs of one flat: no trial of an rmap.
     options = ("--comparison-context", _CONTEXT, "--dont-check-rmap-updates")
     command = [sys.executable, "-m", "crds.certify", *options]

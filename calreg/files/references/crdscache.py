@@ -241,7 +241,7 @@ def _entry(opened: _Map, key: str) -> str:
 
 
 def _is_file_name(value: object) -> TypeGuard[str]:
-    """Tell a file from what stands for none, such as N/A."""
+    """Return whether a value names a file; N/A stands for none."""
     return isinstance(value, str) and "." in value
 
 
@@ -254,7 +254,7 @@ def _matched(rmap: _Map, keys: Mapping[str, str]) -> _Selector:
 
 
 def _chosen(rmap: _Map, keys: Mapping[str, str]) -> _Selector | str:
-    """Return what the closest match has for some keys: a choice by time, or one file."""
+    """Return the closest match for some keys: a choice by time, or one file."""
     parkeys = rmap.header.get("parkey")
     first = parkeys[0] if isinstance(parkeys, tuple) and parkeys else ()
     names = [str(name).upper() for name in (first if isinstance(first, tuple) else (first,))]
@@ -297,7 +297,7 @@ def _weight(rmap: _Map, entry: Mapping[str, str], keys: Mapping[str, str]) -> in
 
 
 def _not_known(rmap: _Map, what: str) -> str:
-    """Say that an rmap uses what is not known here."""
+    """Report that an rmap uses something unknown here."""
     return f"{rmap.path}: {what}, which calreg cannot follow; {_HINT}"
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from calreg.errors import FileFormatError, InvalidValueError, MissingExtraError, OutputError
+from calreg.files.references.certify import crds_environment
 from calreg.files.references.crdscache import OBSERVATORY, CrdsCache
 
 if TYPE_CHECKING:
@@ -189,15 +189,11 @@ def best_references(
 
 def _ask(cache: Path, order: dict[str, Any]) -> Any:
     """Have a process of its own do an order on a cache, without a server."""
-    environment = {
-        key: value for key, value in os.environ.items() if not key.upper().startswith("CRDS_")
-    }
-    environment |= {"CRDS_PATH": str(cache.resolve()), "CRDS_OBSERVATORY": OBSERVATORY}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "calreg.files.references.crdsworker"],
             input=json.dumps(order),
-            env=environment,
+            env=crds_environment(cache),
             capture_output=True,
             text=True,
             check=False,
