@@ -9,8 +9,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from calreg.db.queries.pairs import mark_variable
 from calreg.domain import RollRelation
@@ -234,6 +232,9 @@ def _link_sources(columns: Columns, detections: IntArray, max_sep_arcsec: float)
     Pairs that share a detection are of one source, and so are those at one place on both patches.
     The sources of the registry will not do: they depend on other bands, and on the order of ingest.
     """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     n_pairs = columns["ra_deg"].size
     distinct, index = np.unique(detections, return_inverse=True)
     ends = index.reshape(2, n_pairs)

@@ -18,8 +18,6 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from calreg.errors import InvalidValueError
 from calreg.units import MAG_PER_RELATIVE_FLUX, flux_factor
 
@@ -260,6 +258,8 @@ def absorption(offset_ab_mag: Sequence[float], change_ab_mag: Sequence[float]) -
     InvalidValueError
         Without any key.
     """
+    import numpy as np
+
     before = np.array(offset_ab_mag, dtype=np.float64)
     change = np.array(change_ab_mag, dtype=np.float64)
     if before.size == 0 or before.shape != change.shape:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import sqlalchemy as sa
 
 from calreg.db.bulk import fetch_columns
@@ -16,6 +15,7 @@ from calreg.db.schema import Base, CatalogRow, DeliveryRow, ExposureRow
 from calreg.domain import CatalogOrigin
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 _UNIT = re.compile(r"\[([^,\]]+)")
@@ -88,6 +88,8 @@ def _with_room_for_null(column: sa.Column[object]) -> sa.ColumnElement[object]:
 
 def _times(values: NDArray[Any]) -> NDArray[np.datetime64]:
     """Return times as datetime64 in UTC, NaT for NULL, so that an empty column keeps its type."""
+    import numpy as np
+
     plain = [None if time is None else time.astimezone(UTC).replace(tzinfo=None) for time in values]
     return np.array(plain, dtype="datetime64[us]")
 

@@ -54,7 +54,6 @@ class WithdrawalRow(Base):
             "set_pk",
             unique=True,
             sqlite_where=sa.text("ended_utc IS NULL"),
-            postgresql_where=sa.text("ended_utc IS NULL"),
         ),
     )
 
@@ -73,4 +72,12 @@ def _make_guards(table: sa.Table, connection: sa.Connection, **_: object) -> Non
         connection.exec_driver_sql(statement)
 
 
+def _complete_index(table: sa.Table, connection: sa.Connection, **_: object) -> None:
+    """Say for PostgreSQL what the index is of; said above, it would cost everyone its imports."""
+    if connection.dialect.name == "postgresql":
+        for index in table.indexes:
+            index.dialect_kwargs["postgresql_where"] = index.dialect_kwargs["sqlite_where"]
+
+
 sa.event.listen(AcceptanceRow.__table__, "after_create", _make_guards)
+sa.event.listen(WithdrawalRow.__table__, "before_create", _complete_index)

@@ -13,7 +13,6 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import optimize, special
 
 from calreg.errors import DegenerateFitError, FitRefusedError
 
@@ -27,7 +26,6 @@ HUBER_THRESHOLD = 1.345
 N_RESAMPLES = 400
 """Bootstrap resamples; the error of an error is then 1 / sqrt(2 * 400) = 3.5 %."""
 
-_TAIL_PROBABILITY = float(special.erfc(HUBER_THRESHOLD / np.sqrt(2.0)))
 _MAX_ITERATIONS = 500
 _ROUNDING_OF_LOSS = 1e-9
 _LEAST_SCATTER2 = 1e-20
@@ -165,12 +163,17 @@ def huber_threshold(n_dof: int) -> float:
     The distance of a clean block is chi distributed. The threshold has the same tail probability
     for all `n_dof` as 1.345 has for one.
     """
-    return float(np.sqrt(2.0 * special.gammainccinv(n_dof / 2.0, _TAIL_PROBABILITY)))
+    from scipy import special
+
+    tail_probability = float(special.erfc(HUBER_THRESHOLD / np.sqrt(2.0)))
+    return float(np.sqrt(2.0 * special.gammainccinv(n_dof / 2.0, tail_probability)))
 
 
 @cache
 def huber_variance(n_dof: int) -> float:
     """Return ``E[min(D, c)^2] / n_dof`` for a clean block, the constant of Huber's Proposal 2."""
+    from scipy import special
+
     half, half_c2 = n_dof / 2.0, huber_threshold(n_dof) ** 2 / 2.0
     inside = n_dof * special.gammainc(half + 1.0, half_c2)
     outside = 2.0 * half_c2 * special.gammaincc(half, half_c2)
@@ -430,9 +433,11 @@ class _Fitter:
             bounds.insert(0, max(bounds[0] - 3.0, lowest))
         floor2 = 0.0
         if excess(bounds[0]) > 0.0:
+            from scipy.optimize import brentq
+
             is_above = [excess(bound) <= 0.0 for bound in bounds]
             last = is_above.index(True)
-            root = optimize.brentq(excess, bounds[last - 1], bounds[last], xtol=1e-11, rtol=1e-14)
+            root = brentq(excess, bounds[last - 1], bounds[last], xtol=1e-11, rtol=1e-14)
             floor2 = max(math.exp(root) - least, 0.0)
         step = 1e-3 * (floor2 + least)
         beyond, here = self.profile(floor2 + step), self.profile(floor2)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import special
 
 from calreg.errors import InvalidValueError
 from calreg.science.model.offsets import ROBUST_SCATTER_PER_MAD
@@ -182,7 +181,9 @@ def find_variables(
     chi2 = np.add.reduceat(mean_z**2, starts)
     n_bands = np.diff(starts, append=len(keys)).astype(np.int64)
     largest = np.maximum.reduceat(np.abs(mean_residual), starts)
-    is_variable = (special.chdtrc(n_bands, chi2) < MAX_PROBABILITY) & (largest > MIN_RESIDUAL_MAG)
+    from scipy.special import chdtrc
+
+    is_variable = (chdtrc(n_bands, chi2) < MAX_PROBABILITY) & (largest > MIN_RESIDUAL_MAG)
     found = keys[starts][is_variable]
     return VariableSources(
         source_id=found[:, 0],
