@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import sqlalchemy as sa
 
 from calreg.db.engines.choose import dialect_of
-from calreg.db.engines.columns import ColumnKind, ColumnValue, column_kind, table_columns
+from calreg.db.engines.types import ColumnKind, column_kind
 from calreg.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
     from calreg.db.engine import Database
+    from calreg.db.engines.columns import ColumnValue
     from calreg.db.schema import Base
     from calreg.domain import IntArray
 
@@ -28,11 +29,11 @@ _FETCH_ROWS = 256
 """Rows that are Python objects at one time; more is slower, because they leave the CPU's cache."""
 
 _NUMPY_TYPE = {
-    ColumnKind.INTEGER: np.int64,
-    ColumnKind.FLOAT: np.float64,
-    ColumnKind.TEXT: np.object_,
-    ColumnKind.TIME: np.object_,
-    ColumnKind.OTHER: np.object_,
+    ColumnKind.INTEGER: "int64",
+    ColumnKind.FLOAT: "float64",
+    ColumnKind.TEXT: "object",
+    ColumnKind.TIME: "object",
+    ColumnKind.OTHER: "object",
 }
 
 
@@ -64,6 +65,8 @@ def insert_columns(
     ConflictError
         From the surrounding `Database.write`, if a constraint refuses the rows.
     """
+    from calreg.db.engines.columns import table_columns
+
     target = _as_table(table)
     ready = table_columns(target, columns)
     if not ready or ready[0].n_rows == 0:
@@ -115,6 +118,8 @@ def reserve_ids(connection: sa.Connection, table: TableLike, n_ids: int) -> IntA
     ndarray of int64, shape (n_ids,)
         Increasing.
     """
+    import numpy as np
+
     if n_ids == 0:
         return np.empty(0, dtype=np.int64)
     ids = dialect_of(connection).reserve_ids(connection, _as_table(table), n_ids)
@@ -148,6 +153,8 @@ def fetch_columns(connection: sa.Connection, statement: sa.Select[*tuple[object,
     InvalidValueError
         For NULL among integers, which have no NaN: select ``coalesce`` of such a column.
     """
+    import numpy as np
+
     kinds = _column_kinds(statement)
     result = connection.execute(statement)
     is_plain = not {ColumnKind.TIME, ColumnKind.OTHER} & set(kinds.values())
@@ -217,6 +224,8 @@ def _array(name: str, kind: ColumnKind, values: Sequence[object]) -> NDArray[np.
     """Return values of the driver as an array; None is NaN among floats."""
     if kind is ColumnKind.INTEGER and None in values:
         raise InvalidValueError(_null_message(name))
+    import numpy as np
+
     return np.array(values, dtype=_NUMPY_TYPE[kind])
 
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from calreg.db.bulk import insert_columns, insert_rows
 from calreg.db.engine import open_database
-from calreg.db.engines.columns import ColumnKind, column_kind
+from calreg.db.engines.types import ColumnKind, column_kind
 from calreg.db.schema import (
     Base,
     CatalogRow,

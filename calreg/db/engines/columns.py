@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from calreg.db.engines.types import UtcTimestamp
+from calreg.db.engines.types import ColumnKind, column_kind
 from calreg.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -21,21 +20,6 @@ if TYPE_CHECKING:
 
 Scalar = bool | int | float | str | datetime | None
 ColumnValue = NDArray[np.generic] | Scalar
-
-
-class ColumnKind(StrEnum):
-    """What a column holds, and so which NumPy type carries it."""
-
-    INTEGER = "integer"
-    """int64"""
-    FLOAT = "float"
-    """float64, NaN for NULL"""
-    TEXT = "text"
-    """object, str"""
-    TIME = "time"
-    """datetime64[us], UTC"""
-    OTHER = "other"
-    """None of these: NumPy decides."""
 
 
 @dataclass(frozen=True)
@@ -62,19 +46,6 @@ class TableColumn:
     def n_rows(self) -> int:
         """Number of values."""
         return len(self.values)
-
-
-def column_kind(type_: sa.types.TypeEngine[object]) -> ColumnKind:
-    """Return the kind of a column of a SQLAlchemy type."""
-    if isinstance(type_, sa.Integer):
-        return ColumnKind.INTEGER
-    if isinstance(type_, sa.Float):
-        return ColumnKind.FLOAT
-    if isinstance(type_, sa.String):
-        return ColumnKind.TEXT
-    if isinstance(type_, UtcTimestamp):
-        return ColumnKind.TIME
-    return ColumnKind.OTHER
 
 
 def table_columns(table: sa.Table, columns: Mapping[str, ColumnValue]) -> list[TableColumn]:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calreg.db.engines.columns import ColumnKind, TableColumn
+from calreg.db.engines.types import ColumnKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from calreg.db.engines.columns import TableColumn
     from calreg.domain import IntArray
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + b"\0" * 8

@@ -14,6 +14,7 @@ from sqlalchemy.pool import NullPool
 
 from calreg.db.engines.base import Access, Dialect, busy_message
 from calreg.db.engines.guards import SQLITE_GUARDS
+from calreg.db.engines.types import ColumnKind
 from calreg.errors import (
     ConflictError,
     DatabaseBusyError,
@@ -306,8 +307,6 @@ class SqliteDialect(Dialect):
 def _sqlite_objects(column: TableColumn, batch: slice) -> list[object]:
     """Return a batch of values as the driver binds them; it binds NaN as NULL."""
     import numpy as np
-
-    from calreg.db.engines.columns import ColumnKind
 
     values = column.values[batch]
     if column.kind is ColumnKind.TIME:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -36,3 +37,31 @@ class UtcTimestamp(sa.types.TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class ColumnKind(StrEnum):
+    """What a column holds, and so which NumPy type carries it."""
+
+    INTEGER = "integer"
+    """int64"""
+    FLOAT = "float"
+    """float64, NaN for NULL"""
+    TEXT = "text"
+    """object, str"""
+    TIME = "time"
+    """datetime64[us], UTC"""
+    OTHER = "other"
+    """None of these: NumPy decides."""
+
+
+def column_kind(type_: sa.types.TypeEngine[object]) -> ColumnKind:
+    """Return the kind of a column of a SQLAlchemy type."""
+    if isinstance(type_, sa.Integer):
+        return ColumnKind.INTEGER
+    if isinstance(type_, sa.Float):
+        return ColumnKind.FLOAT
+    if isinstance(type_, sa.String):
+        return ColumnKind.TEXT
+    if isinstance(type_, UtcTimestamp):
+        return ColumnKind.TIME
+    return ColumnKind.OTHER

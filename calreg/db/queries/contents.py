@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from calreg.db.bulk import fetch_columns
-from calreg.db.engines.columns import ColumnKind, column_kind
+from calreg.db.engines.types import ColumnKind, column_kind
 from calreg.db.schema import Base, CatalogRow, DeliveryRow, ExposureRow
 from calreg.domain import CatalogOrigin
 

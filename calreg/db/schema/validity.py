@@ -73,10 +73,10 @@ def _make_guards(table: sa.Table, connection: sa.Connection, **_: object) -> Non
 
 
 def _complete_index(table: sa.Table, connection: sa.Connection, **_: object) -> None:
-    """Say for PostgreSQL what the index is of; said above, it would cost everyone its imports."""
-    if connection.dialect.name == "postgresql":
-        for index in table.indexes:
-            index.dialect_kwargs["postgresql_where"] = index.dialect_kwargs["sqlite_where"]
+    """Repeat for the engine at hand what the index is of: naming both above imports both."""
+    for index in table.indexes:
+        options = index.dialect_kwargs
+        options[f"{connection.dialect.name}_where"] = options["sqlite_where"]
 
 
 sa.event.listen(AcceptanceRow.__table__, "after_create", _make_guards)
