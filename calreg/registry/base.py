@@ -64,14 +64,9 @@ class RegistryBase:
         )
 
 
-def pmap_of(pmap: str | Pmap) -> Pmap:
-    """Return a context."""
-    return Pmap.of(pmap)
-
-
 def optional_pmap(pmap: str | Pmap | None) -> Pmap | None:
     """Return a context, or None."""
-    return None if pmap is None else pmap_of(pmap)
+    return None if pmap is None else Pmap.of(pmap)
 
 
 def word_of(words: type[Word], text: str, name: str) -> Word:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calreg.registry.base import PathLike, RegistryBase, optional_pmap, pmap_of, word_of
+from calreg.domain import Pmap
+from calreg.registry.base import PathLike, RegistryBase, optional_pmap, word_of
 from calreg.science.external import Method, Sense
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from calreg.contexts.pmaps import ContextSummary, EqualityRow
     from calreg.contexts.prediction import Prediction
     from calreg.contexts.residuals import PredictionResidual
-    from calreg.domain import Pmap
     from calreg.ingest import external
 
 
@@ -55,8 +55,8 @@ class ContextMethods(RegistryBase):
         from calreg.contexts.diff import DiffQuery, diff_contexts
 
         query = DiffQuery(
-            pmap_of(pmap_1),
-            pmap_of(pmap_2),
+            Pmap.of(pmap_1),
+            Pmap.of(pmap_2),
             band=self._band(band),
             array=None if array is None else self._instrument.array(array).name,
             as_of_utc=as_of_utc,
@@ -105,7 +105,7 @@ class ContextMethods(RegistryBase):
         from calreg.contexts.prediction import PredictionQuery, load_predictions
 
         measured = self._set_query(pmap_from, band, array_id, field, as_of_utc=as_of_utc)
-        query = PredictionQuery(pmap_of(pmap_to), measured, source, subarray)
+        query = PredictionQuery(Pmap.of(pmap_to), measured, source, subarray)
         with self._database.read() as connection:
             return load_predictions(connection, query, self._instrument)
 
@@ -174,7 +174,7 @@ class ContextMethods(RegistryBase):
         """
         from calreg.contexts.pmaps import declare_equal
 
-        return declare_equal(self._database, pmap_of(pmap_1), pmap_of(pmap_2), reason=reason)
+        return declare_equal(self._database, Pmap.of(pmap_1), Pmap.of(pmap_2), reason=reason)
 
     def withdraw_equal(self, pmap_1: str | Pmap, pmap_2: str | Pmap, *, reason: str) -> EqualityRow:
         """Withdraw such a declaration; it stays on record.
@@ -188,7 +188,7 @@ class ContextMethods(RegistryBase):
         """
         from calreg.contexts.pmaps import withdraw_equal
 
-        return withdraw_equal(self._database, pmap_of(pmap_1), pmap_of(pmap_2), reason=reason)
+        return withdraw_equal(self._database, Pmap.of(pmap_1), Pmap.of(pmap_2), reason=reason)
 
     # --- the offsets of others --------------------------------------------------------------------
 
@@ -218,7 +218,7 @@ class ContextMethods(RegistryBase):
         from calreg.ingest import external
 
         return external.import_recipe(
-            self._database, Path(path), self._instrument, pmap=pmap_of(pmap), source=source
+            self._database, Path(path), self._instrument, pmap=Pmap.of(pmap), source=source
         )
 
     def import_grizli(
