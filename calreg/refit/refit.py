@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from calreg._version import __version__
 from calreg.contexts.residuals import PredictionResidual, store_residuals
-from calreg.db.queries.acceptances import load_standing
+from calreg.db.queries.acceptances import load_set_states
 from calreg.db.queries.exposures import load_epochs
 from calreg.db.queries.fitruns import (
     add_fit_run,
@@ -175,7 +175,7 @@ class _Run:
         self.progress = progress
         self.started_utc = datetime.now(UTC)
         self.epoch_names: dict[int, str] = {}
-        self.standing = load_standing(connection)
+        self.states = load_set_states(connection)
         self._fit_run_id: int | None = None
 
     @property
@@ -237,7 +237,7 @@ class _Run:
         """Tell stale keys from the rest; the rest goes into the report."""
         latest_sets = load_latest_sets(self.connection)
         refusals = load_refusals(self.connection)
-        withdrawals = self.standing.withdrawals
+        withdrawals = self.states.withdrawals
         stale = []
         for inputs in self._inputs(by_key, groups):
             latest = latest_sets.get(inputs.key)
@@ -358,7 +358,7 @@ class _Run:
                 slope_mag_arcmin=fit.slope_mag_arcmin,
                 slope_err_mag_arcmin=fit.slope_err_mag_arcmin,
                 n_pairs=fit.n_pairs,
-                status=self.standing.status(
+                status=self.states.status(
                     set_pk, inputs.key.series(MODEL_NAME), first.pmap, is_newest=True
                 ),
             )

@@ -15,7 +15,7 @@ from calreg.db.queries.acceptances import (
     insert_acceptance,
     insert_withdrawal,
     last_moment,
-    load_standing,
+    load_set_states,
 )
 from calreg.db.queries.sets import count_deliveries, find_set
 from calreg.errors import ConflictError, InvalidValueError
@@ -308,7 +308,7 @@ def _overlapping(
     """Return the acceptances of other sets in force that share a context with a range."""
     return [
         found
-        for found in load_standing(connection).acceptances
+        for found in load_set_states(connection).acceptances
         if found.is_in_force
         and found.set_pk != stored.pk
         and (found.band, found.array_id) == (stored.band, stored.array_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from calreg.db.queries.acceptances import load_standing
+from calreg.db.queries.acceptances import load_set_states
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
 from calreg.domain import SetStatus
 from calreg.errors import InvalidValueError, NoCalibrationError
@@ -16,7 +16,7 @@ from calreg.sets.validrange import valid_range
 
 if TYPE_CHECKING:
     from calreg.db.engine import Connection
-    from calreg.db.queries.acceptances import Standing
+    from calreg.db.queries.acceptances import SetStates
     from calreg.domain import SetQuery
     from calreg.instruments import Instrument
 
@@ -60,7 +60,7 @@ def one_set_per_key(
     by_key: dict[Key, list[StoredSet]] = defaultdict(list)
     for stored in load_sets(connection, SetFilter(wanted, for_use=True, all_versions=True)):
         by_key[Key(stored.band, stored.array_id)].append(stored)
-    standing = load_standing(connection, wanted.as_of_utc)
+    states = load_set_states(connection, wanted.as_of_utc)
     usable = {}
     barred = []
     for key, sets in by_key.items():
@@ -68,7 +68,7 @@ def one_set_per_key(
         if current:
             usable[key] = _only_one(current)
         else:
-            barred += [_why_barred(stored, standing) for stored in _newest_of_each(sets)]
+            barred += [_why_barred(stored, states) for stored in _newest_of_each(sets)]
     if left_out is not None and usable:
         left_out += barred
     elif barred:
@@ -131,7 +131,7 @@ def _newest_of_each(sets: list[StoredSet]) -> list[StoredSet]:
     return told or [stored for stored in sets if stored.status == SetStatus.WITHDRAWN][-1:]
 
 
-def _why_barred(stored: StoredSet, standing: Standing) -> str:
+def _why_barred(stored: StoredSet, states: SetStates) -> str:
     """Explain why a set is not used, and what helps."""
     name = f"{stored.band} array {stored.array_id}"
     if stored.withdrawal is not None:
@@ -142,7 +142,7 @@ def _why_barred(stored: StoredSet, standing: Standing) -> str:
         )
     ended = [
         found
-        for found in standing.acceptances
+        for found in states.acceptances
         if (found.band, found.array_id) == (stored.band, stored.array_id)
         and found.ended_utc is not None
     ]

@@ -324,10 +324,10 @@ def _create_coefficient_sets() -> None:
         sa.ForeignKeyConstraint(["pmap_id"], ["pmaps.id"], name="fk_coefficient_sets_pmap_id"),
         sa.PrimaryKeyConstraint("id", name="pk_coefficient_sets"),
         sa.UniqueConstraint(
-            "field_id",
-            "pmap_id",
             "band",
             "array_id",
+            "pmap_id",
+            "field_id",
             "image_kind",
             "flux_kind",
             "aperture",
@@ -339,12 +339,6 @@ def _create_coefficient_sets() -> None:
     )
     op.create_index(
         "ix_coefficient_sets_created_utc", "coefficient_sets", ["created_utc"], unique=False
-    )
-    op.create_index(
-        "ix_coefficient_sets_key",
-        "coefficient_sets",
-        ["band", "array_id", "pmap_id", "version"],
-        unique=False,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -84,7 +85,7 @@ class StoredWithdrawal:
 
 
 @dataclass(frozen=True)
-class Standing:
+class SetStates:
     """What had been accepted and withdrawn by a time.
 
     Attributes
@@ -100,15 +101,19 @@ class Standing:
 
     def acceptance_of(self, set_pk: int) -> StoredAcceptance | None:
         """Return the acceptance of a set that is in force."""
-        found = [a for a in self.acceptances if a.set_pk == set_pk and a.is_in_force]
-        return found[-1] if found else None
+        return self._in_force.get(set_pk)
+
+    @cached_property
+    def _in_force(self) -> dict[int, StoredAcceptance]:
+        """The acceptances in force by set, the last where there are several."""
+        return {found.set_pk: found for found in self.acceptances if found.is_in_force}
 
     def accepted_for(self, pmap: Pmap) -> list[StoredAcceptance]:
         """Return the acceptances in force that cover a context, one at most for a key."""
         return [a for a in self.acceptances if a.is_in_force and a.covers(pmap)]
 
     def status(self, set_pk: int, series: SetSeries, pmap: Pmap, *, is_newest: bool) -> SetStatus:
-        """Say what a set is worth.
+        """Tell what a set is worth.
 
         Parameters
         ----------
@@ -134,7 +139,7 @@ class Standing:
         return SetStatus.CANDIDATE if is_governed else SetStatus.CURRENT
 
 
-def load_standing(connection: sa.Connection, as_of_utc: datetime | None = None) -> Standing:
+def load_set_states(connection: sa.Connection, as_of_utc: datetime | None = None) -> SetStates:
     """Read what is accepted and withdrawn.
 
     Parameters
@@ -142,7 +147,7 @@ def load_standing(connection: sa.Connection, as_of_utc: datetime | None = None) 
     as_of_utc : datetime, optional
         Answer as at this time (aware): beginnings count from their moment on, ends too.
     """
-    return Standing(
+    return SetStates(
         {found.set_pk: found for found in _load_withdrawals(connection, as_of_utc)},
         _load_acceptances(connection, as_of_utc),
     )
@@ -209,7 +214,7 @@ def _stored_acceptance(
         set_id=values.set_id,
         version=values.version,
         pmap=Pmap(values.number),
-        series=series_of(values),
+        series=SetSeries(*values[-len(SERIES_COLUMNS) :]),
         pmap_from=Pmap(values.pmap_from_number),
         pmap_to=None if last is None else Pmap(last),
         reason=values.reason,
@@ -218,11 +223,6 @@ def _stored_acceptance(
         ended_utc=values.ended_utc if has_ended else None,
         end_reason=values.end_reason if has_ended else None,
     )
-
-
-def series_of(row: sa.Row[*tuple[Any, ...]]) -> SetSeries:
-    """Return the series of a row that has `SERIES_COLUMNS`."""
-    return SetSeries(*(getattr(row, name) for name in SetSeries._fields))
 
 
 def find_foreign_acceptances(connection: sa.Connection) -> list[str]:

@@ -63,21 +63,21 @@ def fill(record: type[_Record], rows: sa.Result[*tuple[Any, ...]]) -> list[_Reco
     return list(map(filler(record, len(names)), rows))
 
 
-def filler(record: type[_Record], n_columns: int) -> Callable[[Iterable[Any]], _Record]:
-    """Return what makes a dataclass of the values of its first `n_columns` fields."""
+def filler(record: type[_Record], n_columns: int) -> Callable[..., _Record]:
+    """Return what makes a dataclass of a row, its first fields, and the values of the others."""
     conversions = [
         CONVERSIONS.get(str(field.type).removesuffix(" | None")) for field in fields(record)
     ]
     wanted = [(i, convert) for i, convert in enumerate(conversions[:n_columns]) if convert]
     if not wanted:
-        return lambda row: record(*row)
+        return lambda row, *others: record(*row, *others)
 
-    def filled(row: Iterable[Any]) -> _Record:
+    def filled(row: Iterable[Any], *others: Any) -> _Record:
         values = list(row)
         for i, convert in wanted:
             if values[i] is not None:
                 values[i] = convert(values[i])
-        return record(*values)
+        return record(*values, *others)
 
     return filled
 

@@ -9,13 +9,14 @@ import sqlalchemy as sa
 
 from calreg.db.bulk import integer_list
 from calreg.db.queries.acceptances import (
-    Standing,
+    SERIES_COLUMNS,
+    SetStates,
     StoredAcceptance,
     StoredWithdrawal,
-    load_standing,
-    series_of,
+    load_set_states,
 )
 from calreg.db.queries.exposures import require_field
+from calreg.db.queries.rows import columns_of, filler, pmap_of
 from calreg.db.schema import (
     CoefficientRow,
     CoefficientSetRow,
@@ -24,7 +25,7 @@ from calreg.db.schema import (
     FieldRow,
     PmapRow,
 )
-from calreg.domain import Pmap, SetQuery, SetStatus
+from calreg.domain import Pmap, SetQuery, SetSeries, SetStatus
 from calreg.errors import InvalidValueError, UnknownKeyError
 
 if TYPE_CHECKING:
@@ -53,9 +54,6 @@ class StoredSet:
     model: str
     model_version: int
     version: int
-    status: SetStatus
-    acceptance: StoredAcceptance | None
-    withdrawal: StoredWithdrawal | None
     datum: str
     settings: str
     input_digest: str
@@ -78,6 +76,9 @@ class StoredSet:
     check_time_mag: float | None
     check_time_err_mag: float | None
     created_utc: datetime
+    status: SetStatus
+    acceptance: StoredAcceptance | None
+    withdrawal: StoredWithdrawal | None
     coefficients: dict[str, tuple[float, float]]
 
     def value(self, name: str) -> float:
@@ -107,56 +108,15 @@ class SetFilter:
 
 
 _SET = CoefficientSetRow
-_KEY = (
-    _SET.field_id,
-    _SET.pmap_id,
-    _SET.band,
-    _SET.array_id,
-    _SET.image_kind,
-    _SET.flux_kind,
-    _SET.aperture,
-    _SET.model,
-)
-_PLAIN = (
-    "filter",
-    "pupil",
-    "band",
-    "array_id",
-    "image_kind",
-    "flux_kind",
-    "aperture",
-    "model",
-    "model_version",
-    "version",
-    "datum",
-    "settings",
-    "input_digest",
-    "axis_pa_deg",
-    "origin_ra_deg",
-    "origin_dec_deg",
-    "n_epochs",
-    "n_pairs",
-    "n_sources",
-    "n_clipped",
-    "floor_mag",
-    "scatter_mag",
-    "chi2",
-    "n_dof",
-    "corr_offset_slope",
-    "pivot_arcmin",
-    "offset_pivot_mag",
-    "offset_pivot_err_mag",
-    "offset_bootstrap_err_mag",
-    "check_time_mag",
-    "check_time_err_mag",
-    "created_utc",
-)
+_KEY = (_SET.pmap_id, *SERIES_COLUMNS)
+_PLAIN = columns_of(StoredSet, _SET, pk=_SET.id, field=FieldRow.name, pmap=PmapRow.number)
+_N_SERIES = len(SERIES_COLUMNS)
 
 
 def load_sets(connection: sa.Connection, wanted: SetFilter) -> list[StoredSet]:
     """Return sets in the order of field, band, array id, pmap and version.
 
-    What a set's status is, at `SetQuery.as_of_utc` (now, if None), is said by `Standing.status`;
+    What a set's status is, at `SetQuery.as_of_utc` (now, if None), is said by `SetStates.status`;
     the newest is the highest version of its key among those created by then, if its field was not
     merged into another by then. Sets that are not ``current`` are returned on request only.
 
@@ -167,14 +127,20 @@ def load_sets(connection: sa.Connection, wanted: SetFilter) -> list[StoredSet]:
     """
     if wanted.query.field is not None:
         require_field(connection, wanted.query.field)
-    standing = load_standing(connection, wanted.query.as_of_utc)
-    found = [
-        _stored_set(row, standing)
-        for row in connection.execute(_statement(connection, wanted, standing))
-    ]
-    kept = {SetStatus.CURRENT, *([SetStatus.CANDIDATE] if wanted.with_candidates else [])}
+    states = load_set_states(connection, wanted.query.as_of_utc)
+    kept = set(SetStatus)
     if not wanted.all_versions:
-        found = [stored for stored in found if stored.status in kept]
+        kept = {SetStatus.CURRENT, *([SetStatus.CANDIDATE] if wanted.with_candidates else [])}
+    stored_set, n_plain = filler(StoredSet, len(_PLAIN)), len(_PLAIN)
+    found = []
+    rows: sa.Result[*tuple[Any, ...]] = connection.execute(_statement(connection, wanted, states))
+    for row in rows:
+        series = SetSeries(*row[-_N_SERIES:])
+        is_newest = bool(row.is_newest)
+        status = states.status(row.pk, series, pmap_of(row.pmap), is_newest=is_newest)
+        if status in kept:
+            decided = states.acceptance_of(row.pk), states.withdrawals.get(row.pk)
+            found.append(stored_set(row[:n_plain], status, *decided, {}))
     coefficients = _load_coefficients(connection, [stored.pk for stored in found])
     for stored in found:
         stored.coefficients.update(coefficients.get(stored.pk, {}))
@@ -182,12 +148,12 @@ def load_sets(connection: sa.Connection, wanted: SetFilter) -> list[StoredSet]:
 
 
 def _statement(
-    connection: sa.Connection, wanted: SetFilter, standing: Standing
-) -> sa.Select[*tuple[object, ...]]:
+    connection: sa.Connection, wanted: SetFilter, states: SetStates
+) -> sa.Select[*tuple[Any, ...]]:
     """Select the sets whose status has to be told."""
-    accepted = [found.set_pk for found in standing.acceptances if found.is_in_force]
+    accepted = [found.set_pk for found in states.acceptances if found.is_in_force]
     is_accepted = _SET.id.in_(integer_list(connection, accepted))
-    conditions = _conditions(connection, wanted, standing)
+    conditions = _conditions(connection, wanted, states)
     # One pass over the sets asked for; to ask of each whether one is newer takes twice as long.
     newest = (
         sa.select(*_KEY, sa.func.max(_SET.version).label("version"))
@@ -201,15 +167,7 @@ def _statement(
         merged = sa.and_(merged, FieldRow.merged_utc <= wanted.query.as_of_utc)
     is_newest = sa.and_(_SET.version == newest.c.version, sa.not_(merged))
     statement = (
-        sa.select(
-            _SET.id,
-            _SET.set_id,
-            FieldRow.name.label("field"),
-            PmapRow.number.label("pmap_number"),
-            is_newest.label("is_newest"),
-            _SET.field_id,
-            *(getattr(_SET, name) for name in _PLAIN),
-        )
+        sa.select(*_PLAIN, is_newest.label("is_newest"), *SERIES_COLUMNS)
         .join(newest, sa.and_(*same_key))
         .join(FieldRow, FieldRow.id == _SET.field_id)
         .join(PmapRow, PmapRow.id == _SET.pmap_id)
@@ -230,25 +188,8 @@ def _statement(
     return statement
 
 
-def _stored_set(row: sa.Row[*tuple[Any, ...]], standing: Standing) -> StoredSet:
-    """Turn a row into a set, still without coefficients."""
-    values = row._mapping  # noqa: SLF001  # SQLAlchemy's public name
-    pmap = Pmap(row.pmap_number)
-    return StoredSet(
-        pk=row.id,
-        set_id=row.set_id,
-        field=row.field,
-        pmap=pmap,
-        status=standing.status(row.id, series_of(row), pmap, is_newest=bool(row.is_newest)),
-        acceptance=standing.acceptance_of(row.id),
-        withdrawal=standing.withdrawals.get(row.id),
-        **{name: values[name] for name in _PLAIN},
-        coefficients={},
-    )
-
-
 def _conditions(
-    connection: sa.Connection, wanted: SetFilter, standing: Standing
+    connection: sa.Connection, wanted: SetFilter, states: SetStates
 ) -> list[sa.ColumnElement[bool]]:
     """Turn a filter into WHERE conditions on the sets' own columns."""
     conditions: list[sa.ColumnElement[bool]] = []
@@ -262,7 +203,7 @@ def _conditions(
     if pmaps.whereclause is not None:
         is_wanted: sa.ColumnElement[bool] = _SET.pmap_id.in_(pmaps)
         if wanted.for_use and wanted.query.pmap is not None:
-            accepted = [found.set_pk for found in standing.accepted_for(wanted.query.pmap)]
+            accepted = [found.set_pk for found in states.accepted_for(wanted.query.pmap)]
             is_wanted = sa.or_(is_wanted, _SET.id.in_(integer_list(connection, accepted)))
         conditions.append(is_wanted)
     if wanted.query.band is not None:

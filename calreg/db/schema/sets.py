@@ -27,11 +27,12 @@ class CoefficientSetRow(Base):
 
     __tablename__ = "coefficient_sets"
     __table_args__ = (
+        # In the order of the questions, whose index this is too.
         sa.UniqueConstraint(
-            "field_id",
-            "pmap_id",
             "band",
             "array_id",
+            "pmap_id",
+            "field_id",
             "image_kind",
             "flux_kind",
             "aperture",
@@ -48,7 +49,6 @@ class CoefficientSetRow(Base):
         not_negative("floor_mag"),
         sha256("input_digest"),
         between("corr_offset_slope", -1.0000001, 1.0000001),
-        sa.Index("ix_coefficient_sets_key", "band", "array_id", "pmap_id", "version"),
     )
 
     id = integer(primary_key=True)
@@ -137,11 +137,12 @@ class RefusalRow(Base):
 
     __tablename__ = "refusals"
     __table_args__ = (
+        # In the order of the questions, whose index this is too.
         sa.UniqueConstraint(
-            "field_id",
-            "pmap_id",
             "band",
             "array_id",
+            "pmap_id",
+            "field_id",
             "image_kind",
             "flux_kind",
             "aperture",
