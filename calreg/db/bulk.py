@@ -40,22 +40,15 @@ _NUMPY_TYPE = {
 def insert_columns(
     connection: sa.Connection, table: TableLike, columns: Mapping[str, ColumnValue]
 ) -> int:
-    """Insert rows that are given as columns, inside the connection's transaction.
+    """Insert rows that are given as columns, in the connection's transaction; return how many.
 
     SQLite takes them by the driver's ``executemany``, PostgreSQL by binary COPY.
 
     Parameters
     ----------
-    connection : sqlalchemy.Connection
-        From `calreg.db.engine.Database.write`.
     columns : mapping of str to ndarray, shape (n_rows,), or scalar
         By column name; a scalar is repeated. NaN and None become NULL. Columns that are left out
         get NULL or the table's default. Times are datetime64 in UTC, or datetimes with a zone.
-
-    Returns
-    -------
-    int
-        Number of rows.
 
     Raises
     ------
@@ -78,21 +71,9 @@ def insert_columns(
 def insert_rows(
     connection: sa.Connection, table: TableLike, rows: Sequence[Mapping[str, object]]
 ) -> list[int]:
-    """Insert rows and return their ids.
+    """Insert rows, all with the same columns, and return their ids in order.
 
-    Parameters
-    ----------
-    connection : sqlalchemy.Connection
-        From `calreg.db.engine.Database.write`.
-    table : Table or its class
-        With a primary key ``id`` that the database gives out.
-    rows : sequence of mappings
-        All with the same columns.
-
-    Returns
-    -------
-    list of int
-        In the order of `rows`.
+    The table has a primary key ``id`` that the database gives out.
     """
     if not rows:
         return []
@@ -104,19 +85,9 @@ def insert_rows(
 
 
 def reserve_ids(connection: sa.Connection, table: TableLike, n_ids: int) -> IntArray:
-    """Return ids for rows that `insert_columns` will insert.
+    """Return increasing ids for rows that `insert_columns` will insert.
 
-    Parameters
-    ----------
-    connection : sqlalchemy.Connection
-        From `calreg.db.engine.Database.write`; on SQLite the ids hold for its transaction only.
-    table : Table or its class
-        With a primary key ``id`` that the database gives out.
-
-    Returns
-    -------
-    ndarray of int64, shape (n_ids,)
-        Increasing.
+    On SQLite they hold for the connection's transaction only.
     """
     import numpy as np
 
@@ -136,12 +107,7 @@ def integer_list(connection: sa.Connection, values: Sequence[int]) -> sa.Select[
 
 
 def fetch_columns(connection: sa.Connection, statement: sa.Select[*tuple[object, ...]]) -> Columns:
-    """Run a SELECT and return its columns as arrays.
-
-    Parameters
-    ----------
-    connection : sqlalchemy.Connection
-        Inside a transaction, whose own changes are seen.
+    """Run a SELECT inside the connection's transaction and return its columns as arrays.
 
     Returns
     -------
@@ -242,5 +208,5 @@ def _from_arrow(table: pa.Table, kinds: Mapping[str, ColumnKind]) -> Columns:
 
 
 def _null_message(name: str) -> str:
-    """Return what to do about NULL among integers."""
+    """Word the refusal of NULL among integers."""
     return f"column {name} of integers has NULLs: select coalesce({name}, ...) instead"

@@ -32,15 +32,7 @@ class ProblemKind(StrEnum):
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault.
-
-    Attributes
-    ----------
-    table : str
-        Empty if it concerns no single table.
-    message : str
-        One line.
-    """
+    """One fault, told in one line; `table` is empty if it concerns no single one."""
 
     kind: ProblemKind
     table: str
@@ -70,18 +62,7 @@ class DatabaseDescription:
 
 
 def check_database(connection: sa.Connection) -> list[Problem]:
-    """Look for faults of the database itself.
-
-    Parameters
-    ----------
-    connection : sqlalchemy.Connection
-        From `calreg.db.engine.Database.read`.
-
-    Returns
-    -------
-    list of Problem
-        Empty for a sound registry.
-    """
+    """Look for faults of the database itself."""
     problems = [
         Problem(ProblemKind.INTEGRITY, "", message)
         for message in dialect_of(connection).integrity_problems(connection)
@@ -95,13 +76,7 @@ def check_database(connection: sa.Connection) -> list[Problem]:
 
 
 def describe_database(connection: sa.Connection) -> DatabaseDescription:
-    """Describe a registry.
-
-    Parameters
-    ----------
-    connection : sqlalchemy.Connection
-        From `calreg.db.engine.Database.read`.
-    """
+    """Describe a registry."""
     dialect = dialect_of(connection)
     revision = sa.table(VERSION_TABLE, sa.column("version_num"))
     return DatabaseDescription(
@@ -113,13 +88,7 @@ def describe_database(connection: sa.Connection) -> DatabaseDescription:
 
 
 def table_counts(connection: sa.Connection) -> dict[str, int]:
-    """Count the rows of every table.
-
-    Returns
-    -------
-    dict of str to int
-        By table, parents first.
-    """
+    """Count the rows of every table, parents first."""
     return {
         table.name: int(
             connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()

@@ -113,14 +113,9 @@ class SetStates:
         return [a for a in self.acceptances if a.is_in_force and a.covers(pmap)]
 
     def status(self, set_pk: int, series: SetSeries, pmap: Pmap, *, is_newest: bool) -> SetStatus:
-        """Tell what a set is worth.
+        """Return the status of a set that was measured under a context.
 
-        Parameters
-        ----------
-        pmap : Pmap
-            Context that it was measured under.
-        is_newest : bool
-            Whether it is the highest version of its key, in a field that lives.
+        The newest is the highest version of its key, in a field that was not merged.
 
         Returns
         -------

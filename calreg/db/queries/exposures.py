@@ -123,7 +123,7 @@ class PlacedExposure:
 
 
 def identity_of(exposure: Exposure) -> Identity:
-    """Return what makes an exposure the same one: the columns of the unique constraint."""
+    """Return the identity of an exposure: the columns of the unique constraint."""
     return (exposure.pmap.number, *(getattr(exposure, name) for name in IDENTITY_COLUMNS))
 
 
@@ -235,7 +235,7 @@ def _utc_date(mjd_utc: float) -> str:
 
 
 def load_placed(connection: sa.Connection) -> list[PlacedExposure]:
-    """Return what is placed already, in the order of time."""
+    """Return the exposures that have their epochs, in the order of time."""
     row = ExposureRow
     statement = (
         sa.select(*columns_of(PlacedExposure, row))

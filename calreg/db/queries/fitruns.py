@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from calreg.db.bulk import insert_rows
+from calreg.db.queries.rows import columns_of
 from calreg.db.schema import (
     CoefficientRow,
     CoefficientSetRow,
@@ -41,9 +42,9 @@ def load_latest_sets(connection: sa.Connection) -> dict[SetKey, LatestSet]:
     key = [getattr(_SET, name) for name in SetKey._fields]
     latest = sa.select(*key, sa.func.max(_SET.version).label("version")).group_by(*key).subquery()
     is_latest = [latest.c[column.key] == column for column in key]
-    statement = sa.select(
-        *key, _SET.version, _SET.input_digest, _SET.settings, _SET.model_version, _SET.id
-    ).join(latest, sa.and_(*is_latest, latest.c.version == _SET.version))
+    statement = sa.select(*key, *columns_of(LatestSet, _SET, pk=_SET.id)).join(
+        latest, sa.and_(*is_latest, latest.c.version == _SET.version)
+    )
     n_key = len(key)
     return {SetKey(*row[:n_key]): LatestSet(*row[n_key:]) for row in connection.execute(statement)}
 

@@ -119,10 +119,15 @@ def load_catalog_images(connection: sa.Connection) -> list[CatalogImage]:
 def load_groups(connection: sa.Connection) -> list[StoredGroup]:
     """Return every pair group of current catalogs."""
     statement = sa.select(*columns_of(StoredGroup, PairGroupRow)).where(
-        PairGroupRow.catalog_i_id.not_in(superseded_catalogs()),
-        PairGroupRow.catalog_j_id.not_in(superseded_catalogs()),
+        *_of_current_catalogs(),
     )
     return fill(StoredGroup, connection.execute(statement))
+
+
+def _of_current_catalogs() -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the conditions that no later version replaced a catalog of a pair group."""
+    columns = (PairGroupRow.catalog_i_id, PairGroupRow.catalog_j_id)
+    return tuple(column.not_in(superseded_catalogs()) for column in columns)
 
 
 def fetch_detections(
@@ -221,8 +226,7 @@ def load_variable_pairs(connection: sa.Connection) -> dict[int, list[tuple[int, 
         sa.select(VariableSourceRow.source_id)
         .join(PairGroupRow, PairGroupRow.id == VariableSourceRow.group_id)
         .where(
-            PairGroupRow.catalog_i_id.not_in(superseded_catalogs()),
-            PairGroupRow.catalog_j_id.not_in(superseded_catalogs()),
+            *_of_current_catalogs(),
         )
         .distinct()
         .subquery()
@@ -412,8 +416,7 @@ def load_patch_groups(
             PairGroupRow.max_sep_arcsec == max_sep_arcsec,
             PairGroupRow.min_snr == min_snr,
             PairGroupRow.match_version == match_version,
-            PairGroupRow.catalog_i_id.not_in(superseded_catalogs()),
-            PairGroupRow.catalog_j_id.not_in(superseded_catalogs()),
+            *_of_current_catalogs(),
         )
         .order_by(
             FieldRow.name, PmapRow.number, PairGroupRow.band, PairGroupRow.array_id, PairGroupRow.id

@@ -64,7 +64,7 @@ def fill(record: type[_Record], rows: sa.Result[*tuple[Any, ...]]) -> list[_Reco
 
 
 def filler(record: type[_Record], n_columns: int) -> Callable[..., _Record]:
-    """Return what makes a dataclass of a row, its first fields, and the values of the others."""
+    """Return a function that makes a dataclass of a row and of the values of its last fields."""
     conversions = [
         CONVERSIONS.get(str(field.type).removesuffix(" | None")) for field in fields(record)
     ]

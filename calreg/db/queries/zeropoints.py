@@ -302,7 +302,7 @@ class SeenZeroPoint:
 
 
 def load_seen_zero_points(connection: sa.Connection, pmap: Pmap, array: str) -> list[SeenZeroPoint]:
-    """Return what the headers of an array's images say under a context, all bands."""
+    """Return the PHOTMJSR in the headers of an array's images under a context, of all bands."""
     columns = columns_of(SeenZeroPoint, ZeroPointRow)
     statement = (
         sa.select(*columns)
