@@ -137,12 +137,11 @@ class RefusalRow(Base):
 
     __tablename__ = "refusals"
     __table_args__ = (
-        # In the order of the questions, whose index this is too.
         sa.UniqueConstraint(
+            "field_id",
+            "pmap_id",
             "band",
             "array_id",
-            "pmap_id",
-            "field_id",
             "image_kind",
             "flux_kind",
             "aperture",
