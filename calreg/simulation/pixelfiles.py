@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from functools import cache
-from multiprocessing import get_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from calreg.domain import no_progress
 from calreg.errors import OutputError
@@ -20,9 +18,10 @@ from calreg.simulation.headers import (
     exposure_sci_values,
 )
 from calreg.simulation.pixels import PixelSettings, SimulatedPixels, simulate_pixels
+from calreg.workers.processes import run_all
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from astropy.wcs import WCS
@@ -78,7 +77,7 @@ def write_exposures(
         folder = directory / f"epoch{exposure.epoch.number}"
         make_folder(folder)
         tasks.append(
-            (
+            _Task(
                 folder / exposure.file_name,
                 exposure,
                 scene,
@@ -88,36 +87,31 @@ def write_exposures(
                 settings,
             )
         )
-    for n_done, _ in enumerate(_done(tasks, jobs), start=1):
-        progress("simulating exposures", n_done, len(tasks))
-    return [task[0] for task in tasks]
+    run_all(
+        _simulate_and_write,
+        tasks,
+        jobs,
+        lambda n_done: progress("simulating exposures", n_done, len(tasks)),
+    )
+    return [task.path for task in tasks]
 
 
-_Task = tuple[
-    "Path",
-    "SimulatedExposure",
-    "Scene",
-    "TrueCoefficients",
-    int,
-    "Distortion",
-    PixelSettings,
-]
+class _Task(NamedTuple):
+    """One file to be made."""
+
+    path: Path
+    exposure: SimulatedExposure
+    scene: Scene
+    truth: TrueCoefficients
+    band_index: int
+    distortion: Distortion
+    settings: PixelSettings
 
 
-def _done(tasks: list[_Task], jobs: int) -> Iterator[None]:
-    """Do all tasks, one after another or in processes of their own."""
-    if jobs == 1:
-        yield from map(_simulate_and_write, tasks)
-        return
-    # Fresh processes: a fork would take along the threads of NumPy, and whatever else is open.
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_simulate_and_write, tasks)
-
-
-def _simulate_and_write(task: _Task) -> None:
+def _simulate_and_write(task: _Task, step: Callable[[], None]) -> None:
     """Make one file."""
-    path, exposure, scene, truth, band_index, distortion, settings = task
-    write_cal(path, simulate_pixels(exposure, scene, truth, band_index, distortion, settings))
+    write_cal(task.path, simulate_pixels(*task[1:]))
+    step()
 
 
 def write_cal(path: Path, pixels: SimulatedPixels) -> None:

@@ -46,7 +46,6 @@ MOSAIC_SCALE_ARCSEC = 0.06
 
 MOSAIC_PIXAR_SR = MOSAIC_SCALE_ARCSEC**2 * STERADIAN_PER_ARCSEC2
 
-MOSAIC_N_PIXELS = (6000, 2600)
 MOSAIC_CRPIX = (3000.5, 1300.5)
 """Grid that all mosaics share (paper, section 2): TAN about the field centre, x along the axis."""
 

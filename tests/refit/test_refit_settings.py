@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ def refitted(url: str, settings: FitSettings, band: str = "F444W") -> tuple[Coef
         before = registry.coefficients(band=band)
         registry.refit(settings)
         after = registry.coefficients(band=band)
-    assert {FitSettings.from_json(row.settings) for row in after} == {settings}
+    assert {FitSettings(**json.loads(row.settings)) for row in after} == {settings}
     return (*before, *after)
 
 
@@ -81,7 +82,7 @@ def test_a_smaller_radius_matches_anew(small_url: str) -> None:
         back = registry.refit()
     assert (again.fitted, again.pairing.n_groups) == ([], 0)
     assert (len(back.fitted), back.pairing.n_groups) == (5, 0)
-    assert {FitSettings.from_json(text).max_sep_arcsec for text in sets} == {0.01}
+    assert {FitSettings(**json.loads(text)).max_sep_arcsec for text in sets} == {0.01}
     with open_database(small_url, read_only=True) as database, database.read() as connection:
         widest = {
             radius: connection.scalar(

@@ -322,4 +322,4 @@ def test_settings_travel_with_the_set(jwidf: Prepared) -> None:
             "snr": 100.0,
             "time": "fix",
         }
-        assert FitSettings.from_json(row.settings) == FitSettings()
+        assert FitSettings(**json.loads(row.settings)) == FitSettings()

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from calreg.simulation.exposures import SimulatedExposure
     from calreg.simulation.simulate import SimulatedMosaic
     from calreg.simulation.sources import SimulatedDetections
+    from calreg.units import FloatArray
 
 PMAP = "jwst_1130.pmap"
 SCALE_ARCSEC = 0.3
@@ -113,8 +114,7 @@ def make_world(
     paths = []
     for number, mosaic in enumerate(programme.mosaics):
         own = turned if odd and odd in mosaic.file_name else lattice
-        cut = own.reached_by([member.footprint for member in mosaic.members], 2)
-        assert cut is not None
+        cut = _reached(own, [member.footprint for member in mosaic.members])
         path = written[mosaic.file_name]
         members = [_member(written[member.file_name]) for member in mosaic.members]
         pixels = _observed(mosaic, truth, own, cut, skies[own], [seed, number])
@@ -126,6 +126,14 @@ def make_world(
             names.give(pending)
         paths += [path, written[mosaic.catalog_name]]
     return World(programme, truth, lattice, tuple(paths))
+
+
+def _reached(grid: Grid, footprints: Sequence[FloatArray]) -> Grid:
+    """Return the part of a grid that footprints and two pixels around them reach."""
+    around = grid.around(footprints, 2)
+    x, y = round(grid.x_ref - around.x_ref), round(grid.y_ref - around.y_ref)
+    x0, y0 = max(x, 0), max(y, 0)
+    return grid.cutout(x0, y0, min(x + around.nx, grid.nx) - x0, min(y + around.ny, grid.ny) - y0)
 
 
 def _member(path: Path) -> MosaicMember:

@@ -100,12 +100,6 @@ class Alignment:
         text = {name: f"{float(value):.10g}" for name, value in numbers.items()}
         return {"align": str(self.kind), "align_n_sources": str(self.n_used), **text}
 
-    def forward(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Take positions from the measured image to the detection image [pixel]."""
-        points = np.stack([x, y], axis=-1)
-        moved = points + self.shift + (points - self.centre) @ self.linear.T
-        return moved[..., 0], moved[..., 1]
-
     def backward(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Take positions from the detection image to the measured image [pixel]."""
         points = np.stack([x, y], axis=-1) - self.centre - self.shift

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 KERNELS = ("square", "turbo", "point")
 """Kernels of drizzle that conserve flux."""
 
-MEMBERS_PER_PLANE = 32
-"""Members whose bits share one plane of the context image."""
-
 _CUT_CORNER_PX = 1.0
 _SAMPLE_STEP = 3
 

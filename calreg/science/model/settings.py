@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Literal, cast
 
 from calreg.errors import InvalidValueError
@@ -98,27 +98,6 @@ class FitSettings:
             time=cast("Literal['fix', 'fit']", time.strip().lower()),
             axis_pa_deg=_word_or_number("axis", axis),
         )
-
-    @classmethod
-    def from_json(cls, text: str) -> FitSettings:
-        """Read what `canonical_json` wrote.
-
-        Parameters
-        ----------
-        text : str
-            JSON object with every setting.
-
-        Raises
-        ------
-        InvalidValueError
-            If a setting is missing, unknown or outside its meaning.
-        """
-        stored = json.loads(text)
-        expected = {entry.name for entry in fields(cls)}
-        if not isinstance(stored, dict) or set(stored) != expected:
-            msg = f"stored settings {text!r} are not those of this version: {sorted(expected)}"
-            raise InvalidValueError(msg)
-        return cls(**stored)
 
     def canonical_json(self) -> str:
         """Return the settings as JSON that is equal exactly when the settings are."""

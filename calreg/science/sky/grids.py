@@ -198,26 +198,6 @@ class Grid:
         """
         return replace(self, x_ref=self.x_ref - x0, y_ref=self.y_ref - y0, nx=nx, ny=ny)
 
-    def reached_by(self, footprints: Sequence[FloatArray], margin_pixels: int = 0) -> Grid | None:
-        """Return the part of the grid that footprints reach.
-
-        Parameters
-        ----------
-        margin_pixels : int
-            Pixels added on each side, within the grid.
-
-        Returns
-        -------
-        Grid or None
-            The smallest rectangle of the same pixels; None if they lie outside.
-        """
-        (x_low, x_high), (y_low, y_high) = self._limits(footprints, margin_pixels)
-        x_low, x_high = max(x_low, 0), min(x_high, self.nx - 1)
-        y_low, y_high = max(y_low, 0), min(y_high, self.ny - 1)
-        if x_low > x_high or y_low > y_high:
-            return None
-        return self.cutout(x_low, y_low, x_high - x_low + 1, y_high - y_low + 1)
-
     def around(self, footprints: Sequence[FloatArray], margin_pixels: int = 0) -> Grid:
         """Return the same pixels where footprints lie, within this grid and beyond.
 

@@ -128,51 +128,12 @@ def match_sources(
     return _match_vectors(first, _vectors(ra_2_deg, dec_2_deg, "second"), max_sep_arcsec)
 
 
-def match_epochs(
-    ra_1_deg: ArrayLike,
-    dec_1_deg: ArrayLike,
-    ra_2_deg: ArrayLike,
-    dec_2_deg: ArrayLike,
-    max_sep_arcsec: float,
-    *,
-    is_bright_1: BoolArray | None = None,
-    is_bright_2: BoolArray | None = None,
-) -> EpochMatch:
-    """Match an earlier and a later catalog, with the median astrometric offset removed.
-
-    Parameters
-    ----------
-    ra_1_deg, dec_1_deg : array_like of float64, shape (n_1,)
-        Earlier catalog, ICRS [deg].
-    ra_2_deg, dec_2_deg : array_like of float64, shape (n_2,)
-        Later catalog, ICRS [deg].
-    max_sep_arcsec : float
-        Search radius [arcsec], inclusive; the offset itself must be smaller.
-    is_bright_1, is_bright_2 : ndarray of bool, shape (n_1,) and (n_2,), optional
-        Sources that the offset may be taken from; all by default.
-
-    Notes
-    -----
-    Match, take the median offset (in right ascension times cos(dec), in declination) of bright
-    unambiguous pairs, shift the later catalog, match again; repeated, at most four passes in all,
-    while the remaining median exceeds 0.1 mas, as it does when the radius cut the first pass.
-
-    References
-    ----------
-    Ma et al. 2024 (arXiv 2311.13754), section 3 and Table 1.
-    """
-    _require_radius(max_sep_arcsec)
-    first = _Side.of(ra_1_deg, dec_1_deg, is_bright_1, "first")
-    second = _Side.of(ra_2_deg, dec_2_deg, is_bright_2, "second")
-    return _Batch([(first, second)], max_sep_arcsec).match()[0]
-
-
 def match_many_epochs(
     catalogs: Sequence[tuple[FloatArray, FloatArray, BoolArray]],
     pairs: Sequence[tuple[int, int]],
     max_sep_arcsec: float,
 ) -> list[EpochMatch]:
-    """Match many pairs of catalogs, small ones together.
+    """Match pairs of an earlier and a later catalog, small ones together.
 
     Parameters
     ----------
@@ -184,7 +145,17 @@ def match_many_epochs(
     Returns
     -------
     list of EpochMatch
-        One per pair, each as from `match_epochs`.
+        One per pair, with the median astrometric offset removed.
+
+    Notes
+    -----
+    Match, take the median offset (in right ascension times cos(dec), in declination) of bright
+    unambiguous pairs, shift the later catalog, match again; repeated, at most four passes in all,
+    while the remaining median exceeds 0.1 mas, as it does when the radius cut the first pass.
+
+    References
+    ----------
+    Ma et al. 2024 (arXiv 2311.13754), section 3 and Table 1.
     """
     _require_radius(max_sep_arcsec)
     sides = [_Side.of(*catalog, f"number {n}") for n, catalog in enumerate(catalogs)]
@@ -294,14 +265,9 @@ class _Side:
     is_bright: BoolArray
 
     @classmethod
-    def of(
-        cls, ra_deg: ArrayLike, dec_deg: ArrayLike, is_bright: BoolArray | None, which: str
-    ) -> _Side:
+    def of(cls, ra_deg: FloatArray, dec_deg: FloatArray, is_bright: BoolArray, which: str) -> _Side:
         """Check a catalog."""
-        vectors = _vectors(ra_deg, dec_deg, which)
-        if is_bright is None:
-            is_bright = np.ones(vectors.shape[1], dtype=np.bool_)
-        return cls(vectors, is_bright)
+        return cls(_vectors(ra_deg, dec_deg, which), is_bright)
 
     @property
     def n_sources(self) -> int:

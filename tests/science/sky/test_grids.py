@@ -110,15 +110,6 @@ def test_covering_across_zero_and_at_the_pole() -> None:
     assert max(pole.shape) < 5200
 
 
-def test_reached_by() -> None:
-    part = GRID.cutout(100, 200, 300, 400)
-    assert GRID.reached_by([part.corners()]) == part
-    assert GRID.reached_by([part.corners()], 5) == GRID.cutout(95, 195, 310, 410)
-    beyond = GRID.cutout(1900, -50, 300, 100)
-    assert GRID.reached_by([beyond.corners()], 5) == GRID.cutout(1895, 0, 105, 55)
-    assert GRID.reached_by([GRID.cutout(2000, 0, 10, 10).corners()]) is None
-
-
 def test_from_wcs_is_the_inverse_of_wcs() -> None:
     grid = Grid.from_wcs(GRID.wcs(), GRID.shape)
     assert offset_between(GRID, grid) == (0, 0)

@@ -13,7 +13,7 @@ from calreg.errors import InvalidValueError
 from calreg.science.sky import matching
 from calreg.science.sky import spatialjoin as cubes
 from calreg.science.sky.geometry import sep_arcsec, sky_from_tangent_plane
-from calreg.science.sky.matching import match_epochs, match_many_epochs, match_sources
+from calreg.science.sky.matching import EpochMatch, match_many_epochs, match_sources
 
 if TYPE_CHECKING:
     from calreg.domain import BoolArray
@@ -27,6 +27,25 @@ PLACES = [
     (10.0, -89.99999),
     (180.0, 0.0),
 ]
+
+
+def match_epochs(
+    ra_1: FloatArray,
+    dec_1: FloatArray,
+    ra_2: FloatArray,
+    dec_2: FloatArray,
+    radius: float,
+    *,
+    is_bright_1: BoolArray | None = None,
+    is_bright_2: BoolArray | None = None,
+) -> EpochMatch:
+    """Match one pair of catalogs; all sources are bright by default."""
+    sides = ((ra_1, dec_1, is_bright_1), (ra_2, dec_2, is_bright_2))
+    catalogs = [
+        (ra, dec, np.ones(len(ra), np.bool_) if is_bright is None else is_bright)
+        for ra, dec, is_bright in sides
+    ]
+    return match_many_epochs(catalogs, [(0, 1)], radius)[0]
 
 
 def scattered(
