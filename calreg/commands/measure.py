@@ -263,7 +263,7 @@ def _align_kind(text: str) -> AlignKind | None:
 
 
 def _tell(report: MeasureReport) -> None:
-    """Say what was measured and what is worth knowing."""
+    """Report what was measured."""
     for warning in report.warnings:
         log(f"warning: {warning}")
     n_known = sum(row.state == "known" for row in report.rows)

@@ -149,7 +149,7 @@ def mosaic(
 
 
 def _tell(report: MosaicReport) -> None:
-    """Say what was made."""
+    """Report what was made."""
     for warning in report.warnings:
         log(f"warning: {warning}")
     n_made = sum(row.status == "made" for row in report.rows)

@@ -112,7 +112,7 @@ def _panels(content: DifferenceFigure, n_panels: int) -> tuple[Figure, list[Axes
 
 
 def _axis_label(grid: Grid, turn_deg: float) -> str:
-    """Say what an axis of the grid counts."""
+    """Return the label of an axis of the grid."""
     pa_deg = round((grid.y_pa_deg + turn_deg) % 360.0, 1) % 360.0
     return f"offset towards PA {pa_deg:g}° [arcmin]"
 
@@ -214,7 +214,7 @@ def _mark_halves(axis: Axes, content: DifferenceFigure, *, is_after: bool) -> No
 
 
 def _label(row: ResidualRow, *, is_after: bool) -> str:
-    """Say which modules saw a half, and what is left of its sources."""
+    """Return the label of a half: its modules and the residual of its sources."""
     median, err = (
         (row.after_median, row.after_err) if is_after else (row.before_median, row.before_err)
     )

@@ -132,7 +132,7 @@ def single_precision(value: float) -> Rounded:
 
 
 def agree(values: Sequence[Rounded]) -> bool:
-    """Tell whether one number can be behind all of some rounded ones.
+    """Check whether several rounded numbers can stand for one.
 
     Returns
     -------
@@ -201,12 +201,12 @@ def carried_offset(offset_ab: DeltaMag, change_a: DeltaMag, change_b: DeltaMag) 
 
 
 def is_beyond(difference_mag: float, err_mag: float) -> bool:
-    """Tell whether a measured offset disagrees with the predicted one."""
+    """Check whether a measured offset disagrees with the predicted one."""
     return abs(difference_mag) > SIGNIFICANT_SIGMA * err_mag
 
 
 def flux_error_percent(change_ab: float) -> float:
-    """Return what the correction of the first context does wrong under the second [%].
+    """Return the error of the first context's correction under the second [%].
 
     Parameters
     ----------

@@ -217,7 +217,7 @@ class _Detector:
         return {"sci": sci, "dq": dq, **planes}
 
     def _flat_error(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return what the flat field is wrong by, the same in all exposures of the array."""
+        """Return the error of the flat field, the same in all exposures of the array."""
         error = self.array_rng.standard_normal(shape, dtype=np.float32)
         error *= np.float32(_FLAT_ERROR)
         error += np.float32(1.0)
@@ -258,7 +258,7 @@ class _Detector:
         return stripes
 
     def _pedestal(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return what bias and stray light add: a level and a gradient [e-/s]."""
+        """Return the signal of bias and stray light: a level and a gradient [e-/s]."""
         array, band = self.exposure.array, self.exposure.band
         level = _PEDESTAL_MJY_SR[array.channel] * self.background_rng.standard_normal()
         turn = self.background_rng.uniform(0.0, 2.0 * np.pi)

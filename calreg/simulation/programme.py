@@ -165,7 +165,7 @@ _PHOTMJSR_1130 = {
 
 
 def programme_truth() -> tuple[TrueCoefficients, ...]:
-    """Return what is injected by default: Table 3 for 1130, SIMULATED offsets for 1039."""
+    """Return the default injection: Table 3 for 1130, SIMULATED offsets for 1039."""
     old, new = PMAPS
     return tuple(
         TrueCoefficients(old, band, array_id, _OFFSET_1039_MAG.get((array_id, band), offset), slope)

@@ -121,7 +121,7 @@ def draw_scene(seed: int, sky: Sky) -> Scene:
 def injected_offset_mag(
     scene: Scene, exposure: SimulatedExposure, truth: TrueCoefficients, frame: GradientFrame
 ) -> FloatArray:
-    """Return what an array reads too faint by, at every source.
+    """Return the magnitudes that an array reads too faint, at every source.
 
     Returns
     -------

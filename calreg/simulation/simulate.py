@@ -132,7 +132,7 @@ class Programme:
     mosaics: tuple[SimulatedMosaic, ...] = field(repr=False)
 
     def true_coefficients(self, pmap: str, band: str, array_id: str) -> TrueCoefficients:
-        """Return what was injected for one key.
+        """Return the injected coefficients of one key.
 
         Raises
         ------

@@ -67,7 +67,7 @@ class Rectangle:
     def contains(
         self, xi_arcmin: FloatArray, eta_arcmin: FloatArray, margin_arcmin: float = 0.0
     ) -> BoolArray:
-        """Say which points lie inside by more than a margin (outside by less, if negative)."""
+        """Mark the points that lie inside by more than a margin (outside by less, if negative)."""
         u, v = _rotated(xi_arcmin, eta_arcmin, self.angle_rad)
         return np.asarray(
             (u > self.low[0] + margin_arcmin)
@@ -269,7 +269,7 @@ def _with_magnitudes(
     *,
     n_blends: int,
 ) -> Sky:
-    """Give magnitudes to bright, extra (variables, blends) and faint sources; add companions."""
+    """Draw magnitudes of bright, extra (variables, blends) and faint sources; add companions."""
     bright, extra, faint = groups
     n_bands = is_bright.shape[1]
     n_variable = extra.size - n_blends

@@ -239,7 +239,7 @@ def measure(sky: Sky, view: View) -> RawPhotometry:
 
 
 def calibrate(raw: RawPhotometry, view: View, truth: TrueCoefficients) -> SimulatedDetections:
-    """Give photometry the calibration errors of one context."""
+    """Add the calibration errors of one context to photometry."""
     time_mag = truth.time_mag[view.epoch_index] if view.epoch_index < len(truth.time_mag) else 0.0
     d_arcmin = along_field(raw.xi_arcmin, raw.eta_arcmin)
     offset_mag = (

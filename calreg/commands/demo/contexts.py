@@ -89,7 +89,7 @@ def _plot(directory: Path) -> tuple[str, ...]:
 
 
 def _tell(rows: list[Prediction]) -> None:
-    """Say per key what remains, what is unknown, and what the published correction does today."""
+    """Report per key what remains, what is unknown, and what the old correction does today."""
     title = f"\nThe ten offsets published for {_FROM}, and what is left of them"
     print_rows(rows, _COLUMNS, OutputFormat.TABLE, title=title)
     for line in prediction_summary(rows):

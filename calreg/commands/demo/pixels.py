@@ -131,7 +131,7 @@ def _simulate(programme: Programme, epoch: int, directory: Path, seed: int, jobs
 
 
 def _tell_residuals(differences: Path) -> None:
-    """Say what the correction leaves of sources, half by half."""
+    """Report the residuals of sources after the correction, half by half."""
     from calreg.files.images.difference import read_half_residuals
 
     found = [row for path in differences.glob("*.fits") for row in read_half_residuals(path)]

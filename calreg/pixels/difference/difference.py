@@ -300,7 +300,7 @@ def _known(value: float) -> float | None:
 
 
 def _warning(row: ResidualRow) -> str:
-    """Say that a correction left too much."""
+    """Return the warning that a correction left too much."""
     return (
         f"{row.band}, the half that saw {row.half}: {row.after_median:+.4f} +- {row.after_err:.4f} "
         f"is left after the correction, more than {RESIDUAL_LIMIT:g}: are these mosaics what the "
@@ -363,7 +363,7 @@ def _inputs(plan: DifferencePlan) -> dict[str, tuple[list[Any], str]]:
 
 
 def _input(epoch: str, mosaic: PlacedMosaic) -> dict[str, tuple[Any, str]]:
-    """Return what the table says of one mosaic."""
+    """Return the row of one mosaic."""
     stored, found = mosaic.stored, mosaic.correction
     correction = None if found is None else found.corrections[stored.module]
     gradient = None if correction is None else correction.gradient
@@ -448,7 +448,7 @@ def _read_layer(mosaic: PlacedMosaic, instrument: Instrument, *, has_weights: bo
 
 
 def _moved(mosaic: PlacedMosaic, planes: ImagePlanes) -> ImagePlanes:
-    """Bring planes onto the common pixels."""
+    """Resample planes onto the common pixels."""
     target = mosaic.target
     return reproject_planes(planes, mosaic.image.wcs, target.wcs(), target.shape)
 
@@ -456,13 +456,13 @@ def _moved(mosaic: PlacedMosaic, planes: ImagePlanes) -> ImagePlanes:
 def _moved_weight(
     mosaic: PlacedMosaic, planes: ImagePlanes, weight: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Bring weights onto the common pixels; none where there are no data."""
+    """Resample weights onto the common pixels; none where there are no data."""
     moved = _moved(mosaic, ImagePlanes(sci=weight, is_bad=planes.is_bad))
     return np.where(moved.is_bad, np.float32(0.0), np.maximum(moved.sci, np.float32(0.0)))
 
 
 def _factors(mosaic: PlacedMosaic, instrument: Instrument) -> NDArray[np.float32] | float | None:
-    """Return what a mosaic's pixels are to be multiplied by; None where nothing is corrected."""
+    """Return the factors of a mosaic's pixels; None where nothing is corrected."""
     if mosaic.correction is None:
         return None
     array = instrument.array(mosaic.stored.array)

@@ -428,7 +428,7 @@ def _target(image: ImageFile, first: ImageFile, options: DifferenceOptions) -> G
 
 
 def _offset(grid: Grid, part: Grid) -> tuple[int, int]:
-    """Return where a part of a lattice begins on a grid of the same lattice."""
+    """Return the first pixel of a part of a lattice on a grid of the same lattice."""
     offset = offset_between(grid, part)
     if offset is None:
         msg = f"pixels ({part.describe()}) are not those of ({grid.describe()})"

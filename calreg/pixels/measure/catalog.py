@@ -155,7 +155,7 @@ def catalog_head(planned: MosaicToMeasure, options: MeasureOptions, kind: FluxKi
 
 @cache
 def software() -> str:
-    """Return what measured, with versions."""
+    """Return the software and its versions."""
     return f"calreg {__version__}, sep {version('sep')}"
 
 
@@ -196,7 +196,7 @@ def catalog_of(
 
 
 def _outcome_text(measured: MeasuredMosaic) -> dict[str, str]:
-    """Return what was found on the way to the numbers."""
+    """Return the by-products of the measurement as text."""
     found = {
         "noise_from": measured.noise_from,
         "noise_correlation": f"{measured.planned.mosaic.image.noise_correlation:.6g}",
@@ -268,7 +268,7 @@ def _placed(planned: MosaicToMeasure, job: PatchJob, image: PatchImage) -> Patch
 
 
 def _has_pixels_of(planned: MosaicToMeasure, job: PatchJob) -> bool:
-    """Tell whether a mosaic lies on the pixels of a job's frame, so that it was not resampled."""
+    """Check whether a mosaic lies on the pixels of a job's frame, so that it was not resampled."""
     grid = planned.mosaic.image.grid
     return grid is not None and offset_between(job.frame, grid) is not None
 
@@ -285,7 +285,7 @@ def _file_pixels(
 
 
 def _covered(planned: MosaicToMeasure, used: Sequence[tuple[PatchJob, PatchImage]]) -> int:
-    """Return how many of a mosaic's pixels any detection image has data for."""
+    """Count the pixels of a mosaic that any detection image has data for."""
     grid = planned.mosaic.image.grid
     n_good = used[0][1].n_good
     if grid is None or not all(_has_pixels_of(planned, job) for job, _ in used):
@@ -344,7 +344,7 @@ _DESCRIPTIONS = {
 
 
 def catalog_table(measured: MeasuredMosaic, options: MeasureOptions) -> CatalogTable:
-    """Return what is written of a mosaic."""
+    """Return the table of a mosaic."""
     sources = measured.sources
     columns: dict[str, NDArray[np.generic]] = {
         "NUMBER": np.arange(1, sources.n_sources + 1, dtype=np.int32),

@@ -60,7 +60,7 @@ _OUTSIDE_PERCENT = 1.0
 
 @dataclass(frozen=True)
 class MeasuredRow:
-    """What became of one mosaic.
+    """The outcome for one mosaic.
 
     Attributes
     ----------
@@ -182,7 +182,7 @@ class _Plan:
     warnings: list[str]
 
     def key(self) -> list[tuple[object, ...]]:
-        """Return what must not have changed when the catalogs are written."""
+        """Return what must be the same when the catalogs are written."""
         return [
             (planned.path, planned.epoch.start_mjd_utc, planned.detections, is_known)
             for planned, is_known in zip(self.mosaics, self.is_known, strict=True)
@@ -293,7 +293,7 @@ class _MeasureCall:
         return Mosaic(path, exposure, image)
 
     def _enter(self, connection: Connection, mosaics: Sequence[Mosaic]) -> Loader:
-        """Bring the mosaics that are new into the registry, as ingest does."""
+        """Enter new mosaics into the registry, as ingest does."""
         report = IngestReport()
         ingest_options = IngestOptions(
             field_name=self.options.field_name, epoch_label=self.options.epoch_label
@@ -331,7 +331,7 @@ class _MeasureCall:
         return _Plan(planned, is_known, warnings)
 
     def _is_known(self, connection: Connection, planned: MosaicToMeasure) -> bool:
-        """Tell whether all catalogs of a mosaic are there; refuse to replace others unasked."""
+        """Check whether all catalogs of a mosaic are stored; refuse to replace others unasked."""
         if not self.options.stores:
             return False
         ingest = CatalogIngest(connection, IngestOptions(), self.instrument)

@@ -87,7 +87,7 @@ class MeasureOptions:
             raise InvalidValueError(msg)
 
     def to_text(self) -> dict[str, str]:
-        """Return what decides on the numbers as text, for a catalog's record of how it was made."""
+        """Return the settings that affect the numbers as text, for a catalog's provenance."""
         return {
             "method": METHOD,
             **self.settings.to_text(),

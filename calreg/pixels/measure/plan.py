@@ -248,7 +248,7 @@ def _overlapping(
 def _require_same_pixels(
     image: ImageFile, frame: Grid, name: str, remedy: str = "or give --reproject"
 ) -> tuple[int, int]:
-    """Return where an image begins on the detection image's pixels; refuse one on others."""
+    """Return an image's first pixel on the detection image; refuse other pixels."""
     offset = None if image.grid is None else offset_between(frame, image.grid)
     if offset is None:
         msg = (

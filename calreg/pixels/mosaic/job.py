@@ -77,14 +77,14 @@ class MosaicJob:
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """What became of one mosaic.
+    """The outcome for one mosaic.
 
     Attributes
     ----------
     refused : tuple of str
         Why it was not made, one reason per exposure; empty if it was.
     notes : tuple of str
-        What deserves to be known about its exposures.
+        Notes on its exposures.
     """
 
     refused: tuple[str, ...] = ()
@@ -133,7 +133,7 @@ def make_mosaic(job: MosaicJob, advance: Callable[[], None]) -> JobOutcome:
 
 
 def _path_of(member: Exposure) -> Path:
-    """Return where an exposure's file is."""
+    """Return the path of an exposure."""
     return Path(member.directory) / member.file_name
 
 

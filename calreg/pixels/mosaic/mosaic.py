@@ -191,7 +191,7 @@ class _MosaicCall:
     def _enter(
         self, connection: Connection, exposures: list[tuple[Path, Exposure]]
     ) -> tuple[Loader, list[PlannedMosaic]]:
-        """Ingest exposures, and plan their mosaics."""
+        """Ingest exposures and plan their mosaics."""
         found = IngestReport()
         loader = Loader(
             connection, self._ingest_options, self.instrument, found, self.database.command
@@ -258,7 +258,7 @@ class _MosaicCall:
         return ""
 
     def _may_replace(self, one: PlannedMosaic) -> bool:
-        """Tell whether a mosaic of other content may give way to this one."""
+        """Check whether this mosaic may replace one of other content."""
         ids = {stored.id for stored in (one.known, one.named) if stored is not None}
         return self.options.overwrite and one.n_catalogs == 0 and len(ids) == 1
 
@@ -309,7 +309,7 @@ class _MosaicCall:
         pending: dict[Path, PendingFile],
         names: NamedFiles,
     ) -> None:
-        """Give the files their names, and tell what they are."""
+        """Give the files their names and report them."""
         for one in planned:
             file = pending.get(one.path)
             if file is not None:
@@ -351,7 +351,7 @@ def _take_back() -> NoReturn:
 
 
 def _is_made(one: PlannedMosaic) -> bool:
-    """Tell whether the file is there, made of the same exposures with the same settings."""
+    """Check whether the file exists, made of the same exposures with the same settings."""
     summary = read_summary(one.path) if one.path.is_file() else None
     return summary is not None and summary.input_digest == one.input_digest
 
@@ -371,14 +371,14 @@ def _require_same_plan(planned: Sequence[PlannedMosaic], again: Sequence[Planned
 
 
 def _differs(stored: StoredExposure, one: PlannedMosaic) -> bool:
-    """Tell whether a mosaic of the registry is another one, by its file where that is there."""
+    """Check whether the registry has another mosaic, by its file if that exists."""
     path = Path(stored.directory) / stored.file_name
     summary = read_summary(path)
     return path.is_file() and (summary is None or summary.input_digest != one.input_digest)
 
 
 def _conflict_message(one: PlannedMosaic) -> str:
-    """Word that the registry has another mosaic of the same identity, or in the same file."""
+    """Return the message that the registry has another mosaic of that identity or file."""
     found = {stored.id: stored for stored in (one.known, one.named) if stored is not None}
     names = " and ".join(str(Path(row.directory) / row.file_name) for row in found.values())
     if one.n_catalogs:
@@ -394,7 +394,7 @@ def _conflict_message(one: PlannedMosaic) -> str:
 
 
 def _row(one: PlannedMosaic, summary: MosaicSummary, status: str) -> MosaicRow:
-    """Lay a mosaic out as a row."""
+    """Return the row of a mosaic."""
     first = one.members[0]
     return MosaicRow(
         file=str(one.path),

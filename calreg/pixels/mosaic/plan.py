@@ -157,12 +157,12 @@ class PlannedMosaic:
 
     @property
     def name(self) -> str:
-        """What the mosaic is called in messages."""
+        """The name in messages."""
         return _name(self.field_name, self.epoch_name, self.members[0])
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What deserves to be known about its exposures."""
+        """Notes on its exposures."""
         versions = sorted({member.cal_ver or "unknown" for member in self.members})
         mixed = f"{self.name}: mixed CAL_VER: {', '.join(versions)}" if len(versions) > 1 else ""
         return tuple(filter(None, (self.scale.note, mixed)))

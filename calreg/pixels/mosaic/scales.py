@@ -35,7 +35,7 @@ class Scale:
     factors : tuple of float
         `photmjsr` over that of each exposure.
     note : str
-        What deserves to be known about the value; empty if nothing.
+        A note on the value, or empty.
     """
 
     photmjsr: float

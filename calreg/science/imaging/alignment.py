@@ -101,7 +101,7 @@ class Alignment:
         return {"align": str(self.kind), "align_n_sources": str(self.n_used), **text}
 
     def backward(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Take positions from the detection image to the measured image [pixel]."""
+        """Map positions from the detection image to the measured image [pixel]."""
         points = np.stack([x, y], axis=-1) - self.centre - self.shift
         turned = np.linalg.solve(np.eye(2) + self.linear, points[..., np.newaxis])[..., 0]
         moved = np.asarray(turned + self.centre, dtype=np.float64)
@@ -109,7 +109,7 @@ class Alignment:
 
 
 def describe_alignment(settings: Mapping[str, str]) -> str:
-    """Say in a few words how an image was aligned before it was measured.
+    """Describe in a few words how an image was aligned before it was measured.
 
     Parameters
     ----------

@@ -45,7 +45,7 @@ _MIN_GOOD_FRACTION = 0.1
 def usable_pixels(
     sci: NDArray[np.float32], err: NDArray[np.float32], dq: NDArray[np.uint32]
 ) -> BoolArray:
-    """Say which pixels hold data.
+    """Find the pixels that hold data.
 
     Returns
     -------
@@ -421,7 +421,7 @@ def clean_exposure(
 def _without_stripes(
     sci: NDArray[np.float32], err: NDArray[np.float32], dq: NDArray[np.uint32], box_px: int
 ) -> tuple[NDArray[np.float32], BoolArray]:
-    """Take stripes off, first roughly, for a mask, then with that mask; return the mask too."""
+    """Remove stripes, first roughly, for a mask, then with that mask; return the mask too."""
     columns = AMPLIFIER_COLUMNS if sci.shape[1] == FULL_COLUMNS else sci.shape[1]
     mask, rough = ~usable_pixels(sci, err, dq), sci
     if not mask.all():

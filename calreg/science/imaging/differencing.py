@@ -252,7 +252,7 @@ def smooth(image: NDArray[np.float32], radius_px: int = SMOOTHING_RADIUS_PX) -> 
 def half_map(
     first: EpochImage, second: EpochImage, halves: Sequence[tuple[int, int]]
 ) -> NDArray[np.uint8]:
-    """Say which half of the field a pixel is in.
+    """Map which half of the field each pixel is in.
 
     Parameters
     ----------
@@ -272,7 +272,7 @@ def half_map(
 
 
 def _is_only(arrays: NDArray[np.uint16], bits: int) -> BoolArray:
-    """Tell where some of the bits are set and no other."""
+    """Mark where some of the bits are set and no other."""
     return np.asarray((arrays != 0) & ((arrays & np.uint16(~bits & 0xFFFF)) == 0))
 
 
@@ -328,7 +328,7 @@ class SourceResiduals:
     arrays_second: NDArray[np.int64] = field(repr=False)
 
     def seen_by(self, bits_first: int, bits_second: int) -> BoolArray:
-        """Tell which sources were seen by no other arrays than some, in either epoch."""
+        """Select the sources that only some arrays saw, in either epoch."""
         return np.asarray(
             ((self.arrays_first & ~bits_first) == 0) & ((self.arrays_second & ~bits_second) == 0)
         )

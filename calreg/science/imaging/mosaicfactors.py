@@ -38,7 +38,7 @@ def mosaic_factors(
     *,
     detector_scale_arcsec: float,
 ) -> NDArray[np.float32] | float:
-    """Return what the pixels of a mosaic of one array are to be multiplied by.
+    """Return the factors that correct the pixels of a mosaic of one array.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Bring an image onto the pixels of another whose grid differs, with the package `reproject`."""
+"""Resample an image onto another pixel grid, with the package `reproject`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _BORDER_SAMPLES = 33
 def reproject_planes(
     planes: ImagePlanes, wcs: WCS, target: WCS, target_shape: tuple[int, int]
 ) -> ImagePlanes:
-    """Bring an image onto other pixels, keeping its surface brightness.
+    """Resample an image onto other pixels, keeping its surface brightness.
 
     Parameters
     ----------

@@ -195,7 +195,7 @@ def find_variables(
 
 
 def _run_starts(keys: IntArray) -> IntArray:
-    """Return where rows of sorted keys change."""
+    """Return the rows at which sorted keys change."""
     is_new = np.ones(len(keys), dtype=np.bool_)
     is_new[1:] = (keys[1:] != keys[:-1]).any(axis=1)
     return np.flatnonzero(is_new)

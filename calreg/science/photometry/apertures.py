@@ -305,7 +305,7 @@ def windowed_centroids(
 
 
 def _left_ellipse(ellipses: Ellipses, dx: FloatArray, dy: FloatArray) -> BoolArray:
-    """Tell which shifts lead out of the ellipse of rms extents (bit 8 of FLAGS_WIN)."""
+    """Mark shifts that lead out of the ellipse of rms extents (bit 8 of FLAGS_WIN)."""
     cos, sin = np.cos(ellipses.theta_rad), np.sin(ellipses.theta_rad)
     along, across = (dx * cos + dy * sin) / ellipses.a, (dy * cos - dx * sin) / ellipses.b
     is_far = (np.abs(dx) > _FREE_SHIFT_PX) & (np.abs(dy) > _FREE_SHIFT_PX)
@@ -315,7 +315,7 @@ def _left_ellipse(ellipses: Ellipses, dx: FloatArray, dy: FloatArray) -> BoolArr
 def _is_like_source(
     pixels: NDArray[np.float32], x: FloatArray, y: FloatArray, sigma: FloatArray
 ) -> BoolArray:
-    """Tell windows with positive flux and moments (bits 1, 2 and 4 of FLAGS_WIN are not set)."""
+    """Mark windows with positive flux and moments (bits 1, 2 and 4 of FLAGS_WIN are not set)."""
     is_like = np.zeros(x.size, dtype=np.bool_)
     half = np.ceil(_WINDOW_SIGMA * sigma).astype(np.int64) + 1
     for rows, reach in _blocks(half):
@@ -338,7 +338,7 @@ def _is_like_source(
 
 
 def _has_positive_moments(patch: FloatArray, dx: FloatArray, dy: FloatArray) -> BoolArray:
-    """Tell weighted patches, shape (n, ny, nx), with positive flux and second moments."""
+    """Mark weighted patches, shape (n, ny, nx), with positive flux and second moments."""
     columns, rows = patch.sum(axis=1), patch.sum(axis=2)
     flux = columns.sum(axis=1)
     has_flux = flux > 0.0

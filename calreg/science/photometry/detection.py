@@ -89,7 +89,7 @@ class DetectedSources:
     )
 
     def circles(self, radius_px: float) -> MirroredPixels:
-        """Return what stands for neighbours' pixels in circles; found once for all images."""
+        """Return the substitutes of neighbours' pixels in circles, found once for all images."""
         if radius_px not in self.mirrored_in_circles:
             found = mirror_in_circles(self.segmentation, self.ellipses, radius_px)
             self.mirrored_in_circles[radius_px] = found
@@ -314,7 +314,7 @@ def merge_spurious(
     pixels: NDArray[np.float32],
     beta: float,
 ) -> NDArray[np.void]:
-    """Give spurious detections to the sources whose wings they are.
+    """Merge spurious detections into the sources whose wings they are.
 
     Parameters
     ----------

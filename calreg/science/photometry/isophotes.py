@@ -83,7 +83,7 @@ def sum_isophotes(
 def touching_flags(
     segmentation: NDArray[np.int32], planes: ImagePlanes, is_bad: BoolArray, n_sources: int
 ) -> IntArray:
-    """Say which isophotes contain or touch missing and saturated pixels.
+    """Flag the isophotes that contain or touch missing and saturated pixels.
 
     Returns
     -------

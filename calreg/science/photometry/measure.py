@@ -163,7 +163,7 @@ def _measure(
     sky: SkyBackground,
     radius_px: float,
 ) -> MeasuredSources:
-    """Take all sums of an image without background."""
+    """Measure an image without background."""
     segmentation, ellipses, n = detected.segmentation, detected.ellipses, detected.n_sources
     iso = sum_isophotes(segmentation, image.pixels, image.err, image.is_bad, n)
     variance = iso.variance
@@ -217,7 +217,7 @@ def _clean_errors(planes: ImagePlanes, is_bad: BoolArray) -> NDArray[np.float32]
 
 
 def _noise_from(image: SubtractedImage) -> str:
-    """Return where the errors come from."""
+    """Return the origin of the errors."""
     if image.err is not None:
         return "err"
     return "background" if image.gain is None or image.gain <= 0.0 else "gain"

@@ -55,7 +55,7 @@ class Ellipses:
 
     @classmethod
     def from_objects(cls, objects: Any) -> Ellipses:
-        """Take them from the engine's table."""
+        """Read them from the engine's table."""
         columns = (objects[name].astype(np.float64) for name in ("x", "y", "a", "b", "theta"))
         x, y, a, b, theta = columns
         # Rounded to single precision, the angle may lie just outside what the engine accepts.
@@ -89,12 +89,12 @@ class MirroredPixels:
     n_sources: int
 
     def sums(self, plane: NDArray[np.float32], power: int = 1) -> FloatArray:
-        """Return what to add to each source's sum of a plane, or of its squares."""
+        """Return the addition to each source's sum of a plane, or of its squares."""
         values = plane.reshape(-1)[self.pixel].astype(np.float64) ** power
         return self._per_source(values * self.weight)
 
     def areas(self) -> FloatArray:
-        """Return how many pixels are added to each source's sum."""
+        """Count the pixels added to each source's sum."""
         return self._per_source(self.weight)
 
     def _per_source(self, values: FloatArray) -> FloatArray:
@@ -171,7 +171,7 @@ class _Found:
         self._parts: list[tuple[IntArray, IntArray, FloatArray]] = []
 
     def add(self, i: int, x: IntArray, y: IntArray, weight: FloatArray) -> None:
-        """Take the opposites of a source's foreign pixels where they are its own or the sky's."""
+        """Add the opposites of a source's foreign pixels where they are its own or the sky's."""
         ny, nx = self._segmentation.shape
         x = (2.0 * self._ellipses.x[i] + _ROUNDING - x).astype(np.int64)
         y = (2.0 * self._ellipses.y[i] + _ROUNDING - y).astype(np.int64)

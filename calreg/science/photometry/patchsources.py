@@ -209,7 +209,7 @@ def _within_isophotes(
     is_whole: BoolArray,
     scale_arcsec: float,
 ) -> BoolArray:
-    """Tell points that lie within the largest extent of a source that is whole."""
+    """Mark points that lie within the largest extent of a source that is whole."""
     is_within = np.zeros(len(points), dtype=np.bool_)
     if not is_whole.any() or not len(points):
         return is_within

@@ -290,7 +290,7 @@ class _Placing:
         return np.where(wanted == NONE, NONE, rows)
 
     def place(self, index: int) -> EpochConflict | None:
-        """Give one new exposure its field and epoch, or say which epochs it would join."""
+        """Place one new exposure in a field and an epoch, or return the epochs it would join."""
         node = self.n_known + index
         if self.given_epoch[index] != NONE:
             epoch = int(self.given_epoch[index])

@@ -141,7 +141,7 @@ def pairs_overlap(first: FootprintSet, second: FootprintSet, pairs: IntArray) ->
 
 
 def _has_separating_edge(normals: FloatArray, vertices: FloatArray) -> BoolArray:
-    """Say for pairs (k, n_edges, 3), (k, n_vertices, 3) if all vertices lie outside one edge."""
+    """Check for pairs (k, n_edges, 3), (k, n_vertices, 3) if all vertices lie outside one edge."""
     edges, points = np.ascontiguousarray(normals.T), np.ascontiguousarray(vertices.T)
     is_apart = np.zeros(len(normals), dtype=np.bool_)
     for edge_x, edge_y, edge_z in zip(*edges, strict=True):
@@ -217,7 +217,7 @@ def overlapping_pairs(footprints: Sequence[FloatArray], against: Sequence[FloatA
 
 
 def footprints_overlap(footprint_1: FloatArray, footprint_2: FloatArray) -> bool:
-    """Say whether two footprints overlap; touching edges do not count.
+    """Check whether two footprints overlap; touching edges do not count.
 
     Raises
     ------

@@ -272,7 +272,7 @@ def roll_difference_deg(roll_1_deg: ArrayLike, roll_2_deg: ArrayLike) -> FloatAr
 
 
 def roll_relation(roll_i_deg: float, roll_j_deg: float) -> RollRelation:
-    """Say how two rolls compare.
+    """Compare two rolls.
 
     Parameters
     ----------
@@ -319,7 +319,7 @@ def sky_from_focal_plane(
 
 
 def module_side(roll_deg: float, axis: FieldAxis, instrument: Instrument, array_id: str) -> int:
-    """Say on which side of a field module B lies at one roll.
+    """Find the side of a field that module B lies on at one roll.
 
     Parameters
     ----------

@@ -344,7 +344,7 @@ def _refuse_if(problem: str) -> None:
 
 
 def _why_no_tangent_plane(wcs: WCS) -> str:
-    """Return what keeps a WCS from being a plain tangent plane, empty if nothing does."""
+    """Return why a WCS is no plain tangent plane, empty if it is one."""
     if not wcs.has_celestial:
         found = ", ".join(repr(str(kind)) for kind in wcs.wcs.ctype)
         return f"the WCS has no axes on the sky (CTYPE {found})"
@@ -364,7 +364,7 @@ def _why_no_tangent_plane(wcs: WCS) -> str:
 
 
 def _why_not_square(matrix_deg: ArrayLike) -> str:
-    """Return what keeps pixels from being square and upright, empty if nothing does."""
+    """Return why pixels are not square and upright, empty if they are."""
     (xx, xy), (yx, yy) = np.asarray(matrix_deg, dtype=np.float64)
     determinant = float(xx * yy - xy * yx)
     if not determinant < 0.0:
@@ -376,7 +376,7 @@ def _why_not_square(matrix_deg: ArrayLike) -> str:
 
 
 def offset_between(first: Grid, second: Grid) -> tuple[int, int] | None:
-    """Return where the second grid begins in the first when both have the same pixels.
+    """Return the offset of the second grid in the first when both have the same pixels.
 
     Returns
     -------

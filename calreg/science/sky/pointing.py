@@ -71,7 +71,7 @@ def _sky_of_frame(frame: FloatArray) -> tuple[float, float, float]:
 def reference_point(
     array: Array, ra_v1_deg: float, dec_v1_deg: float, pa_v3_deg: float
 ) -> ReferencePoint:
-    """Return where the reference point of an array looks when the telescope points somewhere.
+    """Return the sky position of an array's reference point for a pointing of the telescope.
 
     Parameters
     ----------

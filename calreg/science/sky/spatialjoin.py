@@ -45,7 +45,7 @@ class Nearest:
         self.n_partners = np.zeros(n_sources, dtype=np.int64)
 
     def update(self, source: IntArray, partner: IntArray, chord2: FloatArray) -> None:
-        """Take more pairs into account; the smaller partner wins a tie."""
+        """Add pairs; the smaller partner wins a tie."""
         np.add.at(self.n_partners, source, 1)
         before = np.take(self.chord2, source)
         np.minimum.at(self.chord2, source, chord2)
