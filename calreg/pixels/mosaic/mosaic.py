@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from calreg.db.queries.exposures import insert_exposures
 from calreg.db.queries.mosaics import replace_exposure
@@ -93,10 +93,6 @@ class MosaicReport:
     is_stored: bool = False
 
 
-class _Undone(Exception):  # noqa: N818 - not an error: it takes a trial back
-    """Carries a trial out of its transaction."""
-
-
 def mosaic(
     database: Database,
     paths: Sequence[Path],
@@ -179,13 +175,9 @@ class _MosaicCall:
 
     def try_out(self, exposures: list[tuple[Path, Exposure]]) -> list[PlannedMosaic]:
         """Plan in a transaction that is taken back."""
-        planned: list[PlannedMosaic] = []
-        try:
-            with self.database.write() as connection:
-                planned = self._enter(connection, exposures)[1]
-                _take_back()
-        except _Undone:
-            pass
+        with self.database.write() as connection:
+            planned = self._enter(connection, exposures)[1]
+            connection.rollback()
         return planned
 
     def _enter(
@@ -343,11 +335,6 @@ class _MosaicCall:
             replace_exposure(loader.connection, stored.id, image)
         elif not (Path(stored.directory) / stored.file_name).is_file():
             replace_exposure(loader.connection, stored.id, image)
-
-
-def _take_back() -> NoReturn:
-    """End a transaction without a trace."""
-    raise _Undone
 
 
 def _is_made(one: PlannedMosaic) -> bool:

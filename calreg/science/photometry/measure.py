@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from calreg.units import FloatArray
 
 
-@dataclass(frozen=True)
-class MeasuredSources:
-    """Photometry of an image; all columns have shape (n,), and row i is number i + 1.
+@dataclass(frozen=True, kw_only=True)
+class SourceFluxes:
+    """What is measured of every source of an image; all columns have shape (n,).
 
     Fluxes and errors are in the unit of the image (for MJy/sr times pixels); magnitudes are made
     from them by `calreg.science.photometry.calibrate.calibrate_catalog`.
@@ -62,11 +62,6 @@ class MeasuredSources:
         Radius that holds half of `flux_auto` on this image [pixels]; NaN without positive flux.
     flags : ndarray of int64
         Bits of `DetectionFlag`, of the detection image and of this one.
-    sky : SkyBackground
-        Of this image.
-    noise_from : str
-        ``err``: errors from the error plane; ``gain``: noise of the background, and Poisson noise
-        by the gain; ``background``: noise of the background alone.
     """
 
     flux_iso: FloatArray = field(repr=False)
@@ -81,13 +76,28 @@ class MeasuredSources:
     is_windowed: BoolArray = field(repr=False)
     r_half_px: FloatArray = field(repr=False)
     flags: IntArray = field(repr=False)
-    sky: SkyBackground
-    noise_from: str
 
     @property
     def n_sources(self) -> int:
         """How many there are."""
         return int(self.flux_iso.size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredSources(SourceFluxes):
+    """Photometry of an image; row i is number i + 1.
+
+    Attributes
+    ----------
+    sky : SkyBackground
+        Of this image.
+    noise_from : str
+        ``err``: errors from the error plane; ``gain``: noise of the background, and Poisson noise
+        by the gain; ``background``: noise of the background alone.
+    """
+
+    sky: SkyBackground
+    noise_from: str
 
 
 def measure_sources(

@@ -9,6 +9,7 @@ import numpy as np
 
 from calreg.flags import DetectionFlag
 from calreg.science.photometry.compactness import COMPACT, compact_sources
+from calreg.science.photometry.measure import SourceFluxes
 from calreg.science.sky.geometry import tangent_plane
 from calreg.units import ARCMIN_PER_DEG, ARCSEC_PER_DEG
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from calreg.domain import BoolArray, IntArray
     from calreg.science.photometry.detection import DetectedSources
-    from calreg.science.photometry.measure import MeasuredSources
     from calreg.science.sky.grids import Grid
     from calreg.units import FloatArray
 
@@ -33,8 +33,8 @@ _MIN_STAR_SNR = 20.0
 _ARCSEC_PER_ARCMIN = ARCSEC_PER_DEG / ARCMIN_PER_DEG
 
 
-@dataclass(frozen=True)
-class PatchSources:
+@dataclass(frozen=True, kw_only=True)
+class PatchSources(SourceFluxes):
     """Measurements of an image inside the isophotes of one detection image; shape (n,) each.
 
     Attributes
@@ -43,50 +43,26 @@ class PatchSources:
         Isophotal centroid on the detection image [deg, ICRS].
     ra_win_deg, dec_win_deg : ndarray of float64
         Windowed centroid on the measured image [deg, ICRS], the isophotal one where that failed.
-    x_win, y_win : ndarray of float64
-        The same in pixels of the detection image [0-based].
     a_px, b_px, theta_rad : ndarray of float64
         Rms extents [pixels] and the angle of `a_px` from +x towards +y [rad].
     n_pixels : ndarray of int64
         Pixels of the isophote.
     kron_radius : ndarray of float64
         Radius of the AUTO aperture in units of a and b.
-    flux_iso, flux_err_iso, flux_auto, flux_err_auto, flux_aper, flux_err_aper : ndarray of float64
-        Sums [unit of the image times pixels].
-    snr : ndarray of float64
-        Of `flux_iso`; NaN where the image has no data in the isophote.
-    r_half_px : ndarray of float64
-        Half-light radius [pixels].
-    is_windowed : ndarray of bool
-        False where the isophotal centroid stands for the windowed one.
-    flags : ndarray of int64
-        Bits of `DetectionFlag`.
     """
 
     ra_iso_deg: FloatArray = field(repr=False)
     dec_iso_deg: FloatArray = field(repr=False)
     ra_win_deg: FloatArray = field(repr=False)
     dec_win_deg: FloatArray = field(repr=False)
-    x_win: FloatArray = field(repr=False)
-    y_win: FloatArray = field(repr=False)
     a_px: FloatArray = field(repr=False)
     b_px: FloatArray = field(repr=False)
     theta_rad: FloatArray = field(repr=False)
     n_pixels: IntArray = field(repr=False)
     kron_radius: FloatArray = field(repr=False)
-    flux_iso: FloatArray = field(repr=False)
-    flux_err_iso: FloatArray = field(repr=False)
-    flux_auto: FloatArray = field(repr=False)
-    flux_err_auto: FloatArray = field(repr=False)
-    flux_aper: FloatArray = field(repr=False)
-    flux_err_aper: FloatArray = field(repr=False)
-    snr: FloatArray = field(repr=False)
-    r_half_px: FloatArray = field(repr=False)
-    is_windowed: BoolArray = field(repr=False)
-    flags: IntArray = field(repr=False)
 
     @classmethod
-    def of(cls, detected: DetectedSources, measured: MeasuredSources, grid: Grid) -> Self:
+    def of(cls, detected: DetectedSources, measured: SourceFluxes, grid: Grid) -> Self:
         """Gather what was found on the pixels of a grid."""
         ellipses = detected.ellipses
         ra_iso_deg, dec_iso_deg = grid.sky_of(ellipses.x, ellipses.y)
@@ -101,14 +77,8 @@ class PatchSources:
             theta_rad=ellipses.theta_rad,
             n_pixels=detected.n_pixels,
             kron_radius=detected.kron_radius,
-            **{
-                name: getattr(measured, name)
-                for name in (
-                    "x_win", "y_win", "flux_iso", "flux_err_iso", "flux_auto", "flux_err_auto",
-                    "flux_aper", "flux_err_aper", "snr", "r_half_px", "is_windowed", "flags",
-                )
-            },
-        )  # fmt: skip
+            **{column.name: getattr(measured, column.name) for column in fields(SourceFluxes)},
+        )
 
     @classmethod
     def joined(cls, parts: Sequence[PatchSources]) -> Self:
@@ -139,11 +109,6 @@ class PatchSources:
             flux_err_aper=self.flux_err_aper * err_factor,
             snr=self.snr / noise_factor,
         )
-
-    @property
-    def n_sources(self) -> int:
-        """How many there are."""
-        return int(self.snr.size)
 
 
 def merge_patches(parts: Sequence[PatchSources], scale_arcsec: float) -> PatchSources:
