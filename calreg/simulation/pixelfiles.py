@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from functools import cache
+from multiprocessing import get_context
 from typing import TYPE_CHECKING, NamedTuple
 
 from calreg.domain import no_progress
@@ -18,10 +20,9 @@ from calreg.simulation.headers import (
     exposure_sci_values,
 )
 from calreg.simulation.pixels import PixelSettings, SimulatedPixels, simulate_pixels
-from calreg.workers.processes import run_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from astropy.wcs import WCS
@@ -87,12 +88,8 @@ def write_exposures(
                 settings,
             )
         )
-    run_all(
-        _simulate_and_write,
-        tasks,
-        jobs,
-        lambda n_done: progress("simulating exposures", n_done, len(tasks)),
-    )
+    for n_done, _ in enumerate(_done(tasks, jobs), start=1):
+        progress("simulating exposures", n_done, len(tasks))
     return [task.path for task in tasks]
 
 
@@ -108,10 +105,19 @@ class _Task(NamedTuple):
     settings: PixelSettings
 
 
-def _simulate_and_write(task: _Task, step: Callable[[], None]) -> None:
+def _done(tasks: list[_Task], jobs: int) -> Iterator[None]:
+    """Do all tasks, one after another or in processes of their own."""
+    if jobs == 1:
+        yield from map(_simulate_and_write, tasks)
+        return
+    # Fresh processes: a fork would take along the threads of NumPy, and whatever else is open.
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_simulate_and_write, tasks)
+
+
+def _simulate_and_write(task: _Task) -> None:
     """Make one file."""
     write_cal(task.path, simulate_pixels(*task[1:]))
-    step()
 
 
 def write_cal(path: Path, pixels: SimulatedPixels) -> None:
