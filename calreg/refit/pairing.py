@@ -97,7 +97,7 @@ class _NewGroup:
     is_known_size: BoolArray
 
 
-def fit_key(image: CatalogImage) -> SetKey:
+def _key_of(image: CatalogImage) -> SetKey:
     """Return the key that an image's catalog is fitted under."""
     return SetKey(*(getattr(image, name) for name in SetKey._fields))
 
@@ -106,7 +106,7 @@ def group_by_key(images: Iterable[CatalogImage]) -> dict[SetKey, list[CatalogIma
     """Gather catalogs by fit key, in the order of time that they come in."""
     by_key: dict[SetKey, list[CatalogImage]] = defaultdict(list)
     for image in images:
-        by_key[fit_key(image)].append(image)
+        by_key[_key_of(image)].append(image)
     return dict(by_key)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -27,14 +27,7 @@ from calreg.db.queries.pairs import (
 )
 from calreg.domain import Progress, RollRelation, SetKey, no_progress
 from calreg.errors import FitRefusedError
-from calreg.instruments import Instrument, load_instrument
-from calreg.refit.inputs import (
-    Columns,
-    KeyInputs,
-    build_nodes,
-    check_one_reduction,
-    select_pairs,
-)
+from calreg.refit.keyfit import KeyInputs, fit_key, make_set_id
 from calreg.refit.pairing import (
     PairingReport,
     group_by_key,
@@ -42,9 +35,7 @@ from calreg.refit.pairing import (
     match_new_catalogs,
     plan_matching,
 )
-from calreg.refit.rows import coefficient_rows, covariance_rows, input_rows, make_set_id, set_row
-from calreg.science.model.pairmodel import MODEL_NAME, MODEL_VERSION, fit_pair_model
-from calreg.science.model.settings import FitSettings
+from calreg.science.model.pairmodel import MODEL_NAME, MODEL_VERSION
 from calreg.science.sky.geometry import field_axis, parse_s_region
 from calreg.units import MAG_PER_RELATIVE_FLUX
 
@@ -54,6 +45,9 @@ if TYPE_CHECKING:
     from calreg.db.engine import Connection, Database
     from calreg.db.queries.fitruns import LatestSet
     from calreg.db.queries.pairs import CatalogImage, StoredGroup
+    from calreg.instruments import Instrument
+    from calreg.refit.keyfit import Columns
+    from calreg.science.model.settings import FitSettings
     from calreg.science.sky.geometry import FieldAxis
 
 
@@ -114,32 +108,18 @@ class RefitReport:
 
 def refit(
     database: Database,
-    settings: FitSettings | None = None,
-    *,
-    instrument: Instrument | None = None,
+    settings: FitSettings,
+    instrument: Instrument,
     progress: Progress = no_progress,
 ) -> RefitReport:
-    """Match new catalogs against earlier epochs and fit every key that is stale.
+    """Match new catalogs and fit every stale key in one transaction; see `Registry.refit`.
 
-    Parameters
-    ----------
-    settings : FitSettings, optional
-        Selection and model; defaults as in the paper.
-    instrument : Instrument, optional
-        NIRCam if not given.
-    progress : Progress
-        Called as work goes on.
-
-    Notes
-    -----
     A key is stale when the digest over its pair groups, the pairs left out as variable, the field
     axis (where a slope is fitted), the settings and the model version differs from that of its
-    latest set. All of it is one transaction.
+    latest set.
     """
-    settings = settings or FitSettings()
     with database.write() as connection:
-        run = _Run(connection, settings, instrument or load_instrument(), progress)
-        return run.execute()
+        return _Refit(connection, settings, instrument, progress).execute()
 
 
 def _batches(
@@ -159,7 +139,7 @@ def _batches(
         yield batch
 
 
-class _Run:
+class _Refit:
     """One refit: state that its steps share."""
 
     def __init__(
@@ -223,7 +203,7 @@ class _Run:
         return report
 
     def _test_predictions(self, report: RefitReport) -> None:
-        """Hold the new sets against what other contexts predict."""
+        """Compare the new sets with what other contexts predict."""
         set_ids = {outcome.set_id for outcome in report.fitted if outcome.set_id is not None}
         bands = sorted({outcome.band for outcome in report.fitted})
         report.residuals.extend(store_residuals(self.connection, set_ids, bands, self.instrument))
@@ -315,21 +295,15 @@ class _Run:
         self, inputs: KeyInputs, latest: LatestSet | None, pairs: Columns, report: RefitReport
     ) -> None:
         """Fit one key and write its set, or the reason why there is none."""
-        first = inputs.images[0]
         try:
-            check_one_reduction(inputs)
-            selected = select_pairs(inputs, pairs)
-            nodes = build_nodes(inputs, selected, self.instrument)
-            fit = fit_pair_model(
-                nodes, self.settings, fit_slope=inputs.fit_slope, seed=int(inputs.digest[:8], 16)
-            )
+            found = fit_key(inputs, pairs, self.instrument)
         except FitRefusedError as error:
             self._refuse(inputs, str(error), report)
             return
+        fit, pmap = found.fit, inputs.images[0].pmap
         version = 1 if latest is None else latest.version + 1
         set_id = make_set_id(inputs.digest, version)
-        row = set_row(inputs, selected, fit)
-        row |= {
+        row = found.row | {
             "set_id": set_id,
             "version": version,
             "fit_run_id": self.fit_run_id,
@@ -338,29 +312,21 @@ class _Run:
         set_pk = insert_set(
             self.connection,
             row,
-            coefficients=coefficient_rows(fit),
-            covariances=covariance_rows(fit),
-            inputs=input_rows(inputs, selected),
+            coefficients=found.coefficients,
+            covariances=found.covariances,
+            inputs=found.inputs,
         )
+        series = inputs.key.series(MODEL_NAME)
         report.fitted.append(
-            KeyOutcome(
-                field=first.field_name,
-                pmap=first.pmap.name,
-                band=first.band,
-                array_id=first.array_id,
-                image_kind=first.image_kind,
-                flux_kind=first.flux_kind,
-                reason=self._why_stale(inputs, latest),
+            replace(
+                _outcome(inputs, self._why_stale(inputs, latest), version),
                 set_id=set_id,
-                version=version,
                 offset_ab_mag=fit.offset_ab_mag,
                 offset_ab_err_mag=fit.offset_ab_err_mag,
                 slope_mag_arcmin=fit.slope_mag_arcmin,
                 slope_err_mag_arcmin=fit.slope_err_mag_arcmin,
                 n_pairs=fit.n_pairs,
-                status=self.states.status(
-                    set_pk, inputs.key.series(MODEL_NAME), first.pmap, is_newest=True
-                ),
+                status=self.states.status(set_pk, series, pmap, is_newest=True),
             )
         )
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from calreg.domain import Progress
     from calreg.ingest.options import IngestOptions, IngestReport
-    from calreg.refit import refit as refit_service
+    from calreg.refit.refit import RefitReport
     from calreg.science.model.settings import FitSettings
 
 
@@ -51,7 +51,7 @@ class DataMethods(RegistryBase):
 
     def refit(
         self, settings: FitSettings | None = None, *, progress: Progress = no_progress
-    ) -> refit_service.RefitReport:
+    ) -> RefitReport:
         """Match new catalogs and fit every key whose inputs, settings or model version changed.
 
         Parameters
@@ -66,8 +66,7 @@ class DataMethods(RegistryBase):
         RefitReport
             What was fitted, left alone, refused, or waits for another epoch, each with the reason.
         """
-        from calreg.refit import refit as refit_service
+        from calreg.refit.refit import refit
+        from calreg.science.model.settings import FitSettings
 
-        return refit_service.refit(
-            self._database, settings, instrument=self._instrument, progress=progress
-        )
+        return refit(self._database, settings or FitSettings(), self._instrument, progress)

@@ -15,7 +15,7 @@ from calreg.errors import CalregError
 from calreg.files.atomic import sha256_of
 from calreg.files.fits.headers import read_headers
 from calreg.files.images.correctionrecord import read_record
-from calreg.refit.rows import make_set_id
+from calreg.refit.keyfit import make_set_id
 
 if TYPE_CHECKING:
     from calreg.db.engine import Connection

@@ -115,7 +115,7 @@ def test_another_model_version_refits_with_that_reason(
 ) -> None:
     with Registry(small_url) as registry:
         (old,) = {row.model_version for row in registry.coefficients()}
-        for module in ("refit.refit", "refit.inputs", "refit.rows"):
+        for module in ("refit.refit", "refit.keyfit"):
             monkeypatch.setattr(f"calreg.{module}.MODEL_VERSION", old + 1)
         report = registry.refit()
         rows = registry.coefficients()

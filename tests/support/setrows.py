@@ -16,7 +16,7 @@ from calreg.db.schema import CoefficientSetRow, FieldRow, FitRunRow, IngestRow, 
 from calreg.domain import Pmap
 from calreg.files.exchange.recipe import read_recipe
 from calreg.instruments import load_instrument
-from calreg.refit.rows import make_set_id
+from calreg.refit.keyfit import make_set_id
 from calreg.science.zeropoints import single_precision
 from support.registryrows import add, plain_row
 

@@ -1,9 +1,10 @@
-"""What one key is fitted from: its groups, its digest, and the nodes of the model."""
+"""One key: what it is fitted from and the digest of that, its fit, and the rows of its set."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,18 @@ import numpy as np
 from calreg.db.queries.pairs import mark_variable
 from calreg.domain import RollRelation
 from calreg.errors import FitRefusedError
-from calreg.science.model.pairmodel import MODEL_VERSION, Nodes
+from calreg.science.model.offsets import measure_time_check
+from calreg.science.model.pairmodel import (
+    DATUM,
+    MODEL_NAME,
+    MODEL_VERSION,
+    Nodes,
+    PairFit,
+    fit_pair_model,
+)
 from calreg.science.sky.geometry import along_axis, module_side, sky_position, unit_vectors
 from calreg.science.sky.matching import assign_sources
+from calreg.science.statistics import mad_by_group, median_by_group
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,6 +37,9 @@ if TYPE_CHECKING:
     from calreg.science.sky.geometry import FieldAxis
 
 Columns = dict[str, "npt.NDArray[Any]"]
+Row = dict[str, object]
+
+_SET_NAMESPACE = uuid.UUID("6f0c1a52-7d0e-5c59-9d6e-3c1b5f1f9a11")
 
 _NUMBERS_PER_CATALOG = 2**32
 """Numbers of detections are 32-bit integers, so that one 64-bit integer names any detection."""
@@ -101,7 +114,51 @@ class KeyInputs:
 
 
 @dataclass(frozen=True)
-class SelectedPairs:
+class KeyFit:
+    """The fit of one key, and the rows that its set consists of.
+
+    Attributes
+    ----------
+    row : dict of str to object
+        The set's own row, but for its id, version and times.
+    inputs : list of dict of str to object
+        The groups of the fit with their statistics under its selection.
+    """
+
+    fit: PairFit
+    row: Row
+    coefficients: list[Row]
+    covariances: list[Row]
+    inputs: list[Row]
+
+
+def fit_key(inputs: KeyInputs, pairs: Columns, instrument: Instrument) -> KeyFit:
+    """Fit one key to its pairs among those that were read.
+
+    Raises
+    ------
+    FitRefusedError
+        If its images are of different reductions, or its pairs do not determine the model.
+    """
+    _check_one_reduction(inputs)
+    selected = _select_pairs(inputs, pairs)
+    fit = fit_pair_model(
+        _build_nodes(inputs, selected, instrument),
+        inputs.settings,
+        fit_slope=inputs.fit_slope,
+        seed=int(inputs.digest[:8], 16),
+    )
+    return KeyFit(
+        fit=fit,
+        row=_set_row(inputs, selected, fit),
+        coefficients=_coefficient_rows(fit),
+        covariances=_covariance_rows(fit),
+        inputs=_input_rows(inputs, selected),
+    )
+
+
+@dataclass(frozen=True)
+class _SelectedPairs:
     """The pairs within the selection, with what follows from their groups.
 
     Attributes
@@ -131,13 +188,8 @@ class SelectedPairs:
         return np.asarray(self.columns["mag_j"] - self.columns["mag_i"])
 
 
-def check_one_reduction(inputs: KeyInputs) -> None:
-    """Refuse mosaics of one array and epoch that were made by different pipeline versions.
-
-    Raises
-    ------
-    FitRefusedError
-    """
+def _check_one_reduction(inputs: KeyInputs) -> None:
+    """Refuse mosaics of one array and epoch that were made by different pipeline versions."""
     versions: dict[tuple[int, str], set[str]] = {}
     for image in inputs.images:
         versions.setdefault((image.epoch_id, image.array), set()).add(image.cal_ver)
@@ -150,7 +202,7 @@ def check_one_reduction(inputs: KeyInputs) -> None:
             raise FitRefusedError(msg)
 
 
-def select_pairs(inputs: KeyInputs, columns: Columns) -> SelectedPairs:
+def _select_pairs(inputs: KeyInputs, columns: Columns) -> _SelectedPairs:
     """Take a key's pairs out of those read, relate them to its groups, mark the variable ones."""
     group_ids = np.array([group.id for group in inputs.groups], dtype=np.int64)
     is_mine = np.isin(columns["group_id"], group_ids)
@@ -161,10 +213,10 @@ def select_pairs(inputs: KeyInputs, columns: Columns) -> SelectedPairs:
         [group.relation == RollRelation.OPPOSITE for group in inputs.groups], dtype=np.bool_
     )[group_index]
     is_variable = mark_variable(columns, inputs.variable)
-    return SelectedPairs(columns, group_index, is_variable, is_opposite)
+    return _SelectedPairs(columns, group_index, is_variable, is_opposite)
 
 
-def build_nodes(inputs: KeyInputs, selected: SelectedPairs, instrument: Instrument) -> Nodes:
+def _build_nodes(inputs: KeyInputs, selected: _SelectedPairs, instrument: Instrument) -> Nodes:
     """Turn pairs into the distinct detections that the model is fitted to.
 
     A detection that several pairs share becomes one node. Patch p is the sky that module B sees at
@@ -259,3 +311,93 @@ def _source_coordinates(
     d_arcmin = along_axis(columns["ra_deg"], columns["dec_deg"], axis)
     n_pairs = np.maximum(np.bincount(source), 1)
     return np.asarray((np.bincount(source, d_arcmin) / n_pairs)[wanted])
+
+
+# --- rows -----------------------------------------------------------------------------------------
+
+
+def _set_row(inputs: KeyInputs, selected: _SelectedPairs, fit: PairFit) -> Row:
+    """Lay out a set's own row, but for its id, version and times."""
+    first = inputs.images[0]
+    is_equal_roll = ~selected.is_opposite & ~selected.is_variable
+    check = measure_time_check(selected.dmag[is_equal_roll])
+    return {
+        "field_id": first.field_id,
+        "pmap_id": first.pmap_id,
+        "filter": first.filter,
+        "pupil": first.pupil,
+        "band": first.band,
+        "array_id": first.array_id,
+        "image_kind": first.image_kind,
+        "flux_kind": first.flux_kind,
+        "aperture": first.aperture,
+        "model": MODEL_NAME,
+        "model_version": MODEL_VERSION,
+        "datum": DATUM,
+        "settings": inputs.settings.canonical_json(),
+        "input_digest": inputs.digest,
+        "axis_pa_deg": inputs.axis.pa_deg,
+        "origin_ra_deg": inputs.axis.origin_ra_deg,
+        "origin_dec_deg": inputs.axis.origin_dec_deg,
+        "n_epochs": fit.n_epochs,
+        "n_pairs": fit.n_pairs,
+        "n_sources": fit.n_sources,
+        "n_clipped": int((selected.is_opposite & selected.is_variable).sum()),
+        "floor_mag": fit.floor_mag,
+        "scatter_mag": fit.scatter_mag,
+        "chi2": fit.chi2,
+        "n_dof": fit.n_dof,
+        "corr_offset_slope": fit.corr_offset_slope,
+        "pivot_arcmin": fit.pivot_arcmin,
+        "offset_pivot_mag": fit.offset_pivot_mag,
+        "offset_pivot_err_mag": fit.offset_pivot_err_mag,
+        "offset_bootstrap_err_mag": fit.offset_bootstrap_err_mag,
+        "check_time_mag": _or_none(check.median_mag),
+        "check_time_err_mag": _or_none(check.median_err_mag),
+    }
+
+
+def _coefficient_rows(fit: PairFit) -> list[Row]:
+    """Lay out the coefficients."""
+    return [
+        {"name": name, "value": float(value), "err": float(err), "unit": unit}
+        for name, value, err, unit in zip(fit.names, fit.values, fit.errs, fit.units, strict=True)
+    ]
+
+
+def _covariance_rows(fit: PairFit) -> list[Row]:
+    """Lay out the upper triangle of the covariance, diagonal included."""
+    return [
+        {"name_1": name_1, "name_2": fit.names[n_2], "value": float(fit.covariance[n_1, n_2])}
+        for n_1, name_1 in enumerate(fit.names)
+        for n_2 in range(n_1, len(fit.names))
+    ]
+
+
+def _input_rows(inputs: KeyInputs, selected: _SelectedPairs) -> list[Row]:
+    """Lay out the groups of the fit with their statistics under its selection."""
+    is_steady = ~selected.is_variable
+    dmag, of_group = selected.dmag[is_steady], selected.group_index[is_steady]
+    n_groups = len(inputs.groups)
+    median_mag = median_by_group(dmag, of_group, n_groups)
+    mad_mag = mad_by_group(dmag, of_group, median_mag, n_groups)
+    n_pairs = np.bincount(of_group, minlength=n_groups)
+    return [
+        {
+            "group_id": group.id,
+            "n_used": int(n) if group.relation == RollRelation.OPPOSITE else 0,
+            "median_mag": _or_none(float(median)),
+            "mad_mag": _or_none(float(mad)),
+        }
+        for group, n, median, mad in zip(inputs.groups, n_pairs, median_mag, mad_mag, strict=True)
+    ]
+
+
+def _or_none(value: float) -> float | None:
+    """Return None for NaN."""
+    return None if np.isnan(value) else value
+
+
+def make_set_id(input_digest: str, version: int) -> str:
+    """Return the id of a set: the same inputs and version give the same id in every registry."""
+    return str(uuid.uuid5(_SET_NAMESPACE, f"{input_digest} {version}"))
