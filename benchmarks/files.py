@@ -16,7 +16,7 @@ from calreg.apply.check import check_files
 from calreg.domain import Pmap
 from calreg.files.corrected.exposure import read_cal_file
 from calreg.files.corrected.rewrite import write_corrected, write_in_order
-from calreg.files.images.correctionrecord import CorrectionOrigin, CorrectionRecord
+from calreg.files.images.calibration import CorrectionOrigin, CorrectionRecord
 from calreg.instruments import load_instrument
 from calreg.science.model.gradient import PixelPlane
 

@@ -13,7 +13,7 @@ from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
 from calreg.domain import SetQuery, SetStatus
 from calreg.errors import CalregError
 from calreg.files.fits.headers import read_headers
-from calreg.files.images.correctionrecord import read_record
+from calreg.files.images.calibration import read_record
 
 if TYPE_CHECKING:
     from datetime import datetime

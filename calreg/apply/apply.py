@@ -32,7 +32,7 @@ from calreg.files.corrected.rewrite import (
     write_in_order,
 )
 from calreg.files.fits.headers import read_headers
-from calreg.files.images.correctionrecord import CorrectionRecord, read_record
+from calreg.files.images.calibration import CorrectionRecord, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

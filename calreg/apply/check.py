@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from calreg.db.engine import Database
     from calreg.domain import Pmap
-    from calreg.files.images.key import ImageKey
+    from calreg.files.images.cards import ImageKey
     from calreg.instruments import Instrument
 
 _SAME_VALUE = 1e-5

@@ -14,7 +14,7 @@ from calreg.contexts.zeropoints import ZeroPoints
 from calreg.domain import SetQuery
 from calreg.errors import InvalidValueError, NoCalibrationError
 from calreg.files.atomic import format_utc
-from calreg.files.images.correctionrecord import IDENTITY_SET, CorrectionOrigin, CorrectionRecord
+from calreg.files.images.calibration import IDENTITY_SET, CorrectionOrigin, CorrectionRecord
 from calreg.science.model.gradient import ArrayCorrection
 from calreg.sets.corrections import (
     CorrectionQuery,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from calreg.db.engine import Connection
     from calreg.domain import Pmap
     from calreg.files.corrected.exposure import CalFile
-    from calreg.files.images.key import ImageKey
+    from calreg.files.images.cards import ImageKey
     from calreg.instruments import Instrument
     from calreg.science.model.gradient import PixelPlane
 

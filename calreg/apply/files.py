@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from calreg.db.engine import Database
     from calreg.domain import Progress
-    from calreg.files.images.correctionrecord import CorrectionRecord
+    from calreg.files.images.calibration import CorrectionRecord
     from calreg.instruments import Instrument
 
 

@@ -29,11 +29,11 @@ from calreg.errors import (
     FileFormatError,
     UnknownImageError,
 )
-from calreg.files.catalogs.read import read_catalog
+from calreg.files.catalogs.read import image_name_candidates, read_catalog
 from calreg.files.fits.headers import read_headers
+from calreg.files.images.cards import FULL_SUBARRAY, read_first_pixel
 from calreg.files.images.exposures import read_exposure
-from calreg.files.images.members import read_first_pixel, read_members
-from calreg.files.images.names import image_name_candidates
+from calreg.files.images.members import read_members
 from calreg.files.readguard import refuse_damaged
 from calreg.science.photometry.calibrate import (
     MAG_DISAGREEMENT_LIMIT,
@@ -58,9 +58,6 @@ _INTEGER_BOUND = 2**31
 
 _PHOTMJSR_RELATIVE_TOLERANCE = 1e-6
 """A copied header may have lost digits; contexts differ by 1e-4 and more."""
-
-
-_FULL_SUBARRAY = "FULL"
 
 
 @dataclass(frozen=True)
@@ -433,7 +430,7 @@ def _positions_in_exposure(
 
 def _first_pixel(image: Exposure | StoredExposure) -> tuple[float, float]:
     """Return the detector pixel of an exposure's first pixel, 0-based; NaN where unknown."""
-    if image.subarray == _FULL_SUBARRAY:
+    if image.subarray == FULL_SUBARRAY:
         return 0.0, 0.0
     headers = _headers_at_hand(image)
     first = None if headers is None else read_first_pixel(headers)

@@ -14,7 +14,7 @@ from calreg.db.queries.sets import SetFilter, load_covariance, load_sets
 from calreg.errors import CalregError
 from calreg.files.atomic import sha256_of
 from calreg.files.fits.headers import read_headers
-from calreg.files.images.correctionrecord import read_record
+from calreg.files.images.calibration import read_record
 from calreg.refit.keyfit import make_set_id
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from calreg.db.schema import ApplicationRow, CoefficientSetRow, ZeroPointRow
 from calreg.domain import Pmap, SetQuery
 from calreg.errors import FilesRefusedError, InvalidValueError, OutputError
 from calreg.files.fits.headers import read_headers
-from calreg.files.images.correctionrecord import read_record
+from calreg.files.images.calibration import read_record
 from calreg.instruments import load_instrument
 from calreg.science.model.gradient import GradientDatum
 from calreg.sets.corrections import CorrectionQuery, load_corrections

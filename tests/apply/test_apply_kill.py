@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from calreg.db.engine import open_database
 from calreg.db.schema import ApplicationRow
 from calreg.files.fits.headers import read_headers
-from calreg.files.images.correctionrecord import read_record
+from calreg.files.images.calibration import read_record
 from support import applyworkers
 from support.correctedfiles import SCALED, pixels_of, raw_headers, ulps, write_exposure
 

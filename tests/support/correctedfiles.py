@@ -9,7 +9,7 @@ from astropy.io import fits
 
 from calreg.domain import Pmap
 from calreg.files.fits.headers import read_headers
-from calreg.files.images.correctionrecord import CorrectionOrigin, CorrectionRecord
+from calreg.files.images.calibration import CorrectionOrigin, CorrectionRecord
 from calreg.science.model.gradient import PixelPlane
 from support.calimages import SHAPE, cal_planes, write_cal
 

@@ -14,7 +14,7 @@ import numpy as np
 from calreg.domain import Pmap
 from calreg.files.atomic import NamedFiles, pending_file
 from calreg.files.images.exposures import read_exposure
-from calreg.files.images.writemosaic import MosaicMember, write_mosaic
+from calreg.files.images.mosaicfile import MosaicMember, write_mosaic
 from calreg.flags import DO_NOT_USE
 from calreg.instruments import load_instrument
 from calreg.science.imaging.drizzling import DrizzledMosaic

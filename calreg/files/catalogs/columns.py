@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from calreg.domain import FluxKind
@@ -336,3 +337,14 @@ def first_data_line(path: Path) -> str:
     """
     with path.open(encoding="utf-8-sig", errors="replace") as lines:
         return next((line.strip() for line in lines if line.strip() and line[0] != "#"), "")
+
+
+def image_base_name(text: str) -> str:
+    """Return the bare file name of a stated image, without folder and extension number.
+
+    Parameters
+    ----------
+    text : str
+        Such as ``/data/jw01176-o241_t001_nircam_clear-f444w_nrcalong_i2d.fits[1]``.
+    """
+    return PurePosixPath(re.sub(r"\[[^\]]*\]\s*$", "", text.strip())).name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +24,6 @@ from calreg.files.catalogs.columns import (
 from calreg.files.catalogs.fluxes import Measure, check_mapping, choose_measure, missing_columns
 from calreg.files.catalogs.sextractor import read_sextractor_ascii, read_sextractor_fits
 from calreg.files.catalogs.tables import read_table
-from calreg.files.images.names import image_name_candidates
 from calreg.files.recognise import FileKind
 
 if TYPE_CHECKING:
@@ -33,7 +34,25 @@ if TYPE_CHECKING:
     from calreg.files.catalogs.columns import SourceTable
     from calreg.units import FloatArray
 
-__all__ = ["image_name_candidates", "read_catalog"]
+_TABLE_SUFFIXES = frozenset(
+    (
+        ".cat",
+        ".csv",
+        ".dat",
+        ".ecsv",
+        ".fit",
+        ".fits",
+        ".ldac",
+        ".parquet",
+        ".sex",
+        ".txt",
+        ".vot",
+        ".votable",
+        ".xml",
+    )
+)
+_CATALOG_ENDING = re.compile(r"[_-](?:cat|catalog|catalogue|ldac|phot|sex|sexcat)$", re.IGNORECASE)
+_IMAGE_ENDINGS = ("_i2d", "_cal", "_crf")
 
 _NO_MAGNITUDE = 99.0
 """SExtractor's MAG and MAGERR where the flux is not positive."""
@@ -455,3 +474,26 @@ def _is_number(value: object) -> bool:
     except ValueError:
         return False
     return True
+
+
+def image_name_candidates(catalog_file_name: str) -> list[str]:
+    """Return the names that a catalog's image may have by JWST file naming.
+
+    Parameters
+    ----------
+    catalog_file_name : str
+        Without folder, such as ``X_cat.ecsv`` or ``X_i2d.cat``.
+
+    Returns
+    -------
+    list of str
+        Most likely first: ``X_i2d.fits``, ``X_cal.fits``, ``X_crf.fits``, ``X.fits``; just
+        ``X_i2d.fits`` where the catalog's name has that ending itself.
+    """
+    stem = catalog_file_name
+    while PurePosixPath(stem).suffix.lower() in _TABLE_SUFFIXES:
+        stem = PurePosixPath(stem).stem
+    stem = _CATALOG_ENDING.sub("", stem)
+    if stem.endswith(_IMAGE_ENDINGS):
+        return [f"{stem}.fits"]
+    return [*(f"{stem}{ending}.fits" for ending in _IMAGE_ENDINGS), f"{stem}.fits"]

@@ -20,6 +20,7 @@ from calreg.files.catalogs.columns import (
     SCALAR_NAMES,
     SourceColumn,
     SourceTable,
+    image_base_name,
     line_of_row,
     run_together,
 )
@@ -29,7 +30,6 @@ from calreg.files.catalogs.fitstables import (
     require_complete,
     spread_columns,
 )
-from calreg.files.images.names import image_base_name
 
 if TYPE_CHECKING:
     from pathlib import Path

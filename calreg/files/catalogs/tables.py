@@ -16,10 +16,10 @@ from calreg.files.catalogs.columns import (
     SourceTable,
     first_data_line,
     first_run_together,
+    image_base_name,
     line_of_row,
 )
 from calreg.files.catalogs.fitstables import only_table, open_fits, require_complete
-from calreg.files.images.names import image_base_name
 from calreg.files.recognise import FileKind
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from calreg.files.corrected.exposure import ASDF, PHOTMJSR, PHOTUJA2
 from calreg.files.fits.cards import data_block, format_card
 from calreg.files.fits.edit import CHECKSUM_CARDS, MemoryBlocks
 from calreg.files.fits.headers import CARD_BYTES
-from calreg.files.images.correctionrecord import CARD_PREFIX
+from calreg.files.images.calibration import CARD_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,9 +14,8 @@ from calreg.errors import (
 )
 from calreg.files.corrected.asdftree import AsdfTree
 from calreg.files.fits.headers import read_headers
-from calreg.files.images.cards import ImageCards
-from calreg.files.images.correctionrecord import CorrectionRecord, read_record
-from calreg.files.images.key import ImageKey, read_image_key, require_calibrated
+from calreg.files.images.calibration import CorrectionRecord, read_record
+from calreg.files.images.cards import ImageCards, ImageKey, read_image_key, require_calibrated
 
 if TYPE_CHECKING:
     from pathlib import Path

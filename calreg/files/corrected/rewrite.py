@@ -56,7 +56,7 @@ from calreg.files.corrected.exposure import is_unchanged, power_of
 from calreg.files.fits.cards import format_card
 from calreg.files.fits.edit import MemoryBlocks, RawFits
 from calreg.files.fits.headers import BLOCK_BYTES
-from calreg.files.images.correctionrecord import DIGEST_CARD
+from calreg.files.images.calibration import DIGEST_CARD
 from calreg.science.model.gradient import ArrayCorrection
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from calreg.files.atomic import PendingFile
     from calreg.files.corrected.exposure import CalFile, PixelFactor
     from calreg.files.fits.edit import RawHdu, StoredBlocks
-    from calreg.files.images.correctionrecord import CorrectionRecord
+    from calreg.files.images.calibration import CorrectionRecord
     from calreg.units import FloatArray
 
 _SAME_VALUE = 1e-6

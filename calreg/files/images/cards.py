@@ -1,4 +1,4 @@
-"""Read the cards of an image through an instrument's keyword table, and refuse what is wrong.
+"""The cards of an image: its key, and whether calreg takes it, by an instrument's keyword table.
 
 Where a card is looked for follows the table: a PRIMARY card in the primary header and, if it is
 missing or empty there, in SCI; a SCI card in SCI and then in the primary header. So a mosaic with a
@@ -8,28 +8,38 @@ single HDU, or one whose maker moved cards, reads like the pipeline's own.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn, cast
 
-import numpy as np
-
+from calreg.domain import ExposureKind, Pmap
 from calreg.errors import (
+    FileFormatError,
     HeaderValueError,
     InvalidValueError,
     MissingKeywordError,
+    UnknownKeyError,
     UnsupportedDataError,
 )
+from calreg.files.fits.textcolumn import read_text_column
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from calreg.files.fits.headers import CardValue, FitsHeaders, HeaderUnit
-    from calreg.instruments import Instrument, Keyword
-    from calreg.units import FloatArray
+    from calreg.instruments import Array, Band, Instrument, Keyword
 
-_MIN_VERTICES = 3
-_FRAME = re.compile(r"(?!nan$|inf$|infinity$)[a-z]\w*", re.IGNORECASE)
+
+FULL_SUBARRAY = "FULL"
+CALIBRATED_UNIT = "MJy/sr"
+MEMBER_TABLE = "HDRTAB"
+
+_COMPLETE = "COMPLETE"
+_PLACEHOLDERS = frozenset({"", "N/A", "UNKNOWN"})
+_MOSAIC_MODELS = frozenset({"DrizProductModel", "MultiProductModel"})  # jwst before 0.17
+_UNCALIBRATED_MODELS = {"Level1bModel": "uncal", "RampModel": "ramp"}
+_UNCALIBRATED_UNITS = {"DN": "uncal", "DN/S": "rate", "ELECTRON": "uncal", "ELECTRON/S": "rate"}
+_UNCALIBRATED_NAMES = ("uncal", "ramp", "rate", "rateints", "trapsfilled", "dark")
+_GRISM_TYPES = frozenset({"NRC_WFSS", "NRC_GRISM", "NRC_TSGRISM"})
 
 # What a card should say, for the message when it is missing.
 _EXPECTED = {
@@ -164,63 +174,302 @@ class ImageCards:
         raise UnsupportedDataError(msg)
 
 
-def parse_s_region(text: str) -> FloatArray:
-    """Read the corners of an S_REGION polygon.
-
-    Parameters
-    ----------
-    text : str
-        ``POLYGON ICRS  ra dec ra dec ...`` [deg] in any case; the frame may be left out.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_vertices, 2)
-        ICRS (ra, dec) [deg], ra in [0, 360); a last vertex that repeats the first is dropped.
-
-    Raises
-    ------
-    InvalidValueError
-        For another shape or frame, an odd count, fewer than three different vertices, or numbers
-        that are not finite or not on the sky.
-
-    Examples
-    --------
-    >>> parse_s_region("POLYGON ICRS  10 1 11 1 11 2").tolist()
-    [[10.0, 1.0], [11.0, 1.0], [11.0, 2.0]]
-    """
-    words = text.split()
-    shape = words.pop(0).upper() if words else ""
-    if shape != "POLYGON":
-        msg = f"found shape {shape!r}, expected POLYGON"
-        raise InvalidValueError(msg)
-    if words and _FRAME.fullmatch(words[0]):
-        frame = words.pop(0).upper()
-        if frame != "ICRS":
-            msg = f"found frame {frame}, expected ICRS"
-            raise InvalidValueError(msg)
-    try:
-        values = [float(word) for word in words]
-    except ValueError as error:
-        msg = f"found {text!r}, expected one POLYGON of numbers [deg]"
-        raise InvalidValueError(msg) from error
-    if len(values) % 2:
-        msg = f"found {len(values)} numbers, expected pairs of ra and dec"
-        raise InvalidValueError(msg)
-    corners = list(zip(values[::2], values[1::2], strict=True))
-    # The comparisons are false for NaN, so that it is refused with them.
-    if not all(abs(ra) <= 360.0 and abs(dec) <= 90.0 for ra, dec in corners):
-        msg = f"found {text!r}, expected finite ra in [-360, 360] and dec in [-90, 90] deg"
-        raise InvalidValueError(msg)
-    corners = [(ra % 360.0, dec) for ra, dec in corners]
-    if corners and corners[0] == corners[-1]:
-        corners = corners[:-1]
-    n_different = len(set(corners))
-    if n_different < _MIN_VERTICES:
-        msg = f"found {n_different} different vertices, expected at least {_MIN_VERTICES}"
-        raise InvalidValueError(msg)
-    return np.array(corners, dtype=np.float64)
-
-
 def _unless_blank(value: CardValue) -> CardValue:
     """Return None for a string of blanks."""
     return None if isinstance(value, str) and not value.strip() else value
+
+
+# --- what decides which correction an image gets --------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ImageKey:
+    """What decides which correction an image gets.
+
+    Attributes
+    ----------
+    pupil : str
+        The card PUPIL in upper case.
+    subarray : str
+        Upper case.
+    """
+
+    kind: ExposureKind
+    array: Array
+    band: Band
+    pupil: str
+    subarray: str
+    pmap: Pmap
+
+
+def read_image_key(cards: ImageCards, headers: FitsHeaders, instrument: Instrument) -> ImageKey:
+    """Read the key of an image, whether or not it is calibrated.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If it is no image of one array: grism, coronagraph, a reference file, another instrument.
+    MissingKeywordError, HeaderValueError
+        If a card of the key is missing or cannot be used.
+
+    Notes
+    -----
+    A mosaic is recognised by S_RESAMP = COMPLETE, a name (of the file, or in FILENAME) that ends
+    in `_i2d`, its DATAMODL, or a table HDRTAB of its members. SUBARRAY, which mosaics may lack, is
+    FULL then, whereas an exposure must have it.
+    """
+    _require_instrument(cards, instrument)
+    kind = kind_of_image(cards, headers)
+    _require_imaging(cards, instrument)
+    array = _array(cards, instrument)
+    return ImageKey(
+        kind=kind,
+        array=array,
+        band=_band(cards, array, instrument),
+        pupil=cards.required_text("pupil").upper(),
+        subarray=_subarray(cards, kind),
+        pmap=_pmap(cards),
+    )
+
+
+def require_calibrated(cards: ImageCards, headers: FitsHeaders, instrument: Instrument) -> None:
+    """Refuse what has not gone through the photom step, or went through it without effect.
+
+    Raises
+    ------
+    HeaderValueError
+        If S_PHOTOM is COMPLETE, but BUNIT is not MJy/sr or PHOTMJSR is missing.
+    UnsupportedDataError
+        If it is not calibrated (uncal, ramp, rate), a mosaic of inputs with several contexts, a
+        reference file, or of another instrument.
+    """
+    _require_instrument(cards, instrument)
+    kind = kind_of_image(cards, headers)
+    _require_photom(cards, kind)
+    if kind is ExposureKind.I2D:
+        _require_one_context(cards, headers)
+
+
+def _require_instrument(cards: ImageCards, instrument: Instrument) -> None:
+    """Refuse reference files and other telescopes and instruments."""
+    reference_type = cards.primary.get("REFTYPE")
+    if isinstance(reference_type, str) and reference_type.strip():
+        cards.reject(
+            f"is a reference file, not an exposure (REFTYPE={reference_type.strip()}): "
+            "expected a cal, crf or i2d image"
+        )
+    for name, expected in (("telescope", instrument.telescope), ("instrument", instrument.name)):
+        found = cards.required_text(name).upper()
+        if found != expected:
+            cards.reject(
+                f"card {cards.keywords[name].card}: found {found!r}, expected {expected!r}; "
+                f"calreg takes {instrument.telescope} {instrument.name} images"
+            )
+
+
+def _name_endings(cards: ImageCards) -> tuple[str, ...]:
+    """Return what follows the last underscore in the file's name, and in its card FILENAME."""
+    named = cards.primary.get("FILENAME")
+    names = (cards.path.name, named if isinstance(named, str) else "")
+    return tuple(name.split(".", 1)[0].rpartition("_")[2].lower() for name in names)
+
+
+def kind_of_image(cards: ImageCards, headers: FitsHeaders) -> ExposureKind:
+    """Tell mosaics, cosmic-ray flagged exposures and plain ones apart."""
+    endings = _name_endings(cards)
+    if (
+        cards.text("resample_state").upper() == _COMPLETE
+        or "i2d" in endings
+        or cards.text("data_model") in _MOSAIC_MODELS
+        or headers.find(MEMBER_TABLE) is not None
+    ):
+        return ExposureKind.I2D
+    if cards.text("outlier_state").upper() == _COMPLETE or {"crf", "crfints"} & set(endings):
+        return ExposureKind.CRF
+    return ExposureKind.CAL
+
+
+def bunit_of(cards: ImageCards) -> str:
+    """Return BUNIT, with MJy/sr in one spelling."""
+    bunit = cards.text("bunit")
+    return CALIBRATED_UNIT if bunit.upper() == CALIBRATED_UNIT.upper() else bunit
+
+
+def _require_photom(cards: ImageCards, kind: ExposureKind) -> None:
+    """Refuse what the photom step has not seen, or has not changed."""
+    bunit = bunit_of(cards)
+    state = cards.text("photom_state").upper()
+    model = cards.text("data_model")
+    is_done = bunit == CALIBRATED_UNIT and cards.number("photmjsr") is not None
+    has_raw_unit = bunit.upper() in _UNCALIBRATED_UNITS
+    is_mosaic = kind is ExposureKind.I2D
+    is_claimed = state == _COMPLETE and model not in _UNCALIBRATED_MODELS
+    if is_claimed and not is_mosaic and not is_done:
+        photmjsr = cards.number("photmjsr")
+        found = f"BUNIT={bunit!r}, PHOTMJSR={'missing' if photmjsr is None else photmjsr}"
+        cards.refuse(
+            "S_PHOTOM",
+            f"COMPLETE with {found}",
+            f"BUNIT={CALIBRATED_UNIT!r} and a PHOTMJSR",
+            "the photom step found no matching row and did nothing: run it with a file that has it",
+        )
+    is_calibrated = is_claimed if state else (is_done or is_mosaic)
+    if model not in _UNCALIBRATED_MODELS and is_calibrated and not has_raw_unit:
+        return
+    what = _uncalibrated_name(cards, model, bunit)
+    lacking = "" if cards.text("pmap") else " without CRDS_CTX"
+    shown = ", ".join(
+        f"{card}={value or 'missing'}"
+        for card, value in (("S_PHOTOM", state), ("BUNIT", bunit), ("DATAMODL", model))
+    )
+    cards.reject(
+        f"is {what}{lacking}, not photometrically calibrated ({shown}): expected cal, crf or i2d; "
+        "run the jwst pipeline on it through calwebb_image2 first"
+    )
+
+
+def _uncalibrated_name(cards: ImageCards, model: str, bunit: str) -> str:
+    """Return what the pipeline calls an uncalibrated file."""
+    ending = _name_endings(cards)[0]
+    if model in _UNCALIBRATED_MODELS:
+        return _UNCALIBRATED_MODELS[model]
+    if ending in _UNCALIBRATED_NAMES:
+        return ending
+    return _UNCALIBRATED_UNITS.get(bunit.upper(), "an image")
+
+
+def _require_imaging(cards: ImageCards, instrument: Instrument) -> None:
+    """Refuse spectra and coronagraphy."""
+    exposure_type = cards.required_text("exposure_type").upper()
+    pupil = cards.required_text("pupil").upper()
+    if exposure_type in _GRISM_TYPES or pupil.startswith("GRISM"):
+        cards.reject(
+            f"is a grism exposure (EXP_TYPE={exposure_type}, PUPIL={pupil}): expected EXP_TYPE "
+            f"{' or '.join(instrument.imaging_exposure_types)} and an imaging pupil; leave it out"
+        )
+    if exposure_type not in instrument.imaging_exposure_types:
+        cards.reject(
+            f"is not an imaging exposure: card EXP_TYPE: found {exposure_type!r}, expected "
+            f"{' or '.join(instrument.imaging_exposure_types)}; leave it out"
+        )
+
+
+def _array(cards: ImageCards, instrument: Instrument) -> Array:
+    """Return the array that DETECTOR names."""
+    detector = cards.required_text("detector")
+    if detector.upper() == "MULTIPLE":
+        cards.reject(
+            "is a mosaic of several arrays (DETECTOR=MULTIPLE), which cannot be told apart: "
+            "expected one mosaic per array; resample each array's exposures by themselves"
+        )
+    try:
+        return instrument.array(detector)
+    except UnknownKeyError:
+        expected = ", ".join(array.detector for array in instrument.arrays.values())
+        cards.refuse("DETECTOR", detector, f"one of {expected}")
+
+
+def _band(cards: ImageCards, array: Array, instrument: Instrument) -> Band:
+    """Return the band of FILTER and PUPIL, which must be one of the array's channel."""
+    filter_name = cards.required_text("filter").upper()
+    pupil = cards.required_text("pupil").upper()
+    try:
+        band = instrument.band(filter_name, pupil)
+    except InvalidValueError as error:
+        clear = " or ".join(instrument.clear_pupils)
+        msg = (
+            f"{cards.path}: {error}: expected a filter with PUPIL={clear}, or a narrower element "
+            "in the pupil wheel with its filter; leave it out if it is no imaging exposure"
+        )
+        raise UnsupportedDataError(msg) from error
+    if band.channel != array.channel:
+        expected = f"a {array.channel} filter, as DETECTOR is {array.detector}"
+        cards.refuse("FILTER", filter_name, expected)
+    return band
+
+
+def _pmap(cards: ImageCards) -> Pmap:
+    """Return the context, which must be a numbered one."""
+    text = cards.required_text("pmap")
+    try:
+        return Pmap.parse(text)
+    except InvalidValueError as error:
+        msg = f"{cards.path}: card CRDS_CTX: {error}; calibrate again with a numbered context"
+        raise HeaderValueError(msg) from error
+
+
+def _require_one_context(cards: ImageCards, headers: FitsHeaders) -> None:
+    """Refuse a mosaic whose members, by its HDRTAB, had other contexts than the one it states."""
+    table = headers.find(MEMBER_TABLE)
+    if table is None:
+        return
+    if table.extension != "BINTABLE":
+        msg = (
+            f"{cards.path}: HDU {MEMBER_TABLE} is not a table: found "
+            f"{table.extension}, expected BINTABLE; resample again"
+        )
+        raise FileFormatError(msg)
+    members = _member_contexts(table)
+    if len(members) > 1:
+        found = ", ".join(sorted(members, key=_context_order))
+        cards.reject(
+            f"is a mosaic whose inputs had different contexts: found {found} in column "
+            f"CRDS_CTX of {MEMBER_TABLE}, expected one; calibrate all inputs with one and resample"
+        )
+    stated = str(_pmap(cards))
+    if members and stated not in members:
+        cards.reject(
+            f"is a mosaic that states another context than its inputs: found CRDS_CTX={stated} and "
+            f"{members.pop()} in {MEMBER_TABLE}, expected one; calibrate the inputs with the "
+            "context of the mosaic and resample again"
+        )
+
+
+def _member_contexts(table: HeaderUnit) -> set[str]:
+    """Return the different contexts in HDRTAB, numbered ones in their full spelling."""
+    texts = set(read_text_column(table, "CRDS_CTX"))
+    return {_full_context(text) for text in texts if text.upper() not in _PLACEHOLDERS}
+
+
+def _full_context(text: str) -> str:
+    """Return ``jwst_1130.pmap`` for any numbered spelling, other names as they are."""
+    try:
+        return str(Pmap.parse(text))
+    except InvalidValueError:
+        return text
+
+
+def _context_order(name: str) -> tuple[int, str]:
+    """Order contexts by their integer, other names last."""
+    try:
+        return Pmap.parse(name).number, name
+    except InvalidValueError:
+        return 10**9, name
+
+
+def _subarray(cards: ImageCards, kind: ExposureKind) -> str:
+    """Return SUBARRAY in upper case; FULL for mosaics without it."""
+    subarray = without_placeholder(cards.text("subarray")).upper()
+    if not subarray and kind is not ExposureKind.I2D:
+        cards.miss("subarray")
+    return subarray or FULL_SUBARRAY
+
+
+def without_placeholder(text: str) -> str:
+    """Return nothing for N/A and UNKNOWN."""
+    return "" if text.upper() in _PLACEHOLDERS else text
+
+
+def reference_name(cards: ImageCards, name: str) -> str:
+    """Return the name of a reference file; empty where the step had none."""
+    return without_placeholder(cards.text(name).removeprefix("crds://"))
+
+
+def read_first_pixel(headers: FitsHeaders) -> tuple[int, int] | None:
+    """Return the detector pixel, 0-based (x, y), that an exposure's first pixel is.
+
+    By SUBSTRT1 and SUBSTRT2, which count from 1 in science orientation; None without them.
+    """
+    starts = [headers.primary.get(card) for card in ("SUBSTRT1", "SUBSTRT2")]
+    first = [start - 1 for start in starts if isinstance(start, int) and start > 0]
+    return (first[0], first[1]) if len(first) == len(starts) else None

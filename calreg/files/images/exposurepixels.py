@@ -12,8 +12,8 @@ from astropy.wcs import WCS
 
 from calreg.errors import FileFormatError, MissingKeywordError, UnsupportedDataError
 from calreg.files.fits.headers import read_headers
+from calreg.files.images.cards import read_first_pixel
 from calreg.files.images.gwcs import read_gwcs
-from calreg.files.images.members import read_first_pixel
 from calreg.files.readguard import refuse_damaged
 from calreg.flags import DO_NOT_USE, SATURATED
 

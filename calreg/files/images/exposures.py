@@ -13,16 +13,17 @@ from calreg.errors import (
 )
 from calreg.files.atomic import sha256_of
 from calreg.files.fits.headers import read_headers
-from calreg.files.images.cards import ImageCards, parse_s_region
-from calreg.files.images.correctionrecord import read_record
-from calreg.files.images.key import (
+from calreg.files.images.calibration import read_record
+from calreg.files.images.cards import (
     MEMBER_TABLE,
+    ImageCards,
     bunit_of,
     read_image_key,
     reference_name,
     require_calibrated,
     without_placeholder,
 )
+from calreg.science.sky.geometry import parse_s_region
 from calreg.units import SECONDS_PER_DAY
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ import numpy as np
 
 from calreg.errors import FileFormatError, UnknownKeyError
 from calreg.files.fits.headers import BLOCK_BYTES
+from calreg.files.images.cards import MEMBER_TABLE
 from calreg.files.readguard import refuse_damaged
 from calreg.science.sky.coverage import (
     CoveringExposure,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from calreg.instruments import Array, Instrument
     from calreg.units import FloatArray
 
-_SCIENCE, _CONTEXT, _MEMBERS = "SCI", "CON", "HDRTAB"
+_SCIENCE, _CONTEXT = "SCI", "CON"
 _BITS_PER_PLANE = 32
 _WINDOW = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
 _POINTING = ("V2_REF", "V3_REF", "RA_REF", "DEC_REF", "ROLL_REF")
@@ -116,7 +117,7 @@ def read_members(
     FileFormatError
         If the table or the mosaic's WCS cannot be read.
     """
-    science, table = headers.find(_SCIENCE), headers.find(_MEMBERS)
+    science, table = headers.find(_SCIENCE), headers.find(MEMBER_TABLE)
     if science is None or table is None or len(table.shape) < 2 or table.shape[1] == 0:
         return None
     path = headers.path
@@ -134,24 +135,6 @@ def read_members(
     if len(found) < len(exposures):
         return None
     return MosaicMembers(found, wcs, _context(headers, science, len(found)))
-
-
-def read_first_pixel(headers: FitsHeaders) -> tuple[int, int] | None:
-    """Return the detector pixel, 0-based (x, y), that an exposure's first pixel is.
-
-    Parameters
-    ----------
-    headers : FitsHeaders
-        Of the exposure.
-
-    Returns
-    -------
-    tuple of int, or None
-        By SUBSTRT1 and SUBSTRT2, which count from 1 in science orientation; None without them.
-    """
-    starts = [headers.primary.get(card) for card in ("SUBSTRT1", "SUBSTRT2")]
-    first = [start - 1 for start in starts if isinstance(start, int) and start > 0]
-    return (first[0], first[1]) if len(first) == len(starts) else None
 
 
 def _columns(table: HeaderUnit) -> dict[str, NDArray[Any]]:

@@ -22,7 +22,7 @@ from calreg.errors import (
     UnsupportedDataError,
 )
 from calreg.files.atomic import sha256_of
-from calreg.files.images.correctionrecord import is_corrected
+from calreg.files.images.calibration import is_corrected
 from calreg.files.images.planes import ImageFile, open_image
 from calreg.science.imaging.differencing import MIN_SNR
 from calreg.science.model.gradient import GradientDatum

@@ -21,8 +21,8 @@ from calreg.errors import (
     UnsupportedDataError,
 )
 from calreg.files.catalogs.write import require_format, write_catalogs
+from calreg.files.images.cards import CALIBRATED_UNIT
 from calreg.files.images.exposures import read_exposure
-from calreg.files.images.key import CALIBRATED_UNIT
 from calreg.files.images.planes import open_image
 from calreg.files.readguard import refuse_damaged
 from calreg.ingest.catalogs import CatalogIngest, detector_positions

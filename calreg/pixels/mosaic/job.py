@@ -13,10 +13,9 @@ import numpy as np
 from calreg._version import __version__
 from calreg.domain import Progress, no_progress
 from calreg.errors import CalregError, InvalidValueError, MissingExtraError
+from calreg.files.images.cards import FULL_SUBARRAY
 from calreg.files.images.exposurepixels import CalWorld, read_cal_image, read_cal_world
-from calreg.files.images.key import FULL_SUBARRAY
-from calreg.files.images.mosaiccards import summary_cards
-from calreg.files.images.writemosaic import MosaicMember, write_mosaic
+from calreg.files.images.mosaicfile import MosaicMember, summary_cards, write_mosaic
 from calreg.science.imaging.cleaning import CleaningSettings, clean_exposure
 from calreg.science.imaging.drizzling import DrizzledMosaic, DrizzleMember, drizzle_group, outline
 from calreg.units import ARCMIN_PER_DEG, ARCSEC_PER_DEG

@@ -12,7 +12,7 @@ from calreg.domain import Exposure, ExposureKind, Progress, no_progress
 from calreg.errors import ConflictError, InvalidValueError, RefusedFilesError
 from calreg.files.atomic import NamedFiles, make_folder, pending_file, remove_pending
 from calreg.files.images.exposures import read_exposure
-from calreg.files.images.mosaiccards import MosaicSummary, read_summary
+from calreg.files.images.mosaicfile import MosaicSummary, read_summary
 from calreg.ingest.load import Loader, expand_paths, read_images
 from calreg.ingest.options import IngestOptions, IngestReport
 from calreg.pixels.mosaic.job import MosaicJob, make_mosaics

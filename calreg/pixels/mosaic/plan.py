@@ -27,11 +27,11 @@ from calreg.db.queries.mosaics import (
 from calreg.db.queries.zeropoints import load_zero_points
 from calreg.domain import Exposure, ExposureKind, Pmap
 from calreg.errors import CalregError, InvalidValueError
-from calreg.files.images.cards import parse_s_region
-from calreg.files.images.key import FULL_SUBARRAY
+from calreg.files.images.cards import FULL_SUBARRAY
 from calreg.pixels.mosaic.scales import Scale, forced_scale, require_one_scale
 from calreg.science.imaging.cleaning import CleaningSettings
 from calreg.science.imaging.drizzling import KERNELS
+from calreg.science.sky.geometry import parse_s_region
 from calreg.science.sky.grids import Grid
 
 if TYPE_CHECKING:

@@ -42,7 +42,8 @@ _SETTLED_ARCMIN = 1e-9
 _PA_DECIMALS = 6
 _ORIGIN_DECIMALS = 9
 
-_S_REGION_PATTERN = re.compile(r"\s*POLYGON(?:\s+ICRS)?\s+(\S.*)", re.IGNORECASE | re.DOTALL)
+_S_REGION_FRAME = re.compile(r"(?!nan$|inf$|infinity$)[a-z]\w*", re.IGNORECASE)
+_MIN_S_REGION_VERTICES = 3
 
 
 @dataclass(frozen=True)
@@ -372,41 +373,57 @@ def s_region_text(footprint: FloatArray) -> str:
 
 
 def parse_s_region(text: str) -> FloatArray:
-    """Read the card S_REGION.
+    """Read the corners of an S_REGION polygon.
 
     Parameters
     ----------
     text : str
-        ``POLYGON ICRS  ra dec ra dec ...`` in any case; the frame may be missing.
+        ``POLYGON ICRS  ra dec ra dec ...`` [deg] in any case; the frame may be left out.
 
     Returns
     -------
     ndarray of float64, shape (n_vertices, 2)
-        ICRS (ra, dec) [deg], right ascension in [0, 360); a repeated first vertex is dropped.
+        ICRS (ra, dec) [deg], ra in [0, 360); a last vertex that repeats the first is dropped.
 
     Raises
     ------
     InvalidValueError
-        For another shape or frame, fewer than three vertices, or numbers out of range.
+        For another shape or frame, an odd count, fewer than three different vertices, or numbers
+        that are not finite or not on the sky.
+
+    Examples
+    --------
+    >>> parse_s_region("POLYGON ICRS  10 1 11 1 11 2").tolist()
+    [[10.0, 1.0], [11.0, 1.0], [11.0, 2.0]]
     """
-    matched = _S_REGION_PATTERN.fullmatch(text)
-    try:
-        numbers = np.array(matched[1].split() if matched else [], dtype=np.float64)
-    except ValueError:
-        numbers = np.empty(0)
-    is_usable = numbers.size >= 6 and numbers.size % 2 == 0 and bool(np.isfinite(numbers).all())
-    if is_usable:
-        footprint = numbers.reshape(-1, 2)
-        if len(footprint) > 3 and np.array_equal(footprint[0], footprint[-1]):
-            footprint = footprint[:-1]
-        is_usable = bool(
-            (np.abs(footprint[:, 1]) <= 90.0).all() and (np.abs(footprint[:, 0]) <= 360.0).all()
-        )
-    if not is_usable:
-        shown = text.strip() if len(text.strip()) <= 80 else text.strip()[:77] + "..."
-        msg = (
-            f"S_REGION is {shown!r}: expected 'POLYGON ICRS  ra dec ra dec ra dec ...' with three "
-            "or more vertices in degrees"
-        )
+    words = text.split()
+    shape = words.pop(0).upper() if words else ""
+    if shape != "POLYGON":
+        msg = f"found shape {shape!r}, expected POLYGON"
         raise InvalidValueError(msg)
-    return np.column_stack([footprint[:, 0] % 360.0, footprint[:, 1]])
+    if words and _S_REGION_FRAME.fullmatch(words[0]):
+        frame = words.pop(0).upper()
+        if frame != "ICRS":
+            msg = f"found frame {frame}, expected ICRS"
+            raise InvalidValueError(msg)
+    try:
+        values = [float(word) for word in words]
+    except ValueError as error:
+        msg = f"found {text!r}, expected one POLYGON of numbers [deg]"
+        raise InvalidValueError(msg) from error
+    if len(values) % 2:
+        msg = f"found {len(values)} numbers, expected pairs of ra and dec"
+        raise InvalidValueError(msg)
+    corners = list(zip(values[::2], values[1::2], strict=True))
+    # The comparisons are false for NaN, so that it is refused with them.
+    if not all(abs(ra) <= 360.0 and abs(dec) <= 90.0 for ra, dec in corners):
+        msg = f"found {text!r}, expected finite ra in [-360, 360] and dec in [-90, 90] deg"
+        raise InvalidValueError(msg)
+    corners = [(ra % 360.0, dec) for ra, dec in corners]
+    if corners and corners[0] == corners[-1]:
+        corners = corners[:-1]
+    n_different = len(set(corners))
+    if n_different < _MIN_S_REGION_VERTICES:
+        msg = f"found {n_different} different vertices, expected at least {_MIN_S_REGION_VERTICES}"
+        raise InvalidValueError(msg)
+    return np.array(corners, dtype=np.float64)

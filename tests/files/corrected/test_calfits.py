@@ -31,7 +31,7 @@ from calreg.files.corrected.rewrite import (
     write_restored,
 )
 from calreg.files.fits.headers import read_headers
-from calreg.files.images.correctionrecord import CorrectionRecord, read_record
+from calreg.files.images.calibration import CorrectionRecord, read_record
 from calreg.instruments import load_instrument
 from support.calimages import SHAPE
 from support.correctedfiles import (

@@ -6,8 +6,9 @@ import pytest
 
 from calreg.errors import HeaderValueError, InvalidValueError
 from calreg.files.fits.headers import read_headers
-from calreg.files.images.cards import ImageCards, parse_s_region
+from calreg.files.images.cards import ImageCards
 from calreg.instruments import load_instrument
+from calreg.science.sky.geometry import parse_s_region
 from support.fitsimages import write_image
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from astropy.io import fits
 
 from calreg.errors import FileFormatError
 from calreg.files.fits.headers import read_headers
-from calreg.files.images.members import MosaicMembers, read_first_pixel, read_members
+from calreg.files.images.cards import read_first_pixel
+from calreg.files.images.members import MosaicMembers, read_members
 from calreg.instruments import load_instrument
 from calreg.science.sky.coverage import WcsDetector, focal_plane, mean_positions
 from calreg.science.sky.pointing import boresight

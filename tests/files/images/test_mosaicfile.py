@@ -15,7 +15,7 @@ from calreg.files.atomic import NamedFiles, pending_file, sha256_of
 from calreg.files.fits.cards import header_block
 from calreg.files.images.exposurepixels import read_cal_image
 from calreg.files.images.exposures import read_exposure
-from calreg.files.images.writemosaic import MosaicMember, write_mosaic
+from calreg.files.images.mosaicfile import MosaicMember, write_mosaic
 from calreg.instruments import load_instrument
 from calreg.science.imaging.drizzling import DrizzledMosaic, DrizzleMember, drizzle_group
 from calreg.science.sky.footprints import FootprintSet, pairs_overlap

@@ -218,5 +218,5 @@ def test_s_region_round_trip() -> None:
     ],
 )
 def test_s_region_refuses(text: str) -> None:
-    with pytest.raises(InvalidValueError, match=r"S_REGION is .*expected 'POLYGON ICRS"):
+    with pytest.raises(InvalidValueError, match=r"found .*expected"):
         parse_s_region(text)

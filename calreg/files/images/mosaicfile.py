@@ -1,15 +1,17 @@
-"""Write a drizzled mosaic as FITS in the layout of the jwst pipeline's `i2d` files."""
+"""Drizzled mosaics as FITS in the layout of the jwst pipeline's `i2d` files, and their summary."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from calreg.errors import InvalidValueError
+from calreg.errors import CalregError, InvalidValueError
 from calreg.files.atomic import fill_pending
 from calreg.files.fits.cards import BLOCK_BYTES, Value, format_card
+from calreg.files.fits.headers import read_headers
 from calreg.files.fits.write import (
     comment_cards,
     image_header,
@@ -17,6 +19,8 @@ from calreg.files.fits.write import (
     primary_block,
     table_block,
 )
+from calreg.files.images.cards import CALIBRATED_UNIT, MEMBER_TABLE
+from calreg.files.readguard import refuse_damaged
 from calreg.science.sky.geometry import s_region_text
 from calreg.units import MEGAJANSKY_IN_UJY
 
@@ -29,9 +33,8 @@ if TYPE_CHECKING:
     from calreg.domain import Exposure, Pmap
     from calreg.files.atomic import PendingFile
     from calreg.instruments import Instrument
+    from calreg.science.imaging.cleaning import CleaningSettings
     from calreg.science.imaging.drizzling import DrizzledMosaic
-
-UNIT = "MJy/sr"
 
 _COMMENT = (
     "Noise is correlated between pixels: the error of a sum over many pixels is NOISCORR times the "
@@ -51,6 +54,10 @@ _MEMBER_UNITS = {
     "V3_REF": "arcsec",
     "BACKGRND": "MJy/sr",
 }
+
+
+_DIGEST, _COVERAGE, _NOISE = "INPUTSHA", "COVERAGE", "MEDERR"
+_CORRELATION, _BACKGROUND, _EXPOSURE = "NOISCORR", "MEDBKG", "EFFEXPTM"
 
 
 @dataclass(frozen=True)
@@ -133,7 +140,7 @@ def write_mosaic(
         *(format_card(name, value, note) for name, (value, note) in (cards or {}).items()),
         *comment_cards(_COMMENT),
     ]
-    unit = [format_card("BUNIT", UNIT, "physical units of the array values")]
+    unit = [format_card("BUNIT", CALIBRATED_UNIT, "physical units of the array values")]
     weight = [
         format_card("BUNIT", "sr2 MJy-2", "physical units of the array values"),
         format_card("WHTTYPE", "ivm", "inverse variance of the sky"),
@@ -146,7 +153,7 @@ def write_mosaic(
         _write_image(stream, "CON", mosaic.con, [])
         _write_image(stream, "DQ", mosaic.dq, [])
         columns = _member_columns(members, pmap, instrument)
-        stream.write(table_block("HDRTAB", columns, _MEMBER_UNITS))
+        stream.write(table_block(MEMBER_TABLE, columns, _MEMBER_UNITS))
 
 
 def _photmjsr(path: Path, members: Sequence[MosaicMember], given: float | None) -> float:
@@ -248,7 +255,7 @@ def _science_cards(
     pixar_sr = grid.pixel_sr
     photuja2 = photmjsr * MEGAJANSKY_IN_UJY * pixar_sr / pixar_a2
     rows: list[tuple[str, Value | None, str]] = [
-        ("BUNIT", UNIT, "physical units of the array values"),
+        ("BUNIT", CALIBRATED_UNIT, "physical units of the array values"),
         ("XPOSURE", _exposure_time_s(members), "[s] Exposure time, all members"),
         ("PHOTMJSR", photmjsr, "Flux density (MJy/steradian) producing 1 cps"),
         ("PHOTUJA2", photuja2, "Flux density (uJy/arcsec2) producing 1 cps"),
@@ -320,3 +327,94 @@ def _member_columns(
         "WCS_FROM": [str(member.wcs_from) for member in members],
         "WCS": [member.wcs_text for member in members],
     }
+
+
+# --- cards by which a mosaic is known again: what it was made of, and what came out --------------
+
+
+@dataclass(frozen=True)
+class MosaicSummary:
+    """What a mosaic's header says of it in a few numbers.
+
+    Attributes
+    ----------
+    input_digest : str
+        SHA-256 of its exposures and settings.
+    header_sha256 : str
+        SHA-256 over all header blocks and the file's size.
+    exposure_time_s : float
+        Summed over its exposures [s].
+    coverage_arcmin2 : float
+        Sky with data [arcmin^2].
+    median_noise : float
+        Median 1-sigma error of the pixels with data [MJy/sr].
+    noise_correlation : float
+        Noise of large sums over that from the errors.
+    background : float
+        Median over its exposures of the background that was subtracted [MJy/sr].
+    """
+
+    input_digest: str
+    header_sha256: str
+    exposure_time_s: float
+    coverage_arcmin2: float
+    median_noise: float
+    noise_correlation: float
+    background: float
+
+
+def summary_cards(
+    *,
+    input_digest: str,
+    cleaning: CleaningSettings,
+    forced_pmap: str,
+    coverage_arcmin2: float,
+    median_noise: float,
+    background: float,
+) -> dict[str, tuple[Value, str]]:
+    """Return the cards of a mosaic beyond those of its layout; numbers as in `MosaicSummary`.
+
+    Parameters
+    ----------
+    forced_pmap : str
+        Context that all exposures were rescaled to; empty if they were not.
+    """
+    return {
+        "BKGSUB": (cleaning.background, "Background in blocks subtracted"),
+        "BKGBOX": (cleaning.box_px, "[pixel] side of the blocks"),
+        "BKGFILT": (cleaning.filter_blocks, "[block] side of the median filter over them"),
+        "LEVELSUB": (cleaning.level, "Median level of each exposure subtracted"),
+        "DESTRIPE": (cleaning.stripes, "Stripes of 1/f noise subtracted"),
+        "FORCECTX": (forced_pmap or "N/A", "Context that exposures were rescaled to"),
+        _COVERAGE: (coverage_arcmin2, "[arcmin2] sky with data"),
+        _NOISE: (median_noise, "[MJy/sr] median of ERR"),
+        _BACKGROUND: (background, "[MJy/sr] median background subtracted"),
+        _DIGEST: (input_digest, "exposures and settings"),
+    }
+
+
+def read_summary(path: Path) -> MosaicSummary | None:
+    """Read the numbers of a mosaic that `calreg mosaic` made.
+
+    Returns
+    -------
+    MosaicSummary or None
+        None for any other file, a damaged one included.
+    """
+    try:
+        with refuse_damaged(path):
+            headers = read_headers(path)
+            primary = headers.primary
+            digest = primary.get(_DIGEST)
+            numbers = [
+                primary.get(card)
+                for card in (_EXPOSURE, _COVERAGE, _NOISE, _CORRELATION, _BACKGROUND)
+            ]
+    except CalregError:
+        return None
+    values = [float(value) for value in numbers if isinstance(value, int | float)]
+    if not isinstance(digest, str) or len(values) != len(numbers):
+        return None
+    if not all(math.isfinite(value) for value in values):
+        return None
+    return MosaicSummary(digest, headers.sha256, *values)
