@@ -104,13 +104,7 @@ def inspect(path: Path) -> RecognisedFile:
 
 
 def recognise(path: Path) -> FileKind:
-    """Return what a file holds; see `inspect`.
-
-    Raises
-    ------
-    FileFormatError
-        If the file is none of the known formats.
-    """
+    """Return what a file holds; see `inspect`."""
     return inspect(path).kind
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from calreg.db.engine import Connection
     from calreg.domain import Exposure
+    from calreg.ingest.options import IngestOptions
 
 
 @dataclass(frozen=True)
@@ -57,30 +58,17 @@ class Placement:
 def place_exposures(
     connection: Connection,
     exposures: Sequence[Exposure],
-    *,
-    field_name: str | None,
-    epoch_label: str | None,
+    options: IngestOptions,
     now_utc: datetime,
 ) -> list[Placement]:
-    """Find or make the field and epoch of every exposure.
-
-    Parameters
-    ----------
-    exposures : sequence of Exposure
-        New ones.
-    field_name, epoch_label : str or None
-        Given by the user instead of found.
-
-    Returns
-    -------
-    list of Placement
-        In the order given.
+    """Find or make the field and epoch of every new exposure, in the order given.
 
     Raises
     ------
     InvalidValueError
-        If `epoch_label` is given for exposures of more than one field without `field_name`.
+        If the options give an epoch without field, and the exposures are of several fields.
     """
+    field_name, epoch_label = options.field_name, options.epoch_label
     overrides = Overrides.none(len(exposures))
     if field_name is not None:
         field_id = find_field(connection, field_name)

@@ -332,7 +332,7 @@ def _told(one: StoredSolution) -> str:
 
 
 def import_recipe(
-    database: Database, path: Path, instrument: Instrument, *, pmap: Pmap, source: str
+    database: Database, path: Path, instrument: Instrument, pmap: Pmap, source: str
 ) -> ImportReport:
     """Import a published recipe as an external solution; see `Registry.import_recipe`."""
     _require_source(source)

@@ -117,9 +117,8 @@ class Loader:
         placed = place_exposures(
             self.connection,
             [exposure for _, exposure in new],
-            field_name=self.options.field_name,
-            epoch_label=self.options.epoch_label,
-            now_utc=self.started_utc,
+            self.options,
+            self.started_utc,
         )
         kept = []
         for (path, exposure), placement in zip(new, placed, strict=True):

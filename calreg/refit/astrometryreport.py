@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from calreg.db.engine import Connection
     from calreg.db.queries.exposures import StoredEpoch
-    from calreg.domain import Pmap
+    from calreg.domain import SetQuery
     from calreg.units import FloatArray
 
 
@@ -61,50 +61,44 @@ class AstrometryReport:
     warnings: list[str]
 
 
-def report_astrometry(
-    connection: Connection,
-    *,
-    pmap: Pmap | None = None,
-    band: str | None = None,
-    field: str | None = None,
-    mag_limit: float = ASTROMETRY_MAG_LIMIT,
-    sizes: Sizes = Sizes.NOT_EXTENDED,
-    settings: FitSettings | None = None,
-) -> AstrometryReport:
-    """Measure number, median and MAD of the position offsets of all epoch pairs.
+@dataclass(frozen=True)
+class AstrometryQuery:
+    """Which position offsets are asked for.
 
-    Parameters
+    Attributes
     ----------
-    pmap, band, field : optional
-        Which epoch pairs; all if not given.
+    wanted : SetQuery
+        Which epoch pairs.
     mag_limit : float
         Sources are brighter than this in both epochs [mag AB].
     sizes : Sizes
         Which sources count, by what is known of their size.
-    settings : FitSettings, optional
-        Its search radius and S/N say which of the stored pairs are meant.
-
-    Raises
-    ------
-    UnknownKeyError
-        If there is no such field.
+    settings : FitSettings
+        Its search radius and S/N tell which of the stored pairs are meant.
     """
-    settings = settings or FitSettings()
+
+    wanted: SetQuery
+    mag_limit: float = ASTROMETRY_MAG_LIMIT
+    sizes: Sizes = Sizes.NOT_EXTENDED
+    settings: FitSettings = field(default_factory=FitSettings)
+
+
+def report_astrometry(connection: Connection, query: AstrometryQuery) -> AstrometryReport:
+    """Measure number, median and MAD of the offsets of epoch pairs; see `Registry.astrometry`."""
+    settings, sizes = query.settings, query.sizes
     groups = load_patch_groups(
         connection,
+        query.wanted,
         max_sep_arcsec=settings.max_sep_arcsec,
         min_snr=settings.stored_snr,
         match_version=MATCH_VERSION,
-        pmap=pmap,
-        band=band,
-        field=field,
     )
     epochs = {epoch.id: epoch for epoch in load_epochs(connection)}
     by_key: dict[BandEpochs, list[PatchGroup]] = defaultdict(list)
     for group in sorted(groups, key=lambda group: _order(group, epochs)):
         by_key[_band_epochs(group, epochs)].append(group)
     found = stored_offsets(
-        connection, [group.group_id for group in groups], mag_limit=mag_limit, sizes=sizes
+        connection, [group.group_id for group in groups], mag_limit=query.mag_limit, sizes=sizes
     )
     samples: dict[BandEpochs, list[OffsetSample]] = {}
     for key, members in by_key.items():
@@ -122,7 +116,7 @@ def report_astrometry(
         rows=rows,
         offsets_mas=[offsets for _, offsets in measured],
         notes=[
-            *_unmatched(connection, settings, epochs, (pmap, band, field)),
+            *_unmatched(connection, query, epochs),
             *_unjudged(rows, sizes),
             *_aligned(rows),
         ],
@@ -208,19 +202,16 @@ def _aligned(rows: Sequence[AstrometryRow]) -> list[str]:
 
 
 def _unmatched(
-    connection: Connection,
-    settings: FitSettings,
-    epochs: Mapping[int, StoredEpoch],
-    wanted: tuple[Pmap | None, str | None, str | None],
+    connection: Connection, query: AstrometryQuery, epochs: Mapping[int, StoredEpoch]
 ) -> list[str]:
-    """Say which epochs are not matched yet, and which rolls the pair model leaves apart."""
-    pmap, band, field = wanted
+    """Word which epochs are not matched yet, and which rolls the pair model leaves apart."""
+    wanted, settings = query.wanted, query.settings
     images = [
         image
         for image in load_catalog_images(connection)
-        if (pmap is None or image.pmap.number == pmap.number)
-        and (band is None or image.band == band)
-        and (field is None or image.field_name == field)
+        if wanted.pmap in (None, image.pmap)
+        and wanted.band in (None, image.band)
+        and wanted.field in (None, image.field_name)
     ]
     plan = plan_matching(group_by_key(images), load_groups(connection), settings)
     missing: dict[tuple[str, str, str], dict[tuple[str, str], None]] = defaultdict(dict)

@@ -90,25 +90,15 @@ class OffsetRow:
 
 
 def measure_offsets(
-    connection: Connection,
-    settings: FitSettings,
-    instrument: Instrument,
-    *,
-    pmap: Pmap | None = None,
-    band: str | None = None,
-    array_id: str | None = None,
-    field: str | None = None,
+    connection: Connection, wanted: SetQuery, settings: FitSettings, instrument: Instrument
 ) -> list[OffsetRow]:
     """Measure the medians of every patch and the offsets that follow (Eq. 7 and 8)."""
     groups = load_patch_groups(
         connection,
+        wanted,
         max_sep_arcsec=settings.max_sep_arcsec,
         min_snr=settings.stored_snr,
         match_version=MATCH_VERSION,
-        pmap=pmap,
-        band=band,
-        array_id=array_id,
-        field=field,
     )
     by_epochs: dict[tuple[object, ...], list[PatchGroup]] = defaultdict(list)
     for group in groups:

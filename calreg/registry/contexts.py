@@ -218,7 +218,7 @@ class ContextMethods(RegistryBase):
         from calreg.ingest import external
 
         return external.import_recipe(
-            self._database, Path(path), self._instrument, pmap=Pmap.of(pmap), source=source
+            self._database, Path(path), self._instrument, Pmap.of(pmap), source
         )
 
     def import_grizli(

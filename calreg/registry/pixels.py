@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calreg.domain import no_progress
-from calreg.registry.base import PathLike, RegistryBase, as_paths, optional_pmap
+from calreg.registry.base import PathLike, RegistryBase, as_paths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,19 +140,17 @@ class PixelMethods(RegistryBase):
             If a key cannot be one.
         """
         from calreg.refit.astrometry import Sizes
-        from calreg.refit.astrometryreport import report_astrometry
+        from calreg.refit.astrometryreport import AstrometryQuery, report_astrometry
         from calreg.science.model.settings import FitSettings
 
+        query = AstrometryQuery(
+            wanted=self._set_query(pmap, band, field=field),
+            mag_limit=mag_limit,
+            sizes=Sizes(sizes),
+            settings=FitSettings(max_sep_arcsec=max_sep_arcsec),
+        )
         with self._database.read() as connection:
-            return report_astrometry(
-                connection,
-                pmap=optional_pmap(pmap),
-                band=self._band(band),
-                field=field,
-                mag_limit=mag_limit,
-                sizes=Sizes(sizes),
-                settings=FitSettings(max_sep_arcsec=max_sep_arcsec),
-            )
+            return report_astrometry(connection, query)
 
     def difference(
         self, options: DifferenceOptions, *, progress: Progress = no_progress

@@ -68,12 +68,9 @@ class QuestionMethods(RegistryBase):
         with self._database.read() as connection:
             return patches.measure_offsets(
                 connection,
+                self._set_query(pmap, band, array_id, field),
                 settings or FitSettings(),
                 self._instrument,
-                pmap=optional_pmap(pmap),
-                band=self._band(band),
-                array_id=self._array_id(array_id),
-                field=field,
             )
 
     def coefficients(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from calreg.domain import IntArray, Pmap
+    from calreg.domain import IntArray, Pmap, SetQuery
     from calreg.units import FloatArray
 
 
@@ -390,14 +390,11 @@ class PatchGroup:
 
 def load_patch_groups(
     connection: sa.Connection,
+    wanted: SetQuery,
     *,
     max_sep_arcsec: float,
     min_snr: float,
     match_version: int,
-    pmap: Pmap | None = None,
-    band: str | None = None,
-    array_id: str | None = None,
-    field: str | None = None,
 ) -> list[PatchGroup]:
     """Return the pair groups of one search radius, in the order of the offsets table."""
     statement = (
@@ -422,13 +419,13 @@ def load_patch_groups(
             FieldRow.name, PmapRow.number, PairGroupRow.band, PairGroupRow.array_id, PairGroupRow.id
         )
     )
-    if pmap is not None:
-        statement = statement.where(PmapRow.number == pmap.number)
-    if band is not None:
-        statement = statement.where(PairGroupRow.band == band)
-    if array_id is not None:
-        statement = statement.where(PairGroupRow.array_id == array_id)
-    if field is not None:
-        require_field(connection, field)
-        statement = statement.where(FieldRow.name == field)
+    if wanted.pmap is not None:
+        statement = statement.where(PmapRow.number == wanted.pmap.number)
+    if wanted.band is not None:
+        statement = statement.where(PairGroupRow.band == wanted.band)
+    if wanted.array_id is not None:
+        statement = statement.where(PairGroupRow.array_id == wanted.array_id)
+    if wanted.field is not None:
+        require_field(connection, wanted.field)
+        statement = statement.where(FieldRow.name == wanted.field)
     return fill(PatchGroup, connection.execute(statement))

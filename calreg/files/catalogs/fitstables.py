@@ -76,11 +76,6 @@ def require_complete(path: Path, hdus: fits.HDUList) -> None:
 def only_table(path: Path, hdus: fits.HDUList) -> fits.BinTableHDU:
     """Return the table of a file that holds one.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        For messages.
-
     Raises
     ------
     FileFormatError
@@ -107,11 +102,6 @@ def only_table(path: Path, hdus: fits.HDUList) -> fits.BinTableHDU:
 
 def spread_columns(path: Path, table: fits.BinTableHDU) -> dict[str, SourceColumn]:
     """Return the columns of a table, vector columns spread to one each.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        For messages.
 
     Returns
     -------

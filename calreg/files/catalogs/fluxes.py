@@ -26,7 +26,7 @@ _FLUX_KEYS = ("flux", "flux_err", "mag", "mag_err")
 
 
 @dataclass(frozen=True)
-class Measure:
+class FluxColumns:
     """The columns of one kind of flux; at least one pair of value and error is complete.
 
     Attributes
@@ -56,20 +56,18 @@ class Measure:
         return {key: name for key in _FLUX_KEYS if (name := getattr(self, key)) is not None}
 
 
-def choose_measure(
+def choose_flux(
     path: Path,
     table: SourceTable,
     *,
     flux: FluxKind | None,
     aperture: str,
     columns: Mapping[str, str],
-) -> Measure:
+) -> FluxColumns:
     """Choose the columns of flux and magnitude.
 
     Parameters
     ----------
-    path : pathlib.Path
-        For messages.
     flux : FluxKind or None
         What was asked for. None: ISO where the table has it or SExtractor wrote it, else the only
         kind that there is.
@@ -80,7 +78,7 @@ def choose_measure(
 
     Returns
     -------
-    Measure
+    FluxColumns
         Columns with a name that tells no kind (``flux``, ``mag``) are of the kind that was asked
         for, else taken for ISO and marked as assumed.
 
@@ -89,10 +87,10 @@ def choose_measure(
     CatalogColumnError
         The kind or aperture is not in the table, or it is not clear which one is meant.
     """
-    known, incomplete = _find_measures(table)
+    known, incomplete = _find_fluxes(table)
     mapped = {key: columns[key] for key in _FLUX_KEYS if key in columns}
     if mapped:
-        return _mapped_measure(path, known, mapped, flux)
+        return _mapped_flux(path, known, mapped, flux)
     if flux is not None:
         of_kind = [measure for measure in known if measure.kind is flux]
     else:
@@ -100,20 +98,13 @@ def choose_measure(
     if of_kind:
         return _choose_aperture(path, of_kind, aperture)
     generic = _complete(table, GENERIC_FAMILY, "", "")
-    if isinstance(generic, Measure):
+    if isinstance(generic, FluxColumns):
         return replace(generic, kind=flux or FluxKind.ISO, is_assumed=flux is None)
     raise CatalogColumnError(_missing(path, table, known, [*incomplete, *generic], flux))
 
 
 def check_mapping(path: Path, table: SourceTable, columns: Mapping[str, str]) -> dict[str, str]:
     """Return ``--columns`` with the names spelled as in the file.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        For messages.
-    columns : mapping of str to str
-        Canonical name -> name in the file.
 
     Raises
     ------
@@ -140,18 +131,7 @@ def check_mapping(path: Path, table: SourceTable, columns: Mapping[str, str]) ->
 
 
 def missing_columns(path: Path, table: SourceTable, wanted: str) -> str:
-    """Say which columns are not there, and which are.
-
-    Parameters
-    ----------
-    wanted : str
-        What was looked for.
-
-    Returns
-    -------
-    str
-        A message; it names the culprit if two names run together in the header.
-    """
+    """Word which columns are missing and which are there, or which two run together."""
     glued = first_run_together(table.columns, min_length=1)
     if glued is not None:
         name, (left, right) = glued
@@ -162,9 +142,9 @@ def missing_columns(path: Path, table: SourceTable, wanted: str) -> str:
     )
 
 
-def _find_measures(table: SourceTable) -> tuple[list[Measure], list[str]]:
+def _find_fluxes(table: SourceTable) -> tuple[list[FluxColumns], list[str]]:
     """List what the table has, and what it has only by half."""
-    known: list[Measure] = []
+    known: list[FluxColumns] = []
     incomplete: list[str] = []
     wanted = [(family, "", "") for family in FLUX_FAMILIES] + [
         (family, text, label)
@@ -173,14 +153,16 @@ def _find_measures(table: SourceTable) -> tuple[list[Measure], list[str]]:
     ]
     for family, text, label in wanted:
         found = _complete(table, family, text, label)
-        if isinstance(found, Measure):
+        if isinstance(found, FluxColumns):
             known.append(found)
         else:
             incomplete += found
     return known, incomplete
 
 
-def _complete(table: SourceTable, family: FluxFamily, text: str, label: str) -> Measure | list[str]:
+def _complete(
+    table: SourceTable, family: FluxFamily, text: str, label: str
+) -> FluxColumns | list[str]:
     """Return a family's columns, or the names that lack their partner."""
 
     def find(names: tuple[str, ...]) -> str | None:
@@ -199,7 +181,7 @@ def _complete(table: SourceTable, family: FluxFamily, text: str, label: str) -> 
     has_flux, has_mag = flux is not None and flux_err is not None, mag is not None and bool(mag_err)
     if not (has_flux or has_mag):
         return lacking
-    return Measure(
+    return FluxColumns(
         kind=family.kind,
         aperture=label,
         flux=flux if has_flux else None,
@@ -210,8 +192,8 @@ def _complete(table: SourceTable, family: FluxFamily, text: str, label: str) -> 
     )
 
 
-def _default_kind(path: Path, table: SourceTable, known: list[Measure]) -> list[Measure]:
-    """Return the measures of the kind that is read when none is asked for."""
+def _default_kind(path: Path, table: SourceTable, known: list[FluxColumns]) -> list[FluxColumns]:
+    """Return the fluxes of the kind that is read when none is asked for."""
     kinds = sorted({measure.kind.value for measure in known})
     if FluxKind.ISO.value in kinds:
         return [measure for measure in known if measure.kind is FluxKind.ISO]
@@ -224,27 +206,27 @@ def _default_kind(path: Path, table: SourceTable, known: list[Measure]) -> list[
     return known
 
 
-def _choose_aperture(path: Path, measures: list[Measure], aperture: str) -> Measure:
+def _choose_aperture(path: Path, fluxes: list[FluxColumns], aperture: str) -> FluxColumns:
     """Return the measure of one aperture, or the first."""
     if not aperture:
-        return measures[0]
-    labels = [measure.aperture for measure in measures]
+        return fluxes[0]
+    labels = [measure.aperture for measure in fluxes]
     if not any(labels):
         msg = (
-            f"{path}: aperture {aperture!r} was asked for, but {measures[0].kind} flux has none; "
+            f"{path}: aperture {aperture!r} was asked for, but {fluxes[0].kind} flux has none; "
             "apertures go with --flux aper"
         )
         raise CatalogColumnError(msg)
-    for measure in measures:
+    for measure in fluxes:
         if aperture in {measure.aperture, measure.aperture.removeprefix("ee")}:
             return measure
     msg = f"{path}: has no aperture {aperture!r}; expected one of {', '.join(labels)}"
     raise CatalogColumnError(msg)
 
 
-def _mapped_measure(
-    path: Path, known: list[Measure], mapped: dict[str, str], flux: FluxKind | None
-) -> Measure:
+def _mapped_flux(
+    path: Path, known: list[FluxColumns], mapped: dict[str, str], flux: FluxKind | None
+) -> FluxColumns:
     """Return the columns that the user named; a known name tells its kind."""
     for value in ("flux", "mag"):
         for first, second in ((value, f"{value}_err"), (f"{value}_err", value)):
@@ -268,7 +250,7 @@ def _mapped_measure(
             f"--flux {flux} was asked for; leave one of them out"
         )
         raise CatalogColumnError(msg)
-    return Measure(
+    return FluxColumns(
         kind=origin.kind if origin is not None else flux or FluxKind.ISO,
         aperture=origin.aperture if origin is not None else "",
         flux=mapped.get("flux"),
@@ -283,7 +265,7 @@ def _mapped_measure(
 def _missing(
     path: Path,
     table: SourceTable,
-    known: list[Measure],
+    known: list[FluxColumns],
     incomplete: list[str],
     flux: FluxKind | None,
 ) -> str:

@@ -21,7 +21,7 @@ from calreg.files.catalogs.columns import (
     PixelColumns,
     line_of_row,
 )
-from calreg.files.catalogs.fluxes import Measure, check_mapping, choose_measure, missing_columns
+from calreg.files.catalogs.fluxes import FluxColumns, check_mapping, choose_flux, missing_columns
 from calreg.files.catalogs.sextractor import read_sextractor_ascii, read_sextractor_fits
 from calreg.files.catalogs.tables import read_table
 from calreg.files.recognise import FileKind
@@ -110,8 +110,8 @@ def read_catalog(
         msg = f"{path}: holds no sources (0 rows); leave it out or make it again"
         raise FileFormatError(msg)
     mapping = check_mapping(path, table, columns or {})
-    measure = choose_measure(path, table, flux=flux, aperture=aperture, columns=mapping)
-    return _Reading(path, table, mapping, measure).catalog()
+    chosen = choose_flux(path, table, flux=flux, aperture=aperture, columns=mapping)
+    return _Reading(path, table, mapping, chosen).catalog()
 
 
 def _read_source_table(path: Path, kind: FileKind) -> SourceTable:
@@ -133,13 +133,13 @@ class _Reading:
     """One catalog on its way from names and units of a file to those of calreg."""
 
     def __init__(
-        self, path: Path, table: SourceTable, mapping: dict[str, str], measure: Measure
+        self, path: Path, table: SourceTable, mapping: dict[str, str], chosen: FluxColumns
     ) -> None:
         self.path = path
         self.table = table
         self.mapping = mapping
-        self.measure = measure
-        self.used: dict[str, str] = dict(measure.names)
+        self.chosen = chosen
+        self.used: dict[str, str] = dict(chosen.names)
 
     def catalog(self) -> Catalog:
         """Return the catalog with unusable rows dropped and counted."""
@@ -154,7 +154,7 @@ class _Reading:
         if flux_unit:
             is_negative = flux <= 0.0
             is_bad = ~np.isfinite(flux) | ~np.isfinite(flux_err) | (flux_err < 0.0)
-            if self.measure.mag is not None:
+            if self.chosen.mag is not None:
                 is_bad |= ~is_negative & ~np.isfinite(mag)
         else:
             is_negative = is_sentinel
@@ -169,7 +169,7 @@ class _Reading:
         ra_deg, dec_deg = self._checked_sky(ra_deg, dec_deg, good)
         settings = dict(self.table.settings)
         settings["columns"] = " ".join(f"{key}={name}" for key, name in self.used.items())
-        if self.measure.is_assumed:
+        if self.chosen.is_assumed:
             settings["flux_kind"] = "assumed"
         return Catalog(
             file_name=self.path.name,
@@ -179,8 +179,8 @@ class _Reading:
             image_name=self.table.image_name,
             detection_image_name=self.table.detection_image_name,
             software=self.table.software,
-            flux_kind=self.measure.kind,
-            aperture=self.measure.aperture,
+            flux_kind=self.chosen.kind,
+            aperture=self.chosen.aperture,
             settings=settings,
             number=number[good],
             ra_deg=ra_deg,
@@ -313,12 +313,12 @@ class _Reading:
         A flux of unknown unit is left out where magnitudes can stand for it.
         """
         nothing = np.full(self.table.n_rows, np.nan)
-        names = self.measure.flux, self.measure.flux_err
+        names = self.chosen.flux, self.chosen.flux_err
         if names[0] is None or names[1] is None:
             return nothing, nothing.copy(), ""
         factor, unit = self._flux_unit(names[0], self.table.columns[names[0]].unit)
         if not unit:
-            if self.measure.mag is None:
+            if self.chosen.mag is None:
                 msg = (
                     f"{self.path}: flux column {names[0]!r} has no unit; name it in the file (Jy, "
                     "uJy or nJy in ECSV or VOTable), or map magnitudes with "
@@ -342,12 +342,12 @@ class _Reading:
         from astropy import units as u
 
         if not text:
-            return 1.0, "image" if self.measure.is_pixel_sum else ""
+            return 1.0, "image" if self.chosen.is_pixel_sum else ""
         unit = u.Unit(text, parse_strict="silent")
         if unit.is_equivalent(u.uJy):
             return float(unit.to(u.uJy)), "uJy"
         counts = (u.count, u.adu, u.electron, u.DN)
-        if self.measure.is_pixel_sum or any(
+        if self.chosen.is_pixel_sum or any(
             unit.is_equivalent(known)
             for known in (*counts, *(count / u.s for count in counts), u.MJy / u.sr)
         ):
@@ -360,7 +360,7 @@ class _Reading:
 
     def _magnitude(self) -> tuple[FloatArray, FloatArray]:
         """Return magnitudes and errors as the catalog states them."""
-        mag, mag_err = self.measure.mag, self.measure.mag_err
+        mag, mag_err = self.chosen.mag, self.chosen.mag_err
         if mag is None or mag_err is None:
             nothing = np.full(self.table.n_rows, np.nan)
             return nothing, nothing.copy()

@@ -47,12 +47,10 @@ def read_exposure(
     ----------
     path : Path
         A `cal`, `crf` or `i2d` file, or a mosaic of one array's exposures made elsewhere.
-    instrument : Instrument
-        The keyword table and the arrays and bands that may occur.
     full_hash : bool
         Also digest the whole file.
     headers : FitsHeaders or None
-        The headers of `path` where they have been read already.
+        Those of `path`, where they have been read already.
 
     Raises
     ------
@@ -69,11 +67,9 @@ def read_exposure(
 
     Notes
     -----
-    A mosaic is recognised by S_RESAMP = COMPLETE, a name (of the file, or in FILENAME) that ends
-    in `_i2d`, its DATAMODL, or a table HDRTAB of its members. Its identifiers from VISIT to
-    EXPOSURE are left empty; SUBARRAY, which mosaics may lack, is FULL then, whereas an exposure
-    must have it: it is part of the key of a zero point. EXPEND, where missing, is EXPSTART plus the
-    exposure time, and EXPMID half way between them.
+    What makes a mosaic is said at `read_image_key`. Its identifiers from VISIT to EXPOSURE are left
+    empty. EXPEND, where missing, is EXPSTART plus the exposure time, and EXPMID half way between
+    them.
     """
     headers = read_headers(path) if headers is None else headers
     cards = ImageCards.of(headers, instrument)

@@ -51,8 +51,6 @@ class MosaicMembers:
     ----------
     exposures : tuple of CoveringExposure
         In the order of the bits of CON.
-    wcs : astropy.wcs.WCS
-        Of the mosaic.
     context : ndarray of int32, shape (n_planes, ny, nx), or None
         CON, mapped and not read; None where the file has none for these exposures.
     """
@@ -102,10 +100,8 @@ def read_members(
 
     Parameters
     ----------
-    headers : FitsHeaders
-        Of the mosaic.
     array : Array
-        Its array, where the table does not name that of an exposure.
+        That of an exposure whose array the table does not name.
 
     Returns
     -------

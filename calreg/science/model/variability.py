@@ -166,8 +166,6 @@ def find_variables(
     """
     is_judged = np.isfinite(z) & np.isfinite(residual_mag)
     # Sorted by value too, so that the means are the same to the last bit for any order of input.
-    from scipy import special
-
     order = np.lexsort((residual_mag, z, band, epoch_pair, source_id))
     order = order[is_judged[order]]
     keys = np.column_stack([source_id, epoch_pair, band])[order]
