@@ -25,10 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from calreg.db.engine import Connection
-    from calreg.db.queries.pairs import (
-        PatchGroup,
-    )
-    from calreg.domain import IntArray
+    from calreg.db.queries.pairs import PatchGroup
+    from calreg.domain import IntArray, SetQuery
     from calreg.instruments import Instrument
     from calreg.science.model.settings import FitSettings
     from calreg.units import FloatArray
