@@ -37,7 +37,7 @@ class GlobalOptions:
     Attributes
     ----------
     checks : list of callable
-        What is known to be wrong with other options once the registry's instrument is known.
+        Checks of other options that wait for the registry's instrument.
     """
 
     db: str | None = None
@@ -232,7 +232,7 @@ def open_registry(options: GlobalOptions, *, read_only: bool = False) -> Iterato
     try:
         registry = Registry(options.db, read_only=read_only)
     except CalregError:
-        # A usage error comes first, and where there is no registry, NIRCam tells what is one.
+        # Usage errors come first: without a registry the default instrument decides.
         if options.checks:
             from calreg.instruments import load_instrument
 
