@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -224,6 +225,23 @@ def shared_options(function: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+_USUAL_THRESHOLD = gc.get_threshold()
+_STARTING_THRESHOLD = 100_000
+"""Imports make no garbage, but looking for it is a fifth of the time that a question takes."""
+
+
+def collect_seldom() -> None:
+    """Look for garbage seldom while a command starts."""
+    gc.set_threshold(_STARTING_THRESHOLD, *_USUAL_THRESHOLD[1:])
+
+
+def collect_as_usual() -> None:
+    """Look for garbage as Python does once a command has started, but not in what is imported."""
+    if gc.get_threshold()[0] == _STARTING_THRESHOLD:
+        gc.freeze()
+        gc.set_threshold(*_USUAL_THRESHOLD)
+
+
 @contextmanager
 def open_registry(options: GlobalOptions, *, read_only: bool = False) -> Iterator[Registry]:
     """Open the registry of a command, and check the options that name parts of its instrument."""
@@ -238,6 +256,7 @@ def open_registry(options: GlobalOptions, *, read_only: bool = False) -> Iterato
 
             _check(options, load_instrument())
         raise
+    collect_as_usual()
     with registry:
         _check(options, registry.instrument)
         yield registry

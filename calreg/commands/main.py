@@ -22,7 +22,7 @@ from calreg.commands import (
     questions,
     validity,
 )
-from calreg.commands.common import Format, GlobalOptions, OutputFormat
+from calreg.commands.common import Format, GlobalOptions, OutputFormat, collect_seldom
 from calreg.commands.demo import (
     demo,
 )
@@ -82,6 +82,7 @@ def options(
 
 def main() -> None:
     """Run calreg; every error is one line on stderr: exit 1 failed, 2 usage."""
+    collect_seldom()
     try:
         app()
     except CalregError as error:

@@ -9,8 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from calreg.db.engine import default_url, init_database, open_database, upgrade_database
-from calreg.db.queries.instrument import load_own_instrument
-from calreg.instruments import load_instrument, require_same_instrument
 from calreg.registry.contexts import ContextMethods
 from calreg.registry.data import DataMethods
 from calreg.registry.outputs import OutputMethods
@@ -22,6 +20,14 @@ if TYPE_CHECKING:
 
     from calreg.db.engine import InitOutcome, UpgradeOutcome
     from calreg.db.health import DatabaseDescription, Problem
+    from calreg.instruments import Instrument
+
+
+def _load_instrument(name: str) -> Instrument:
+    """Read an instrument; a registry that is missing is told without the imports of one."""
+    from calreg.instruments import load_instrument
+
+    return load_instrument(name)
 
 
 class Registry(DataMethods, QuestionMethods, ContextMethods, OutputMethods, PixelMethods):
@@ -60,9 +66,12 @@ class Registry(DataMethods, QuestionMethods, ContextMethods, OutputMethods, Pixe
     def __init__(
         self, url: str | None = None, *, instrument: str | None = None, read_only: bool = False
     ) -> None:
-        given = None if instrument is None else load_instrument(instrument)
+        given = None if instrument is None else _load_instrument(instrument)
         self._database = open_database(url or default_url(), read_only=read_only)
         try:
+            from calreg.db.queries.instrument import load_own_instrument
+            from calreg.instruments import require_same_instrument
+
             with self._database.read() as connection:
                 self._instrument = load_own_instrument(connection)
             if given is not None:
@@ -86,7 +95,7 @@ class Registry(DataMethods, QuestionMethods, ContextMethods, OutputMethods, Pixe
         instrument : str, optional
             Whose data the registry will hold, as for `Registry`; NIRCam if not given.
         """
-        given = None if instrument is None else load_instrument(instrument)
+        given = None if instrument is None else _load_instrument(instrument)
         return init_database(url or default_url(), given)
 
     @staticmethod

@@ -14,6 +14,7 @@ anywhere within [S - h, S + h], with a standard deviation of h / sqrt(3).
 from __future__ import annotations
 
 import math
+import operator
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -258,22 +259,39 @@ def absorption(offset_ab_mag: Sequence[float], change_ab_mag: Sequence[float]) -
     InvalidValueError
         Without any key.
     """
-    import numpy as np
-
-    before = np.array(offset_ab_mag, dtype=np.float64)
-    change = np.array(change_ab_mag, dtype=np.float64)
-    if before.size == 0 or before.shape != change.shape:
-        msg = f"{before.size} offsets and {change.size} changes; expected as many, one at least"
+    before, change = list(offset_ab_mag), list(change_ab_mag)
+    if not before or len(before) != len(change):
+        msg = f"{len(before)} offsets and {len(change)} changes; expected as many, one at least"
         raise InvalidValueError(msg)
-    after = before + change
+    after = [offset + by for offset, by in zip(before, change, strict=True)]
     correlation = None
-    if before.size >= _MIN_CORRELATED and np.ptp(before) > 0.0 and np.ptp(change) > 0.0:
-        correlation = float(np.corrcoef(before, change)[0, 1])
+    has_scatter = min(before) < max(before) and min(change) < max(change)
+    if len(before) >= _MIN_CORRELATED and has_scatter:
+        correlation = _covariance(before, change) / (_scatter(before) * _scatter(change))
     return Absorption(
-        n_keys=before.size,
+        n_keys=len(before),
         correlation=correlation,
-        scatter_before_mag=float(np.std(before)),
-        scatter_after_mag=float(np.std(after)),
-        rms_before_mag=float(np.sqrt(np.mean(before**2))),
-        rms_after_mag=float(np.sqrt(np.mean(after**2))),
+        scatter_before_mag=_scatter(before),
+        scatter_after_mag=_scatter(after),
+        rms_before_mag=math.sqrt(_mean_product(before, before)),
+        rms_after_mag=math.sqrt(_mean_product(after, after)),
     )
+
+
+def _mean_product(first: Sequence[float], second: Sequence[float]) -> float:
+    """Return the mean of the products."""
+    return math.fsum(map(operator.mul, first, second)) / len(first)
+
+
+def _covariance(first: Sequence[float], second: Sequence[float]) -> float:
+    """Return the mean product of the distances from the two means."""
+    centred = []
+    for values in (first, second):
+        mean = math.fsum(values) / len(values)
+        centred.append([value - mean for value in values])
+    return _mean_product(*centred)
+
+
+def _scatter(values: Sequence[float]) -> float:
+    """Return the standard deviation about the mean."""
+    return math.sqrt(_covariance(values, values))
