@@ -39,7 +39,3 @@ class PairFlag(IntFlag):
     """Another source lies within the search radius on either side, or the match is not mutual."""
     UNCLEAN = 2
     """Either detection has a `DetectionFlag` set."""
-
-
-CLEAN_DETECTION = DetectionFlag(0)
-"""Detections that enter a fit have none of the bits set."""

@@ -26,7 +26,6 @@ AB_ZERO_POINT_UJY_MAG = 23.9
 """AB magnitude of 1 microjansky, 8.90 + 15 (Oke & Gunn 1983, rounded as SExtractor users do)."""
 
 MEGAJANSKY_IN_UJY = 1.0e12
-JANSKY_IN_UJY = 1.0e6
 ARCSEC_PER_DEG = 3600.0
 ARCMIN_PER_DEG = 60.0
 MAS_PER_DEG = 3.6e6
