@@ -59,6 +59,17 @@ SIDEWAYS = {
 # Who alone may import a room that is not for everybody.
 ONLY_FOR = {"calreg.simulation": ("calreg.simulation", "calreg.commands.demo")}
 
+# Who alone may load an instrument: all others are given the one that the registry is of.
+LOADS_INSTRUMENT = (
+    "calreg.instruments",
+    "calreg.registry",
+    "calreg.db.engine",  # makes a registry
+    "calreg.db.queries.instrument",  # reads which it is
+    "calreg.simulation",  # of NIRCam
+    "calreg.commands.common",  # names are checked before there is a registry
+    "calreg.commands.files",  # check and undo need none
+)
+
 # Who alone may import a distribution (or a part of one); nobody in calreg for an empty tuple.
 DATABASE = ("calreg.db", "migrations")
 ONLY_IN: dict[str, tuple[str, ...]] = {
@@ -192,6 +203,10 @@ def find_floor_breaches(module: str, imported: Import) -> Iterator[str]:
         yield f"imports {name}: floor {FLOORS[own]} must not import from floor {FLOORS[other]}"
     elif FLOORS[other] == FLOORS[own] and own != other and (own, other) not in SIDEWAYS:
         yield f"imports {name}: {own} and {other} do not know each other"
+    elif name == "calreg.instruments.load_instrument" and not any(
+        is_within(module, room) for room in LOADS_INSTRUMENT
+    ):
+        yield f"imports {name}: the instrument is passed, not loaded"
     elif not any(is_within(module, room) for room in ONLY_FOR.get(other, (module,))):
         yield f"imports {name}: only {' and '.join(ONLY_FOR[other])} may"
 
@@ -462,6 +477,7 @@ def test_text_names_no_index_and_no_machine() -> None:
         ("calreg.contexts.history", "from calreg.simulation.simulate import simulate"),
         ("calreg.workers.processes", "import calreg.science.sky.grids"),
         ("calreg.pixels.measure.plan", "from calreg.simulation import jwidf"),
+        ("calreg.export.photom", "from calreg.instruments import load_instrument"),
         ("migrations.versions.0001_initial", "from calreg.db import schema"),
         ("migrations.env", "import calreg.refit.refit"),
     ],

@@ -220,8 +220,8 @@ class Instrument:
         band = self.bands.get(name)
         if band is None or band.filter != filter_name:
             msg = (
-                f"FILTER={filter_name!r} with PUPIL={pupil!r} is not an imaging passband of "
-                f"{self.name}"
+                f"{self.keywords['filter'].card}={filter_name!r} with "
+                f"{self.keywords['pupil'].card}={pupil!r} is not an imaging passband of {self.name}"
             )
             raise InvalidValueError(msg)
         return band

@@ -10,7 +10,7 @@ from astropy.io import fits
 
 from calreg.errors import HeaderValueError
 from calreg.files.corrected.asdftree import AsdfTree
-from calreg.files.corrected.exposure import ASDF, PHOTMJSR, PHOTUJA2
+from calreg.files.corrected.exposure import ASDF, PHOTUJA2
 from calreg.files.fits.cards import data_block, format_card
 from calreg.files.fits.edit import CHECKSUM_CARDS, MemoryBlocks
 from calreg.files.fits.headers import CARD_BYTES
@@ -31,19 +31,22 @@ _KEPT_NUMBER = f"{CARD_PREFIX}A"
 _HISTORY = "HISTORY "
 _HISTORY_PREFIX = "calreg: "
 _OURS = (CARD_PREFIX.encode("ascii"), f"{_HISTORY}{_HISTORY_PREFIX}".encode("ascii"))
-_TREE_KEYS = {PHOTMJSR: "conversion_megajanskys", PHOTUJA2: "conversion_microjanskys"}
+_TREE_KEYS = ("conversion_megajanskys", "conversion_microjanskys")
+"""Of PHOTMJSR, whatever the instrument calls that card, and of PHOTUJA2."""
 _QUOTED = re.compile(rb"\s*'((?:[^']|'')*)'")
 _VALUE_START = 10
 _SIZE_CARD, _FORM_CARD = "NAXIS1", "TFORM1"
 
 
-def multiply_photometry(raw: RawFits, factor: float, path: Path) -> None:
+def multiply_photometry(raw: RawFits, factor: float, photmjsr_card: str, path: Path) -> None:
     """Multiply PHOTMJSR and PHOTUJA2, in all headers and in the ASDF tree.
 
     Parameters
     ----------
     factor : float
         With exactly one, nothing changes.
+    photmjsr_card : str
+        What the card PHOTMJSR is called.
     path : Path
         For messages.
     """
@@ -51,7 +54,7 @@ def multiply_photometry(raw: RawFits, factor: float, path: Path) -> None:
         return
     values = {}
     for hdu in raw.hdus:
-        for keyword in _TREE_KEYS:
+        for keyword in (photmjsr_card, PHOTUJA2):
             image = hdu.cards.get(keyword)
             if image is None:
                 continue
@@ -63,18 +66,18 @@ def multiply_photometry(raw: RawFits, factor: float, path: Path) -> None:
             hdu.cards.replace(keyword, format_card(keyword, values[keyword], card.comment))
     tree_hdu = raw.find(ASDF)
     if tree_hdu is not None:
-        _multiply_tree(tree_hdu, values, factor, path)
+        given = [values.get(photmjsr_card), values.get(PHOTUJA2)]
+        _multiply_tree(tree_hdu, given, factor, path)
 
 
-def _multiply_tree(hdu: RawHdu, values: dict[str, float], factor: float, path: Path) -> None:
+def _multiply_tree(hdu: RawHdu, values: Sequence[float | None], factor: float, path: Path) -> None:
     """Give the tree the numbers of the header; where that has none, multiply the tree's."""
     tree = AsdfTree(hdu.content(), path)
     new = {}
-    for number, (keyword, key) in enumerate(_TREE_KEYS.items(), 1):
+    for number, (key, value) in enumerate(zip(_TREE_KEYS, values, strict=True), 1):
         text = tree.get(key)
         if text is None:
             continue
-        value = values.get(keyword)
         if value is None:
             try:
                 value = float(text) * factor
@@ -121,7 +124,7 @@ def add_record(raw: RawFits, cards: Sequence[bytes], history: Sequence[str]) -> 
             primary.append(text.encode("ascii", "replace").ljust(CARD_BYTES))
 
 
-def photmjsr_before(raw: RawFits, path: Path) -> float:
+def photmjsr_before(raw: RawFits, photmjsr_card: str, path: Path) -> float:
     """Return PHOTMJSR as it was before the correction [MJy/sr per DN/s].
 
     Parameters
@@ -136,11 +139,11 @@ def photmjsr_before(raw: RawFits, path: Path) -> float:
     """
     for hdu in raw.hdus:
         for image in _kept_cards(hdu.cards):
-            if _keyword(image) == PHOTMJSR:
+            if _keyword(image) == photmjsr_card:
                 return float(fits.Card.fromstring(image).value)
     msg = (
-        f"{path}: was corrected by calreg (CALREGID), but no card CALREGO* keeps what PHOTMJSR "
-        "was: it cannot be restored; make the file again with the jwst pipeline"
+        f"{path}: was corrected by calreg (CALREGID), but no card CALREGO* keeps what "
+        f"{photmjsr_card} was: it cannot be restored; make the file again with the jwst pipeline"
     )
     raise HeaderValueError(msg)
 
@@ -157,7 +160,7 @@ def restore_cards(raw: RawFits, path: Path) -> None:
         kept = _kept_cards(hdu.cards)
         numbers = {
             key: _text(hdu.cards, f"{_KEPT_NUMBER}{number}")
-            for number, key in enumerate(_TREE_KEYS.values(), 1)
+            for number, key in enumerate(_TREE_KEYS, 1)
         }
         hdu.cards.remove(lambda image: image.startswith(_OURS))
         old = {key: text for key, text in numbers.items() if text}

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 SCIENCE = "SCI"
 ASDF = "ASDF"
-PHOTMJSR = "PHOTMJSR"
 PHOTUJA2 = "PHOTUJA2"
 
 _POWERS = {SCIENCE: 1, "ERR": 1}
@@ -81,6 +80,8 @@ class CalFile:
         The correction that it has got.
     photmjsr : float
         As in the header [MJy/sr per DN/s].
+    photmjsr_card : str
+        What its card is called.
     stamp : tuple of int
         Inode, size and time of change, to notice if somebody else writes the file.
     left_alone : tuple of str
@@ -93,6 +94,7 @@ class CalFile:
     key: ImageKey
     record: CorrectionRecord | None
     photmjsr: float
+    photmjsr_card: str
     stamp: tuple[int, ...]
     left_alone: tuple[str, ...]
 
@@ -209,6 +211,7 @@ def read_cal_file(path: Path, instrument: Instrument) -> CalFile:
         key=key,
         record=read_record(headers),
         photmjsr=photmjsr,
+        photmjsr_card=cards.card("photmjsr"),
         stamp=stamp,
         left_alone=tuple(
             unit.name or f"HDU {unit.index}"

@@ -184,7 +184,7 @@ def write_corrected(
             restored = _sha256(raw.segments())
         correction = _array_correction(record)
         _scale(raw, cal, cal.pixel_factor(correction))
-        multiply_photometry(raw, correction.photom_factor, cal.path)
+        multiply_photometry(raw, correction.photom_factor, cal.photmjsr_card, cal.path)
         add_record(raw, replace(record, sha256_before=_NO_DIGEST).cards(), history)
         keep_checksums(raw)
 
@@ -228,12 +228,12 @@ def require_restorable(cal: CalFile) -> CorrectionRecord:
         raise HeaderValueError(msg)
     if record.photom_factor != 1.0:
         with _opened(cal) as raw:
-            expected = photmjsr_before(raw, cal.path) * record.photom_factor
+            expected = photmjsr_before(raw, cal.photmjsr_card, cal.path) * record.photom_factor
         if abs(cal.photmjsr - expected) > _SAME_VALUE * expected:
             msg = (
-                f"{cal.path}: card PHOTMJSR: found {cal.photmjsr!r}, expected {expected!r} as the "
-                "correction left it: the file was calibrated again since, its pixels cannot be "
-                "restored; make it again with the jwst pipeline"
+                f"{cal.path}: card {cal.photmjsr_card}: found {cal.photmjsr!r}, expected "
+                f"{expected!r} as the correction left it: the file was calibrated again since, its "
+                "pixels cannot be restored; make it again with the jwst pipeline"
             )
             raise HeaderValueError(msg)
     cal.pixel_factor(_array_correction(record))

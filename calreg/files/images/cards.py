@@ -41,20 +41,6 @@ _UNCALIBRATED_UNITS = {"DN": "uncal", "DN/S": "rate", "ELECTRON": "uncal", "ELEC
 _UNCALIBRATED_NAMES = ("uncal", "ramp", "rate", "rateints", "trapsfilled", "dark")
 _GRISM_TYPES = frozenset({"NRC_WFSS", "NRC_GRISM", "NRC_TSGRISM"})
 
-# What a card should say, for the message when it is missing.
-_EXPECTED = {
-    "telescope": "JWST",
-    "instrument": "NIRCAM",
-    "detector": "the array, such as NRCA1",
-    "filter": "the element in the filter wheel, such as F444W",
-    "pupil": "the element in the pupil wheel, such as CLEAR",
-    "pmap": "the CRDS context of the calibration, such as jwst_1130.pmap",
-    "exposure_type": "NRC_IMAGE",
-    "expstart_mjd_utc": "the start of the exposure [MJD UTC]",
-    "subarray": "the subarray, such as FULL",
-    "s_region": "the footprint, POLYGON ICRS ra dec ...",
-}
-
 
 @dataclass(frozen=True)
 class ImageCards:
@@ -62,14 +48,12 @@ class ImageCards:
 
     Attributes
     ----------
-    keywords : dict of str to Keyword
-        By property.
     science : HeaderUnit or None
         The extension SCI where there is one.
     """
 
     path: Path
-    keywords: dict[str, Keyword]
+    instrument: Instrument
     primary: HeaderUnit
     science: HeaderUnit | None
     _values: dict[str, CardValue] = field(default_factory=dict, repr=False, compare=False)
@@ -77,7 +61,16 @@ class ImageCards:
     @classmethod
     def of(cls, headers: FitsHeaders, instrument: Instrument) -> ImageCards:
         """Return the cards of a file."""
-        return cls(headers.path, instrument.keywords, headers.primary, headers.find("SCI"))
+        return cls(headers.path, instrument, headers.primary, headers.find("SCI"))
+
+    @property
+    def keywords(self) -> dict[str, Keyword]:
+        """Where properties stand, by property."""
+        return self.instrument.keywords
+
+    def card(self, name: str) -> str:
+        """Return what the card of a property is called."""
+        return self.keywords[name].card
 
     def value(self, keyword: Keyword) -> CardValue:
         """Return a card from the header where it belongs, else from the other; None if empty."""
@@ -99,7 +92,7 @@ class ImageCards:
         if value is None:
             return ""
         if not isinstance(value, str):
-            self.refuse(keyword.card, value, "text in quotes")
+            self._refuse(keyword.card, value, "text in quotes")
         return value.strip()
 
     def required_text(self, name: str) -> str:
@@ -127,16 +120,16 @@ class ImageCards:
             return None
         unit = f" [{keyword.unit}]" if keyword.unit else ""
         if type(value) not in (int, float):
-            self.refuse(keyword.card, value, f"a number{unit}")
+            self._refuse(keyword.card, value, f"a number{unit}")
         number = cast("float", value)
         if not math.isfinite(number):
-            self.refuse(keyword.card, value, f"a finite number{unit}")
+            self._refuse(keyword.card, value, f"a finite number{unit}")
         if keyword.type == "int" and number != int(number):
-            self.refuse(keyword.card, value, "a whole number")
+            self._refuse(keyword.card, value, "a whole number")
         low = -math.inf if keyword.min is None else keyword.min
         high = math.inf if keyword.max is None else keyword.max
         if not low <= number <= high:
-            self.refuse(keyword.card, value, f"a number from {low:g} to {high:g}{unit}")
+            self._refuse(keyword.card, value, f"a number from {low:g} to {high:g}{unit}")
         return float(number)
 
     def positive(self, name: str) -> float | None:
@@ -147,7 +140,7 @@ class ImageCards:
         """Return the number above zero of a card, or None if missing."""
         value = self.number_of(keyword)
         if value is not None and value <= 0.0:
-            self.refuse(keyword.card, value, f"a number above 0 [{keyword.unit}]")
+            self._refuse(keyword.card, value, f"a number above 0 [{keyword.unit}]")
         return value
 
     def miss(self, name: str) -> NoReturn:
@@ -155,12 +148,16 @@ class ImageCards:
         looked_in = "PRIMARY" if self.science is None else "PRIMARY and SCI"
         msg = (
             f"{self.path}: card {self.keywords[name].card} is missing or empty in {looked_in}: "
-            f"expected {_EXPECTED.get(name, 'a value')}; take the file as the jwst pipeline wrote "
-            "it, or add the card"
+            f"expected {_expected(name, self.instrument)}; take the file as the jwst pipeline "
+            "wrote it, or add the card"
         )
         raise MissingKeywordError(msg)
 
-    def refuse(self, card: str, found: object, expected: str, remedy: str = "") -> NoReturn:
+    def refuse(self, name: str, found: object, expected: str, remedy: str = "") -> NoReturn:
+        """Refuse the file because the value of a property cannot be used."""
+        self._refuse(self.card(name), found, expected, remedy)
+
+    def _refuse(self, card: str, found: object, expected: str, remedy: str = "") -> NoReturn:
         """Refuse the file because a card's value cannot be used."""
         msg = (
             f"{self.path}: card {card}: found {found!r}, expected {expected}; "
@@ -172,6 +169,24 @@ class ImageCards:
         """Refuse the file because it holds what calreg does not take."""
         msg = f"{self.path}: {reason}"
         raise UnsupportedDataError(msg)
+
+
+def _expected(name: str, instrument: Instrument) -> str:
+    """Return what a card should say, for the message when it is missing."""
+    first = next(iter(instrument.arrays.values()))
+    last = [*instrument.bands.values()][-1]
+    return {
+        "telescope": instrument.telescope,
+        "instrument": instrument.name,
+        "detector": f"the array, such as {first.detector}",
+        "filter": f"the element in the filter wheel, such as {last.filter}",
+        "pupil": f"the element in the pupil wheel, such as {instrument.clear_pupils[0]}",
+        "pmap": "the CRDS context of the calibration, such as jwst_1130.pmap",
+        "exposure_type": instrument.imaging_exposure_types[0],
+        "expstart_mjd_utc": "the start of the exposure [MJD UTC]",
+        "subarray": "the subarray, such as FULL",
+        "s_region": "the footprint, POLYGON ICRS ra dec ...",
+    }.get(name, "a value")
 
 
 def _unless_blank(value: CardValue) -> CardValue:
@@ -306,21 +321,22 @@ def _require_photom(cards: ImageCards, kind: ExposureKind) -> None:
     is_claimed = state == _COMPLETE and model not in _UNCALIBRATED_MODELS
     if is_claimed and not is_mosaic and not is_done:
         photmjsr = cards.number("photmjsr")
-        found = f"BUNIT={bunit!r}, PHOTMJSR={'missing' if photmjsr is None else photmjsr}"
+        unit, scale = cards.card("bunit"), cards.card("photmjsr")
+        found = f"{unit}={bunit!r}, {scale}={'missing' if photmjsr is None else photmjsr}"
         cards.refuse(
-            "S_PHOTOM",
+            "photom_state",
             f"COMPLETE with {found}",
-            f"BUNIT={CALIBRATED_UNIT!r} and a PHOTMJSR",
+            f"{unit}={CALIBRATED_UNIT!r} and a {scale}",
             "the photom step found no matching row and did nothing: run it with a file that has it",
         )
     is_calibrated = is_claimed if state else (is_done or is_mosaic)
     if model not in _UNCALIBRATED_MODELS and is_calibrated and not has_raw_unit:
         return
     what = _uncalibrated_name(cards, model, bunit)
-    lacking = "" if cards.text("pmap") else " without CRDS_CTX"
+    lacking = "" if cards.text("pmap") else f" without {cards.card('pmap')}"
     shown = ", ".join(
-        f"{card}={value or 'missing'}"
-        for card, value in (("S_PHOTOM", state), ("BUNIT", bunit), ("DATAMODL", model))
+        f"{cards.card(name)}={value or 'missing'}"
+        for name, value in (("photom_state", state), ("bunit", bunit), ("data_model", model))
     )
     cards.reject(
         f"is {what}{lacking}, not photometrically calibrated ({shown}): expected cal, crf or i2d; "
@@ -342,14 +358,15 @@ def _require_imaging(cards: ImageCards, instrument: Instrument) -> None:
     """Refuse spectra and coronagraphy."""
     exposure_type = cards.required_text("exposure_type").upper()
     pupil = cards.required_text("pupil").upper()
+    card, wheel = cards.card("exposure_type"), cards.card("pupil")
     if exposure_type in _GRISM_TYPES or pupil.startswith("GRISM"):
         cards.reject(
-            f"is a grism exposure (EXP_TYPE={exposure_type}, PUPIL={pupil}): expected EXP_TYPE "
+            f"is a grism exposure ({card}={exposure_type}, {wheel}={pupil}): expected {card} "
             f"{' or '.join(instrument.imaging_exposure_types)} and an imaging pupil; leave it out"
         )
     if exposure_type not in instrument.imaging_exposure_types:
         cards.reject(
-            f"is not an imaging exposure: card EXP_TYPE: found {exposure_type!r}, expected "
+            f"is not an imaging exposure: card {card}: found {exposure_type!r}, expected "
             f"{' or '.join(instrument.imaging_exposure_types)}; leave it out"
         )
 
@@ -359,14 +376,15 @@ def _array(cards: ImageCards, instrument: Instrument) -> Array:
     detector = cards.required_text("detector")
     if detector.upper() == "MULTIPLE":
         cards.reject(
-            "is a mosaic of several arrays (DETECTOR=MULTIPLE), which cannot be told apart: "
-            "expected one mosaic per array; resample each array's exposures by themselves"
+            f"is a mosaic of several arrays ({cards.card('detector')}=MULTIPLE), which cannot "
+            "be told apart: expected one mosaic per array; resample each array's exposures by "
+            "themselves"
         )
     try:
         return instrument.array(detector)
     except UnknownKeyError:
         expected = ", ".join(array.detector for array in instrument.arrays.values())
-        cards.refuse("DETECTOR", detector, f"one of {expected}")
+        cards.refuse("detector", detector, f"one of {expected}")
 
 
 def _band(cards: ImageCards, array: Array, instrument: Instrument) -> Band:
@@ -378,13 +396,14 @@ def _band(cards: ImageCards, array: Array, instrument: Instrument) -> Band:
     except InvalidValueError as error:
         clear = " or ".join(instrument.clear_pupils)
         msg = (
-            f"{cards.path}: {error}: expected a filter with PUPIL={clear}, or a narrower element "
-            "in the pupil wheel with its filter; leave it out if it is no imaging exposure"
+            f"{cards.path}: {error}: expected a filter with {cards.card('pupil')}={clear}, or a "
+            "narrower element in the pupil wheel with its filter; leave it out if it is no imaging "
+            "exposure"
         )
         raise UnsupportedDataError(msg) from error
     if band.channel != array.channel:
-        expected = f"a {array.channel} filter, as DETECTOR is {array.detector}"
-        cards.refuse("FILTER", filter_name, expected)
+        expected = f"a {array.channel} filter, as {cards.card('detector')} is {array.detector}"
+        cards.refuse("filter", filter_name, expected)
     return band
 
 
@@ -394,7 +413,10 @@ def _pmap(cards: ImageCards) -> Pmap:
     try:
         return Pmap.parse(text)
     except InvalidValueError as error:
-        msg = f"{cards.path}: card CRDS_CTX: {error}; calibrate again with a numbered context"
+        msg = (
+            f"{cards.path}: card {cards.card('pmap')}: {error}; "
+            "calibrate again with a numbered context"
+        )
         raise HeaderValueError(msg) from error
 
 

@@ -145,10 +145,12 @@ def _times(cards: ImageCards) -> tuple[float, float, float]:
     mid = cards.number("expmid_mjd_utc")
     if mid is None:
         mid = 0.5 * (start + end)
+    first = cards.card("expstart_mjd_utc")
     if end < start:
-        cards.refuse("EXPEND", end, f"a time not before EXPSTART={start!r}")
+        cards.refuse("expend_mjd_utc", end, f"a time not before {first}={start!r}")
     if not start <= mid <= end:
-        cards.refuse("EXPMID", mid, f"a time between EXPSTART={start!r} and EXPEND={end!r}")
+        last = cards.card("expend_mjd_utc")
+        cards.refuse("expmid_mjd_utc", mid, f"a time between {first}={start!r} and {last}={end!r}")
     return start, mid, end
 
 
