@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import sqlalchemy as sa
 
-from calreg.db.engine import Database, head_revision
+from calreg.db.engine import Database, head_revision, init_database, open_database
+from calreg.db.engines.choose import dialect_of
 from calreg.db.health import (
     Problem,
     ProblemKind,
@@ -15,6 +18,9 @@ from calreg.db.health import (
 )
 from calreg.db.schema import Base
 from support.registryrows import add_catalog, add_pairs
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def problems(database: Database) -> list[Problem]:
@@ -149,3 +155,24 @@ def test_a_check_leaves_no_trace(database: Database) -> None:
     with database.read() as connection:
         assert table_counts(connection) == before
         assert sa.inspect(connection).get_table_names() == names
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        None,
+        "CREATE TABLE stranger (id INTEGER)",
+        "DROP INDEX ix_exposures_epoch_id",
+        "ALTER TABLE pmaps ADD COLUMN note TEXT",
+    ],
+)
+def test_sqlite_tells_word_for_word_what_was_made(tmp_path: Path, change: str | None) -> None:
+    url = str(tmp_path / "x.sqlite")
+    init_database(url)
+    with open_database(url) as database, database.write() as connection:
+        if change is not None:
+            connection.exec_driver_sql(change)
+        is_as_made = dialect_of(connection).made_as(connection, Base.metadata)
+        assert is_as_made is (change is None)
+        kinds = {problem.kind for problem in check_database(connection)}
+    assert kinds == (set() if change is None else {ProblemKind.SCHEMA})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from contextlib import contextmanager
@@ -284,6 +285,18 @@ class SqliteDialect(Dialect):
                 cursor.adbc_statement.set_options(**everything)
                 yield cursor
 
+    def made_as(self, connection: sa.Connection, metadata: sa.MetaData) -> bool:
+        """Compare the statements that SQLite keeps; the order of constraints means nothing."""
+        statement = "SELECT sql FROM sqlite_master WHERE type IN ('table', 'index')"
+        found = {_words(text) for text in connection.exec_driver_sql(statement).scalars() if text}
+        made: list[sa.schema.DDLElement] = [
+            *map(sa.schema.CreateTable, metadata.sorted_tables),
+            *(sa.schema.CreateIndex(i) for t in metadata.sorted_tables for i in t.indexes),
+        ]
+        expected = {_words(str(one.compile(dialect=connection.dialect))) for one in made}
+        # What else there is (the table of the revision) is one table without an index.
+        return expected <= found and len(found - expected) == 1
+
     def guard_names(self, connection: sa.Connection) -> set[str]:
         """Return the names of triggers."""
         statement = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
@@ -302,6 +315,14 @@ class SqliteDialect(Dialect):
         """Return pages times page size; what is still in the write-ahead log counts too."""
         n_pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         return int(n_pages) * int(connection.exec_driver_sql("PRAGMA page_size").scalar_one())
+
+
+def _words(statement: str) -> tuple[str, ...]:
+    """Return a CREATE statement without its white space, its constraints in order."""
+    head, *constraints = " ".join(statement.split()).split(", CONSTRAINT ")
+    end = re.search(r" ?\)( WITHOUT ROWID)?$", (constraints or [head])[-1])
+    tail = "" if end is None else end[0].strip()
+    return (head, tail, *sorted(part.removesuffix(end[0]) if end else part for part in constraints))
 
 
 def _sqlite_objects(column: TableColumn, batch: slice) -> list[object]:
