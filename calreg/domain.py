@@ -264,15 +264,10 @@ class Exposure:
     program, observation, visit, visit_group, sequence, activity, exposure : str
         The JWST identifiers as in the header (``01176``, ``241``, ``001``, ``02``, ``1``, ``01``,
         ``1``). Empty from `visit` on for mosaics.
-    array : str
-        ``nrca1`` ... ``nrcblong``.
-    cal_ver : str
-        Version of the jwst pipeline.
     filter, pupil, band : str
         Upper case; `band` is what shapes the passband.
     n_members : int
         Raw exposures in the image, one for an exposure.
-    v2_ref_arcsec, v3_ref_arcsec : float or None
     roll_deg : float
         PA_V3, or ROLL_REF where PA_V3 is missing: the roll that epochs are told apart by.
     s_region : str
@@ -364,8 +359,6 @@ class Catalog:
         ``SExtractor 2.25.0``, ``jwst 1.12.0``, or empty.
     aperture : str
         Which aperture, for `FluxKind.APER` (``2`` for MAG_APER_2, ``r=0.1 arcsec``), else empty.
-    settings : dict of str to str
-        Settings that the file states.
     number : ndarray of int64
         Row identifier, unique in the file.
     ra_deg, dec_deg : ndarray of float64

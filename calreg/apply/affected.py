@@ -51,8 +51,6 @@ class AffectedFile:
         Of the set now: ``superseded``, ``withdrawn``, or ``candidate`` where another was accepted.
     current_set_id : str
         Set that took its place; empty if none did.
-    created_utc : datetime
-        When the file was written.
     state : FileState
         ``other content`` where the exposure does not carry this correction any more.
     """

@@ -46,12 +46,6 @@ class ChosenCorrection:
     ----------
     set_correction : SetCorrection or None
         None for the identity.
-    correction : ArrayCorrection
-        Of the exposure's array.
-    pmap : Pmap
-        Context of the exposure.
-    note : str
-        What the user should know of it; empty if nothing.
     """
 
     origin: CorrectionOrigin

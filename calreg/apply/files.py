@@ -68,8 +68,6 @@ class CorrectedFile:
         PHOTMJSR was multiplied by it; for ``restored``, it was divided by it.
     left_alone : tuple of str
         Image extensions that were not corrected, because calreg does not know them.
-    note : str
-        What the user should know; empty if nothing.
     """
 
     path: Path

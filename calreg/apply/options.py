@@ -24,8 +24,6 @@ class ApplyOptions:
         The files must be of this context; with `is_predicted`, the context of the sets.
     field, flux_kind : str or None
         Which sets, where a key has several.
-    out : Path or None
-        Folder to write to; made if it is not there.
     is_in_place : bool
         Replace the files themselves. Either this or `out`.
     is_predicted : bool
@@ -34,8 +32,6 @@ class ApplyOptions:
         Where there is no set at all, mark the file and leave its pixels as they are.
     replaces : bool
         Take a former correction back first.
-    gradient_datum : GradientDatum
-        How gradients are shared between the modules.
 
     Raises
     ------

@@ -30,8 +30,6 @@ class Column:
 
     Attributes
     ----------
-    name : str
-        Field of the row.
     header : str
         With the unit, where there is one.
     form : str

@@ -123,9 +123,6 @@ class CompareSummary:
         With weights 1 / (err1^2 + err2^2 + floor^2) [mag].
     reduced_chi2 : float
         Mean square of the differences over the root of both squared errors and the squared floor.
-    max_abs_mag : float
-        Largest difference [mag].
-    floor_mag : float
     """
 
     source: str
@@ -148,14 +145,10 @@ class CompareQuery:
 
     Attributes
     ----------
-    wanted : SetQuery
-        Context, band, array id and time.
     source : str or None
         Only this external solution.
     against : str or None
         Compare with this one instead of our sets.
-    floor_mag : float
-        Systematic floor [mag].
     is_across : bool
         Whether to compare solutions of different contexts too.
 

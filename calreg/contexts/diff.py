@@ -54,12 +54,8 @@ class DiffRow:
         Whether the contexts have different files; None where that is not known.
     pixar_change_mag : float or None
         Change of point-source magnitudes by PIXAR_SR, which is not in `change_mag` [mag].
-    source_1, source_2 : str
-        Where the values were seen.
     basis : str
         What the change rests on besides these values.
-    reason : str
-        Why it is not known.
     """
 
     array: str

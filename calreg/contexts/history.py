@@ -53,8 +53,6 @@ class HistoryRow:
     predicted_offset_ab_mag, predicted_err_mag : float or None
         The offset carried over from another context by PHOTMJSR [mag]: the nearest earlier measured
         one, else the nearest later one, else an external solution.
-    predicted_from : str or None
-        That context.
     prediction_status : Status or None
         None where nothing was measured under any other context.
     prediction_basis, prediction_reason : str

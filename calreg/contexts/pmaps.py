@@ -42,8 +42,6 @@ class ContextSummary:
         ``stated``, ``by date``, ``in use``, or empty where nothing is recorded.
     equal_to : str
         Contexts that it was declared equal to, with the reason.
-    n_exposures, n_zero_points, n_references, n_sets, n_solutions : int
-        What the registry has of it.
     """
 
     pmap: str | None

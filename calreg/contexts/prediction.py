@@ -48,14 +48,8 @@ class Prediction:
         m_A - m_B under `to_pmap` [mag]; None where it is not known.
     slope_mag_arcmin, slope_err_mag_arcmin : float
         Gradient along the field, as measured: PHOTMJSR does not touch it [mag / arcmin].
-    basis : str
-        What the number rests on.
     status : Status
         ``ok``; ``unknown`` where a value is missing; ``conflict`` where sources disagree.
-    reason : str
-        Why there is no number; empty with ``ok``.
-    set_id, set_pk : str, int or None
-        The coefficient set, where one is the basis.
     source : str or None
         The external solution, where one is the basis.
     field, image_kind, flux_kind, aperture : str or None

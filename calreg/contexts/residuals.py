@@ -45,21 +45,11 @@ class PredictionResidual:
 
     Attributes
     ----------
-    pmap, band, array_id, field, set_id : str
-        Of the set that was fitted.
-    from_pmap : str
-        Context that the prediction is from.
-    offset_ab_mag, predicted_offset_ab_mag : float
-        Measured, and predicted [mag].
     residual_mag, residual_err_mag, residual_sigma : float
         Measured minus predicted [mag]; the error has both, as independent. The same exposures
         reduced twice share their noise, so that sigma is a lower limit then.
     is_significant : bool
         Beyond 3 sigma: something other than photom changed.
-    candidates : tuple of str
-        What that may be.
-    basis : str
-        What the prediction rests on.
     """
 
     pmap: str

@@ -59,8 +59,6 @@ class KnownReference:
     ----------
     file_name : str
         Empty where unknown or in conflict.
-    reason : str
-        Why there is no name.
     """
 
     status: Status
@@ -161,13 +159,9 @@ class KnownZeroPoint:
         [MJy/sr per DN/s], [sr]; None where unknown or in conflict.
     r_photom : str
         Photom reference file; empty where unknown.
-    source : str
-        Where the value was seen.
     via : str
         How a value that was recorded under another context comes to count; empty for the context's
         own.
-    reason : str
-        Why there is no value.
     """
 
     status: Status
@@ -187,8 +181,6 @@ class ArrayChange:
     ----------
     change : DeltaMag or None
         Positive: fainter under the second context.
-    reason : str
-        Why there is no change.
     via : tuple of str
         What it rests on besides values of the two contexts.
     """

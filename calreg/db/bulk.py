@@ -147,11 +147,6 @@ def fetch_columns_fast(database: Database, statement: sa.Select[*tuple[object, .
     transaction open in the file, because ADBC brings a second copy of SQLite, and two copies in one
     process break each other's locks; within a transaction use `fetch_columns`.
 
-    Returns
-    -------
-    dict of str to ndarray, shape (n_rows,)
-        As from `fetch_columns`.
-
     Raises
     ------
     InvalidValueError

@@ -74,8 +74,6 @@ class InitOutcome:
     ----------
     created : bool
         False if the database was initialised already; then nothing was changed.
-    revision : str
-        Revision of the database now.
     """
 
     created: bool
@@ -232,10 +230,6 @@ def open_database(url: str, *, check_schema: bool = True, read_only: bool = Fals
     ----------
     url : str
         Path of a SQLite file, ``sqlite:///FILE`` or ``postgresql://USER:PASSWORD@HOST/DATABASE``.
-    check_schema : bool
-        Whether to raise unless the schema is this version's.
-    read_only : bool
-        Whether to refuse `Database.write`.
 
     Raises
     ------
@@ -307,11 +301,6 @@ def init_database(url: str, instrument: Instrument | None = None) -> InitOutcome
 def upgrade_database(url: str) -> UpgradeOutcome:
     """Bring a registry of an older calreg up to this version.
 
-    Parameters
-    ----------
-    url : str
-        As for `open_database`.
-
     Raises
     ------
     DatabaseUnreachableError, DatabaseBusyError
@@ -331,8 +320,6 @@ def migrate_database(url: str, revision: str) -> list[str]:
 
     Parameters
     ----------
-    url : str
-        As for `open_database`.
     revision : str
         ``0001`` ..., or ``base`` for no tables at all. Going back loses what the older schema
         cannot hold.
@@ -348,11 +335,6 @@ def migrate_database(url: str, revision: str) -> list[str]:
 
 def schema_state(url: str) -> SchemaState:
     """Read the revision of a database.
-
-    Parameters
-    ----------
-    url : str
-        As for `open_database`.
 
     Raises
     ------

@@ -47,10 +47,6 @@ class DatabaseDescription:
     ----------
     engine : str
         Name and version, ``SQLite 3.40.1``.
-    revision : str
-        Revision of the schema.
-    size_bytes : int
-        Size of the database [byte].
     n_rows : dict of str to int
         Rows by table, parents first.
     """

@@ -56,16 +56,12 @@ class ContextReport:
 
     Attributes
     ----------
-    crds_path, crds_context
-        Values for CRDS_PATH and CRDS_CONTEXT.
     deliveries : list of Delivery
         Reference files and mappings.
     checkers : list of str
         Packages that passed the files besides our own checks, with versions.
     n_verified : int
         Answers of CRDS that were as they should be; zero where it was not asked.
-    notes : list of str
-        What the user should know.
     """
 
     crds_path: Path

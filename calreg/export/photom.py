@@ -64,8 +64,6 @@ class PhotomJob:
     ----------
     corrections : tuple of SetCorrection
         Of all bands of the array; those of a datum array leave it as it is.
-    seen : tuple of SeenZeroPoint
-        PHOTMJSR of the array under the context.
     used_names : set of str
         Photom files that the exposures name.
     """

@@ -69,8 +69,6 @@ class ReferenceReport:
     ----------
     checkers : list of str
         Packages that passed the files besides our own checks, with versions.
-    notes : list of str
-        What the user should know.
     """
 
     deliveries: list[Delivery]

@@ -52,8 +52,6 @@ def pending_file(path: Path, *, overwrite: bool = False) -> PendingFile:
     ----------
     path : Path
         Target. A symbolic link is followed.
-    overwrite : bool
-        Whether an existing file may be replaced.
 
     Raises
     ------
@@ -222,11 +220,6 @@ def make_folder(folder: Path, *, instead: str = "another one") -> None:
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's content.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
 
     Raises
     ------

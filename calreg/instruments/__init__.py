@@ -103,8 +103,6 @@ class Keyword:
 
     Attributes
     ----------
-    name : str
-        Property.
     hdu : str
         ``PRIMARY`` or ``SCI``.
     card : str
@@ -133,14 +131,6 @@ class Instrument:
     ----------
     name, telescope, prd : str
         `prd` is the version of the project reference database that the geometry is from.
-    arrays : dict of str to Array
-        By array name.
-    bands : dict of str to Band
-        By band name.
-    channels : dict of str to Channel
-        By channel name.
-    keywords : dict of str to Keyword
-        By property.
     table : str
         The text that all this was read from.
     source : str

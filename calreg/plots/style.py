@@ -63,13 +63,7 @@ def require_format(path: Path) -> None:
 
 
 def new_figure(width_inch: float, height_inch: float) -> Figure:
-    """Return an empty figure, which needs no display and no global state.
-
-    Parameters
-    ----------
-    width_inch, height_inch : float
-        Size [inch].
-    """
+    """Return an empty figure, which needs no display and no global state."""
     require_matplotlib()
     from matplotlib.figure import Figure
 

@@ -50,8 +50,6 @@ class ImageAlignment:
 
     Attributes
     ----------
-    epoch, file_name : str
-        Of the image.
     text : str
         What was fitted, and how far apart the stars were before and after.
     """
@@ -67,8 +65,6 @@ class AstrometryRow:
 
     Attributes
     ----------
-    epoch_i, epoch_j : str
-        Names of the epochs.
     n_sources : int
         A source that several arrays saw counts once, with the mean of its offsets.
     ra_median_mas, ra_mad_mas, dec_median_mas, dec_mad_mas : float
@@ -77,8 +73,6 @@ class AstrometryRow:
     ra_median_err_mas, dec_median_err_mas : float or None
         Standard errors of the medians, ``1.2533 * 1.4826 * MAD / sqrt(n)`` [mas]; None for one
         source.
-    image_kind, flux_kind : str
-        Of the catalogs.
     n_unknown_size : int
         Sources of which the catalogs do not say whether they are compact.
     alignments : tuple of ImageAlignment

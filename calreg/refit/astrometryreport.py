@@ -67,8 +67,6 @@ class AstrometryQuery:
 
     Attributes
     ----------
-    wanted : SetQuery
-        Which epoch pairs.
     mag_limit : float
         Sources are brighter than this in both epochs [mag AB].
     sizes : Sizes

@@ -40,8 +40,6 @@ class OffsetRow:
 
     Attributes
     ----------
-    epoch_i, epoch_j : str
-        Names of the earlier and the later epoch.
     relation : str
         ``opposite`` rolls measure the offset between modules; ``equal`` rolls check the time term.
     array_i, array_j : str

@@ -60,13 +60,10 @@ class ExternalValue:
     value, err : float, float or None
         As given: a factor, or an offset [mag] where `is_mag`. The error is None where none is
         stated.
-    is_mag : bool
     photmjsr, pixar_sr : float or None
         What the table gives beside it [MJy/sr per DN/s], [sr].
     line : int
         Of the file, counted from 1.
-    text : str
-        That line.
     """
 
     pmap: Pmap
@@ -118,11 +115,6 @@ def offset_of(value: ExternalValue, sense: Sense) -> tuple[float, float | None]:
 
 def pixel_area_offset_mag(pixar_a_sr: float, pixar_b_sr: float) -> float:
     """Return by how much the offset A - B of point sources differs from that of sky levels.
-
-    Parameters
-    ----------
-    pixar_a_sr, pixar_b_sr : float
-        PIXAR_SR of the two arrays [sr].
 
     Returns
     -------

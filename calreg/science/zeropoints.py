@@ -73,15 +73,7 @@ class Rounded:
 
 @dataclass(frozen=True)
 class DeltaMag:
-    """A difference of magnitudes.
-
-    Attributes
-    ----------
-    mag : float
-        [mag].
-    err_mag : float
-        Standard error [mag].
-    """
+    """A difference of magnitudes."""
 
     mag: float
     err_mag: float

@@ -33,9 +33,6 @@ class CoefficientsRow:
         v2_arcsec and v3_arcsec of detections are means over the exposures that cover a source.
     time_mag, time_err_mag : float
         Time term of the last epoch against the first [mag]; zero with zero error where held fixed.
-    floor_mag, scatter_mag : float
-    offset_bootstrap_err_mag : float
-    corr_offset_slope, pivot_arcmin, offset_pivot_mag, offset_pivot_err_mag : float or None
     check_time_mag, check_time_err_mag : float or None
         Median of the pairs with equal rolls [mag].
     time_by_epoch_mag : dict of str to float

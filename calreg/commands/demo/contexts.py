@@ -43,15 +43,7 @@ _COLUMNS = [
 
 
 def run_contexts(session: Session, url: str, directory: Path) -> None:
-    """Run the session on the facts that calreg ships.
-
-    Parameters
-    ----------
-    url : str
-        Its database.
-    directory : Path
-        New folder.
-    """
+    """Run the session on the facts that calreg ships."""
     from calreg.facts.published import copy_facts
 
     directory.mkdir(parents=True, exist_ok=True)

@@ -66,13 +66,7 @@ class Dialect(ABC):
 
     @contextmanager
     def migrating(self, connection: sa.Connection, wait_s: float) -> Iterator[None]:
-        """Prepare a connection, outside any transaction, for changes of the schema.
-
-        Parameters
-        ----------
-        wait_s : float
-            How long to wait for other connections [s].
-        """
+        """Prepare a connection, outside any transaction, for changes of the schema."""
         del connection, wait_s
         yield
 

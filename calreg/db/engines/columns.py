@@ -56,11 +56,6 @@ def table_columns(table: sa.Table, columns: Mapping[str, ColumnValue]) -> list[T
     columns : mapping of str to ndarray or scalar
         Arrays of equal length; a scalar stands for that many equal values, None for NULL.
 
-    Returns
-    -------
-    list of TableColumn
-        In the order given.
-
     Raises
     ------
     InvalidValueError

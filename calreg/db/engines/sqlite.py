@@ -182,11 +182,6 @@ class SqliteDialect(Dialect):
 
         Rebuilding a parent table with foreign keys on empties its ON DELETE CASCADE children, and
         the pragma has no effect inside a transaction.
-
-        Parameters
-        ----------
-        wait_s : float
-            How long to wait for other connections [s].
         """
         # Readers and one writer do not block each other. The mode is kept in the file; a network
         # file system without shared memory stays in its old mode, which works too.

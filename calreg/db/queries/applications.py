@@ -39,10 +39,6 @@ class Application:
         ``measured``, ``predicted`` or ``identity``.
     set_id : str
         Of the coefficient set; ``identity`` without one.
-    pmap : Pmap
-        Context of the file.
-    file_name, directory : str
-        Of the file that was written.
     """
 
     kind: str

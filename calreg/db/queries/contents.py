@@ -100,8 +100,6 @@ class RecordedFile:
 
     Attributes
     ----------
-    table : str
-        Where it is recorded.
     is_header_digest : bool
         Over the header blocks and the size, not the whole file.
     """

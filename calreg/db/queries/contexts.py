@@ -53,8 +53,6 @@ def load_references(
 
     Parameters
     ----------
-    arrays : sequence of str, optional
-        Only these detectors.
     as_of_utc : datetime, optional
         Only what was ingested by this time (aware).
     """

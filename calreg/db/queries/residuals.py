@@ -25,12 +25,8 @@ class StoredResidual:
 
     Attributes
     ----------
-    set_pk : int
-        The set that was fitted.
     from_set_pk, from_solution_id : int or None
         What the prediction rests on.
-    predicted_offset_ab_mag, predicted_err_mag : float
-        [mag].
     residual_mag, residual_err_mag : float
         Measured minus predicted [mag]; the error has both errors, as independent.
     candidates : tuple of str

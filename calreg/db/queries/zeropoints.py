@@ -47,8 +47,6 @@ class StoredZeroPoint:
         `subarray` is empty where the value holds for every one.
     photmjsr, photmjsr_half_width : float
         Value and half a unit of its last digit [MJy/sr per DN/s].
-    pixar_sr, pixar_half_width_sr : float or None
-        [sr].
     r_photom : str
         Photom reference file; empty where not stated.
     file_name : str
@@ -80,10 +78,6 @@ def load_zero_points(
 
     Parameters
     ----------
-    band : str, optional
-        Only this band.
-    arrays : sequence of str, optional
-        Only these detectors.
     as_of_utc : datetime, optional
         Only what was ingested by this time (aware).
     """
@@ -225,11 +219,6 @@ def fetch_detector_positions(
     connection: sa.Connection, catalog_ids: Iterable[int], *, mag_limit: float
 ) -> dict[str, NDArray[Any]]:
     """Read where on the detectors the brighter sources of some catalogs were seen.
-
-    Parameters
-    ----------
-    mag_limit : float
-        Faintest magnitude [mag AB].
 
     Returns
     -------

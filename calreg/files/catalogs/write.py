@@ -35,10 +35,6 @@ class CatalogTable:
         By SExtractor's names.
     units : mapping of str to str
         As astropy spells them; none for a column left out.
-    descriptions : mapping of str to str
-        What columns are.
-    settings : mapping of str to str
-        How it was made.
     """
 
     columns: Mapping[str, NDArray[Any]] = field(repr=False)
@@ -88,11 +84,6 @@ def write_catalogs(catalogs: Mapping[Path, CatalogTable], *, overwrite: bool = F
 
     All are written under temporary names before any gets its own, so that a failure while writing
     leaves none of them.
-
-    Parameters
-    ----------
-    overwrite : bool
-        Replace files that are there.
 
     Raises
     ------

@@ -45,8 +45,6 @@ class AsdfTree:
     ----------
     content : bytes
         The ASDF extension's data.
-    path : Path
-        For messages.
 
     Raises
     ------

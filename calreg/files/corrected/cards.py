@@ -45,10 +45,6 @@ def multiply_photometry(raw: RawFits, factor: float, photmjsr_card: str, path: P
     ----------
     factor : float
         With exactly one, nothing changes.
-    photmjsr_card : str
-        What the card PHOTMJSR is called.
-    path : Path
-        For messages.
     """
     if factor == 1.0:
         return
@@ -127,11 +123,6 @@ def add_record(raw: RawFits, cards: Sequence[bytes], history: Sequence[str]) -> 
 def photmjsr_before(raw: RawFits, photmjsr_card: str, path: Path) -> float:
     """Return PHOTMJSR as it was before the correction [MJy/sr per DN/s].
 
-    Parameters
-    ----------
-    path : Path
-        For messages.
-
     Raises
     ------
     HeaderValueError
@@ -149,13 +140,7 @@ def photmjsr_before(raw: RawFits, photmjsr_card: str, path: Path) -> float:
 
 
 def restore_cards(raw: RawFits, path: Path) -> None:
-    """Put cards and numbers of the tree back as they were, and take calreg's cards away.
-
-    Parameters
-    ----------
-    path : Path
-        For messages.
-    """
+    """Put cards and numbers of the tree back as they were, and take calreg's cards away."""
     for hdu in raw.hdus:
         kept = _kept_cards(hdu.cards)
         numbers = {

@@ -74,14 +74,10 @@ class CalFile:
 
     Attributes
     ----------
-    science : HeaderUnit
-        The extension SCI.
     record : CorrectionRecord or None
         The correction that it has got.
     photmjsr : float
         As in the header [MJy/sr per DN/s].
-    photmjsr_card : str
-        What its card is called.
     stamp : tuple of int
         Inode, size and time of change, to notice if somebody else writes the file.
     left_alone : tuple of str

@@ -95,12 +95,8 @@ class Written:
     ----------
     record : CorrectionRecord
         The correction that it has got, or had.
-    sha256_before : str
-        Of the file that was read.
     sha256_restored : str or None
         Of the file without its former correction, where that was taken back first.
-    sha256_after : str
-        Of the file that was written.
     """
 
     record: CorrectionRecord

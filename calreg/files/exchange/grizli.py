@@ -46,10 +46,6 @@ class GrizliEntry:
     offset_mag : float
         Offset of this array, positive where it reads too faint [mag]; the value written is
         ``10**(-0.4 * offset_mag)``. Zero for an array of the datum.
-    datum : str
-        What is held at zero.
-    note : str
-        Further words for the reader, one line.
     gradient : GrizliGradient or None
         For bands whose offset varies over the field.
     """

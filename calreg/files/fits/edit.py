@@ -116,13 +116,7 @@ class RawHdu:
 
 
 class Cards:
-    """The cards of one header, without END.
-
-    Parameters
-    ----------
-    raw : bytes
-        Header blocks.
-    """
+    """The cards of one header, without END."""
 
     def __init__(self, raw: bytes) -> None:
         text = raw.rstrip(b" \0")[: -len(b"END")]

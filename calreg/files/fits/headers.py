@@ -57,8 +57,6 @@ class HeaderUnit:
 
     Attributes
     ----------
-    path : Path
-        The file, for messages.
     index : int
         Place in the file, 0 for the primary HDU.
     name : str
@@ -67,8 +65,6 @@ class HeaderUnit:
         Byte offsets in the file; `data_end` is without padding.
     shape : tuple of int
         NAXIS1, NAXIS2, ... as in the header.
-    raw : bytes
-        The header blocks.
     """
 
     path: Path
@@ -120,8 +116,6 @@ class FitsHeaders:
 
     Attributes
     ----------
-    size_bytes : int
-        Size of the file.
     sha256 : str
         SHA-256 in hexadecimal over all header blocks in file order, followed by the size of the
         file as 8 bytes, most significant first. It changes with any card, not with the pixels.

@@ -47,8 +47,6 @@ def read_exposure(
     ----------
     path : Path
         A `cal`, `crf` or `i2d` file, or a mosaic of one array's exposures made elsewhere.
-    full_hash : bool
-        Also digest the whole file.
     headers : FitsHeaders or None
         Those of `path`, where they have been read already.
 

@@ -63,8 +63,6 @@ def read_gwcs(headers: FitsHeaders, shape: tuple[int, int]) -> tuple[GwcsSky | N
 
     Parameters
     ----------
-    headers : FitsHeaders
-        Of the file.
     shape : tuple of int
         ``(ny, nx)`` of the image.
 

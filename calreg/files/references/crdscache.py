@@ -158,8 +158,6 @@ class ContextMapping:
 
     Attributes
     ----------
-    name : str
-        Of the file that was given.
     rmaps : dict of str to Path
         Mapping by type of reference file, in lower case.
     """

@@ -79,8 +79,6 @@ class DifferenceReport:
     rows : list of ResidualRow
         By band and half; a half first, then the pairs of arrays in it that alone saw ten sources or
         more, where there are several.
-    files : list of str
-        Paths that were written.
     """
 
     rows: list[ResidualRow] = field(default_factory=list)

@@ -46,8 +46,6 @@ class DifferenceOptions:
     ----------
     epoch_a, epoch_b : str
         Names of the epochs; the difference is B minus A.
-    out : Path
-        Folder for the files.
     band, field : str or None
         Which ones, where there are several.
     pmap : Pmap or None
@@ -56,16 +54,12 @@ class DifferenceOptions:
         Which sets, where a key has several.
     cal_ver : str or None
         Which reduction, where there are several.
-    gradient_datum : GradientDatum
-        How gradients are shared between modules.
     is_corrected : bool
         Whether to correct; a set that is missing is an error then.
     is_reprojected : bool
         Whether mosaics of other pixels are brought onto those of the first.
     min_snr : float
         Smallest S/N of a source that residuals are measured on.
-    overwrite : bool
-        Replace files that are there.
 
     Raises
     ------

@@ -72,14 +72,10 @@ class MeasuredRow:
         Of the isophotal flux.
     outside_percent : float or None
         Part of the pixels with data that no detection image has data for.
-    detection : str
-        Names of the detection images.
     align : str
         Fitted transformation, empty without ``--align``.
     version : int or None
         Of the isophotal catalog in the registry; None where nothing was stored.
-    out : str
-        File that was written, if any.
     """
 
     file: str
@@ -117,8 +113,6 @@ class MeasureReport:
     ----------
     rows : list of MeasuredRow
         In the order of the mosaics.
-    is_committed : bool
-        Whether the registry was changed.
     """
 
     rows: list[MeasuredRow] = field(default_factory=list)

@@ -42,8 +42,6 @@ class MeasureOptions:
         Put new mosaics into this field and epoch instead of finding them.
     out : Path or None
         Also write catalogs; ``{}`` in the name stands for the mosaic's.
-    overwrites : bool
-        Whether files that exist may be replaced.
     stores : bool
         Whether the registry is changed; needs `out` if not.
     replaces : bool

@@ -34,14 +34,8 @@ class MosaicRow:
 
     Attributes
     ----------
-    file : str
-        Path of the file.
     status : str
         ``made``, or ``unchanged``: made before of the same exposures with the same settings.
-    n_members : int
-        Exposures in it.
-    exposure_time_s : float
-        Summed over them [s].
     coverage_arcmin2 : float
         Sky with data [arcmin^2].
     median_noise : float

@@ -57,8 +57,6 @@ class MosaicOptions:
 
     Attributes
     ----------
-    out : Path
-        Folder of the files.
     scale_arcsec : float
         Side of a pixel [arcsec].
     pixfrac : float
@@ -129,8 +127,6 @@ class PlannedMosaic:
         In the order of time.
     lattice : Grid
         The pixels of the field in the band.
-    path : Path
-        The file.
     input_digest : str
         SHA-256 of all that decides on the result.
     known : StoredExposure or None

@@ -34,8 +34,6 @@ class Scale:
         [MJy/sr per DN/s].
     factors : tuple of float
         `photmjsr` over that of each exposure.
-    note : str
-        A note on the value, or empty.
     """
 
     photmjsr: float

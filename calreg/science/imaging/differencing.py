@@ -96,8 +96,6 @@ class EpochStack:
     ----------
     shape : tuple of int
         Rows and columns of the common grid.
-    is_corrected : bool
-        Whether layers bring factors.
 
     Notes
     -----
@@ -217,8 +215,6 @@ def smooth(image: NDArray[np.float32], radius_px: int = SMOOTHING_RADIUS_PX) -> 
     ----------
     image : ndarray of float32, shape (ny, nx)
         NaN where there is no data.
-    radius_px : int
-        Radius of the circle [pixel].
 
     Returns
     -------
@@ -478,8 +474,6 @@ class ResidualRow:
         deviation; positive: under-subtracted; None for too few sources.
     after_median, after_err, after_mad : float or None
         The same after the correction; None without one.
-    file : str
-        Name of the difference image.
     """
 
     field: str

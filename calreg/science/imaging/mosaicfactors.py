@@ -50,8 +50,6 @@ def mosaic_factors(
         At least one.
     context : ndarray of int32, shape (n_planes, ny, nx), or None
         Bit k of plane p: exposure 32 p + k contributed. None: by the detectors' outlines.
-    detector_scale_arcsec : float
-        Side of a detector's pixel [arcsec].
 
     Returns
     -------

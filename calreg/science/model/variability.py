@@ -40,8 +40,6 @@ class GroupResiduals:
         Later minus earlier, less the local model [mag]; NaN in groups too small to judge.
     z : ndarray of float64, shape (n_pairs,)
         `residual_mag` over its noise; NaN in groups too small to judge.
-    floor_mag : float
-        Noise floor of the group [mag].
     is_line : bool
         Whether the local model is a line in d.
     """

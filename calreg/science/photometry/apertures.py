@@ -130,8 +130,6 @@ def sum_kron_ellipses(
     ----------
     kron_radius : ndarray of float64, shape (n,)
         Radius of the apertures in units of a and b.
-    mirrored : MirroredPixels
-        What `mirror_in_ellipses` found for them.
     """
     sep = require_sep()
     shape = (ellipses.x, ellipses.y, ellipses.a, ellipses.b, ellipses.theta_rad, kron_radius)
@@ -159,13 +157,7 @@ def sum_circles(
     radius_px: float,
     mirrored: MirroredPixels,
 ) -> ApertureSums:
-    """Sum an image in a circle around each isophotal centroid.
-
-    Parameters
-    ----------
-    mirrored : MirroredPixels
-        What `mirror_in_circles` found for them.
-    """
+    """Sum an image in a circle around each isophotal centroid."""
     sep = require_sep()
     shape = (ellipses.x, ellipses.y, radius_px)
     flux, flux_err, engine_flags = sep.sum_circle(

@@ -52,13 +52,6 @@ class CalibratedCatalog:
 def calibrate_catalog(catalog: Catalog, *, bunit: str, pixar_sr: float | None) -> CalibratedCatalog:
     """Compute AB magnitudes from fluxes where the image allows it, else take the catalog's.
 
-    Parameters
-    ----------
-    bunit : str
-        BUNIT of the measured image.
-    pixar_sr : float or None
-        Its pixel area [sr].
-
     Raises
     ------
     CatalogColumnError

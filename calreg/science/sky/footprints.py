@@ -119,11 +119,6 @@ def pairs_overlap(first: FootprintSet, second: FootprintSet, pairs: IntArray) ->
     pairs : ndarray of int64, shape (k, 2)
         Indices into `first` and `second`, of footprints on one hemisphere.
 
-    Returns
-    -------
-    ndarray of bool, shape (k,)
-        Whether the interiors meet.
-
     Notes
     -----
     Two convex polygons are apart exactly if all vertices of one lie outside one edge of the other.

@@ -201,11 +201,6 @@ class Grid:
     def around(self, footprints: Sequence[FloatArray], margin_pixels: int = 0) -> Grid:
         """Return the same pixels where footprints lie, within this grid and beyond.
 
-        Parameters
-        ----------
-        margin_pixels : int
-            Pixels added on each side.
-
         Returns
         -------
         Grid
@@ -238,8 +233,6 @@ class Grid:
             ICRS (ra, dec) [deg]; their order does not change the grid.
         y_pa_deg : float
             Position angle of +y [deg, north over east].
-        margin_pixels : int
-            Pixels added on each side.
 
         Returns
         -------
@@ -271,11 +264,6 @@ class Grid:
     @classmethod
     def from_wcs(cls, wcs: WCS, shape: tuple[int, int]) -> Grid:
         """Return the grid of an image.
-
-        Parameters
-        ----------
-        wcs : astropy.wcs.WCS
-            Of the image.
 
         Raises
         ------
