@@ -179,12 +179,15 @@ class ContextIngest:
         pixar_sr = single_precision(float(area)) if isinstance(area, int | float) else None
         found: list[FoundZeroPoint] = []
         n_left_out: Counter[str] = Counter()
+        keyword = self.instrument.keywords["photmjsr"]
         for row in photom_rows(parent):
             band = self._band(row.filter, row.pupil)
             if band is None or band.channel != parent.array.channel:
                 n_left_out[NOT_IMAGING] += 1
             elif not (math.isfinite(row.photmjsr) and row.photmjsr > 0.0):
                 n_left_out[NOT_POSITIVE] += 1
+            elif not keyword.holds(row.photmjsr):
+                n_left_out[f"PHOTMJSR not {keyword.bounds}"] += 1
             else:
                 found += [
                     FoundZeroPoint(

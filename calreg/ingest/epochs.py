@@ -28,7 +28,7 @@ from calreg.science.sky.epochs import (
     Overrides,
     find_epochs,
 )
-from calreg.science.sky.geometry import parse_s_region, sky_position, unit_vectors
+from calreg.science.sky.geometry import s_region_polygons, sky_position, unit_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +87,8 @@ def place_exposures(
 def _plan(connection: Connection, exposures: Sequence[Exposure], overrides: Overrides) -> EpochPlan:
     """Run the finder against what is in the registry."""
     placed = load_placed(connection)
-    footprints = {region: parse_s_region(region) for region in {item.s_region for item in placed}}
+    regions = {item.s_region for item in placed} | {one.s_region for one in exposures}
+    footprints = {region: s_region_polygons(region) for region in regions}
     known = KnownEpochs(
         ExposureSet(
             footprints=[footprints[item.s_region] for item in placed],
@@ -100,7 +101,7 @@ def _plan(connection: Connection, exposures: Sequence[Exposure], overrides: Over
         load_epoch_fields(connection),
     )
     new = ExposureSet(
-        footprints=[exposure.footprint for exposure in exposures],
+        footprints=[footprints[exposure.s_region] for exposure in exposures],
         roll_deg=np.array([exposure.roll_deg for exposure in exposures]),
         expstart_mjd_utc=np.array([exposure.expstart_mjd_utc for exposure in exposures]),
         expend_mjd_utc=np.array([exposure.expend_mjd_utc for exposure in exposures]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
@@ -121,6 +122,18 @@ class Keyword:
     required: bool = False
     min: float | None = None
     max: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """Return whether a finite number lies within the bounds."""
+        low = -math.inf if self.min is None else self.min
+        return low <= value <= (math.inf if self.max is None else self.max)
+
+    @property
+    def bounds(self) -> str:
+        """The bounds as a message has them."""
+        low, high = ("-inf" if self.min is None else f"{self.min:g}"), self.max
+        unit = f" [{self.unit}]" if self.unit else ""
+        return f"a number from {low} to {'inf' if high is None else f'{high:g}'}{unit}"
 
 
 @dataclass(frozen=True)

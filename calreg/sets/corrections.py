@@ -32,7 +32,7 @@ from calreg.science.sky.geometry import (
     FieldAxis,
     along_axis,
     module_side,
-    parse_s_region,
+    s_region_polygons,
     sky_from_tangent_plane,
     tangent_plane,
 )
@@ -41,6 +41,8 @@ from calreg.sets.current import one_set_per_key
 from calreg.units import ARCSEC_PER_DEG
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from calreg.db.engine import Connection
     from calreg.domain import Pmap
     from calreg.instruments import Array, Band, Instrument
@@ -361,7 +363,7 @@ def mean_pointing(image: PointedImage, array: Array) -> ReferencePoint:
     roll_deg = image.roll_deg if image.roll_ref_deg is None else image.roll_ref_deg
     has_cards = image.ra_ref_deg is not None and image.dec_ref_deg is not None
     if image.kind == ExposureKind.I2D:
-        centre, area_arcmin2 = _centroid(parse_s_region(image.s_region))
+        centre, area_arcmin2 = _centroid(s_region_polygons(image.s_region))
         side_arcmin = _ARCMIN_PER_ARCSEC * array.n_pixels * array.x_scale_arcsec
         if area_arcmin2 <= _MAX_DITHERED_AREA * side_arcmin**2:
             return ReferencePoint(*centre, roll_deg)
@@ -374,22 +376,24 @@ def mean_pointing(image: PointedImage, array: Array) -> ReferencePoint:
     return ReferencePoint(image.ra_ref_deg or 0.0, image.dec_ref_deg or 0.0, roll_deg)
 
 
-def _centroid(footprint: FloatArray) -> tuple[tuple[float, float], float]:
+def _centroid(polygons: Sequence[FloatArray]) -> tuple[tuple[float, float], float]:
     """Return the middle [deg] and the area [arcmin2] of a footprint."""
-    ra0, dec0 = (float(value) for value in footprint[0])
-    xi, eta = tangent_plane(footprint[:, 0], footprint[:, 1], ra0, dec0)
-    cross = xi * np.roll(eta, -1) - np.roll(xi, -1) * eta
-    twice_area = float(cross.sum())
+    ra0, dec0 = (float(value) for value in polygons[0][0])
+    twice_area, xi_sum, eta_sum = 0.0, 0.0, 0.0
+    for polygon in polygons:
+        xi, eta = tangent_plane(polygon[:, 0], polygon[:, 1], ra0, dec0)
+        cross = xi * np.roll(eta, -1) - np.roll(xi, -1) * eta
+        turn = -1.0 if cross.sum() < 0.0 else 1.0
+        twice_area += turn * float(cross.sum())
+        xi_sum += turn * float(((xi + np.roll(xi, -1)) * cross).sum())
+        eta_sum += turn * float(((eta + np.roll(eta, -1)) * cross).sum())
     if twice_area == 0.0:
         msg = f"an outline at ({ra0:.6f}, {dec0:.6f}) deg has no area"
         raise InvalidValueError(msg)
-    middle = sky_from_tangent_plane(
-        float(((xi + np.roll(xi, -1)) * cross).sum() / (3.0 * twice_area)),
-        float(((eta + np.roll(eta, -1)) * cross).sum() / (3.0 * twice_area)),
-        ra0,
-        dec0,
+    ra, dec = sky_from_tangent_plane(
+        xi_sum / (3.0 * twice_area), eta_sum / (3.0 * twice_area), ra0, dec0
     )
-    return (float(middle[0]), float(middle[1])), 0.5 * abs(twice_area)
+    return (float(ra), float(dec)), 0.5 * twice_area
 
 
 def _gradient_scale(

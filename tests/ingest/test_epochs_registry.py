@@ -253,3 +253,31 @@ def test_epochs_that_start_on_one_day_are_named_by_roll(db_url: str, tmp_path: P
     paths = write_shots(tmp_path / "d", {"a": Shot(0.0), "b": Shot(0.5, 250.0)})
     ingest_all(db_url, paths.values())
     assert epoch_names(db_url) == [("JWIDF", "2022-07-08@160deg"), ("JWIDF", "2022-07-08@250deg")]
+
+
+def test_a_field_is_the_union_of_an_images_polygons(db_url: str, tmp_path: Path) -> None:
+    def box(east_deg: float) -> str:
+        west, east = 265.0 + east_deg, 265.01 + east_deg
+        return f"POLYGON ICRS {west} 1 {east} 1 {east} 1.01 {west} 1.01"
+
+    def write(name: str, observation: str, *east_deg: float) -> Path:
+        region = " ".join(box(one) for one in east_deg)
+        primary = {"OBSERVTN": observation, "TARGPROP": f"T{observation}"}
+        return write_image(
+            tmp_path / f"{name}_i2d.fits", primary=primary, science={"S_REGION": region}
+        )
+
+    # Only a's second polygon has b; nothing has c, between the two, or d, which goes round the sky.
+    a = write("a", "001", 0.0, 0.1)
+    b = write("b", "002", 0.105)
+    c = write("c", "003", 0.05)
+    d = write_image(
+        tmp_path / "d_i2d.fits",
+        science={"S_REGION": "POLYGON ICRS 81.18 -89.4 81.11 -89.4 81.11 89.3 81.18 89.3"},
+    )
+    ingest_all(db_url, [b, c])
+    report = ingest_all(db_url, [a, d])
+    assert [Path(one.path).name for one in report.refused] == ["d_i2d.fits"]
+    assert "reaches 89." in report.refused[0].message
+    assert epochs_of(contents(db_url)) == [["a", "b"], ["c"]]
+    assert sorted(epoch_names(db_url))[0][0] == "T002"

@@ -141,6 +141,7 @@ def test_again_changes_nothing(db_url: str, tmp_path: Path) -> None:
         ("1.964,", "about 2,", r"line 3: 'about 2' is not a positive number"),
         ("jwst_1298.pmap", "latest", r"line 3: context 'latest' cannot be a key"),
         (",2.24e-14,", ",", r"line 3: 7 values for 8 columns"),
+        ("1.964,", "1e-15,", r"line 3: PHOTMJSR is 1e-15, expected a number from 0.01 to 100"),
         ("F200W", "F444W", r"line 3: F444W is a LW band and nrca1 is SW"),
     ],
 )

@@ -187,6 +187,10 @@ def _grizli_value(
         msg = f"{found['value']}: expected one number, or PHOTMJSR, number, PIXAR_SR"
         raise InvalidValueError(msg)
     is_list = len(numbers) == 3
+    photmjsr = instrument.keywords["photmjsr"]
+    if is_list and numbers[0] > 0.0 and not photmjsr.holds(numbers[0]):
+        msg = f"PHOTMJSR is {numbers[0]:g}, expected {photmjsr.bounds}"
+        raise InvalidValueError(msg)
     err = _ERROR_IN_NOTE.search(note)
     return _checked(
         ExternalValue(

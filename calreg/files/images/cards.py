@@ -126,10 +126,8 @@ class ImageCards:
             self._refuse(keyword.card, value, f"a finite number{unit}")
         if keyword.type == "int" and number != int(number):
             self._refuse(keyword.card, value, "a whole number")
-        low = -math.inf if keyword.min is None else keyword.min
-        high = math.inf if keyword.max is None else keyword.max
-        if not low <= number <= high:
-            self._refuse(keyword.card, value, f"a number from {low:g} to {high:g}{unit}")
+        if not keyword.holds(number):
+            self._refuse(keyword.card, value, keyword.bounds)
         return float(number)
 
     def positive(self, name: str) -> float | None:

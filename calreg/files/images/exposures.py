@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from calreg.domain import Exposure, ExposureKind
 from calreg.errors import (
     HeaderValueError,
@@ -23,7 +25,7 @@ from calreg.files.images.cards import (
     require_calibrated,
     without_placeholder,
 )
-from calreg.science.sky.geometry import parse_s_region
+from calreg.science.sky.geometry import require_outline, s_region_polygons
 from calreg.units import SECONDS_PER_DAY
 
 if TYPE_CHECKING:
@@ -213,7 +215,13 @@ def _roll_deg(cards: ImageCards) -> float:
 def _footprint(cards: ImageCards) -> FloatArray:
     """Return the corners that S_REGION gives."""
     try:
-        return parse_s_region(cards.required_text("s_region"))
+        polygons = s_region_polygons(cards.required_text("s_region"))
+        for polygon in polygons:
+            require_outline(polygon)
+        return np.concatenate(polygons)
     except InvalidValueError as error:
-        msg = f"{cards.path}: card S_REGION: {error}; run assign_wcs again, or correct the card"
+        msg = (
+            f"{cards.path}: card S_REGION: {error}; write the outline of the pixels with data into "
+            "the card (of an exposure, assign_wcs does)"
+        )
         raise HeaderValueError(msg) from error

@@ -157,13 +157,18 @@ def _zero_point(row: dict[str, str], path: Path, instrument: Instrument) -> Foun
         raise _LeftOut(PRE_FLIGHT)
     pmap, array, band = _key(row, instrument)
     stated = _SIGNIFICANT.search(source)
+    photmjsr = rounded(row["photmjsr"], int(stated[1]) if stated else None)
+    keyword = instrument.keywords["photmjsr"]
+    if not keyword.holds(photmjsr.value):
+        msg = f"PHOTMJSR is {photmjsr.value:g}, expected {keyword.bounds}"
+        raise InvalidValueError(msg)
     pixar = row.get("pixar_sr", "")
     return FoundZeroPoint(
         pmap=pmap,
         array=array,
         band=band,
         subarray=row.get("subarray", "").upper(),
-        photmjsr=rounded(row["photmjsr"], int(stated[1]) if stated else None),
+        photmjsr=photmjsr,
         pixar_sr=rounded(pixar) if pixar else None,
         r_photom=row.get("photom_ref", ""),
         source=source,

@@ -20,7 +20,7 @@ from calreg.db.queries.mosaics import load_first_mosaics
 from calreg.errors import FileFormatError, UnknownImageError, UnsupportedDataError
 from calreg.files.images.planes import ImageFile, open_image
 from calreg.science.sky.footprints import footprints_overlap
-from calreg.science.sky.geometry import parse_s_region
+from calreg.science.sky.geometry import s_region_polygons
 from calreg.science.sky.grids import Grid, offset_between
 
 if TYPE_CHECKING:
@@ -61,14 +61,14 @@ class DetectionImage:
         SHA-256 of their headers.
     frame : Grid
         Its pixels.
-    footprint : ndarray of float64, shape (n_vertices, 2)
-        ICRS (ra, dec) [deg].
+    footprint : tuple of ndarray of float64, shape (n_vertices, 2)
+        Polygons of ICRS (ra, dec) [deg].
     """
 
     paths: tuple[Path, ...]
     digests: tuple[str, ...]
     frame: Grid = field(repr=False)
-    footprint: FloatArray = field(repr=False, compare=False)
+    footprint: tuple[FloatArray, ...] = field(repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -151,15 +151,14 @@ def _first_epoch(
     found = []
     for first in load_first_mosaics(connection, field_id, one.band, one.pmap):
         if first.id in given:
-            found.append(
-                _detection_image(given[first.id].image, given[first.id].exposure.footprint)
-            )
+            found.append(_detection_image(given[first.id].image, first.s_region))
             continue
-        footprint = parse_s_region(first.s_region)
+        footprint = s_region_polygons(first.s_region)
         if any(
-            footprints_overlap(footprint, mosaic.exposure.footprint) for mosaic in given.values()
+            footprints_overlap(footprint, s_region_polygons(mosaic.exposure.s_region))
+            for mosaic in given.values()
         ):
-            found.append(_detection_image(_at_hand(first), footprint))
+            found.append(_detection_image(_at_hand(first), first.s_region))
     return found
 
 
@@ -190,15 +189,15 @@ def _external(path: Path, mosaics: Sequence[Mosaic]) -> DetectionImage:
         raise FileFormatError(msg)
     for mosaic in mosaics:
         if mosaic.path.samefile(path):
-            return _detection_image(mosaic.image, mosaic.exposure.footprint)
+            return _detection_image(mosaic.image, mosaic.exposure.s_region)
     return _detection_image(open_image(path), None)
 
 
-def _detection_image(image: ImageFile, footprint: FloatArray | None) -> DetectionImage:
+def _detection_image(image: ImageFile, s_region: str | None) -> DetectionImage:
     """Return an image as one to detect on."""
     grid = _require_grid(image)
-    corners = grid.corners() if footprint is None else footprint
-    return DetectionImage((image.path,), (image.headers.sha256,), grid, corners)
+    footprint = (grid.corners(),) if s_region is None else s_region_polygons(s_region)
+    return DetectionImage((image.path,), (image.headers.sha256,), grid, footprint)
 
 
 def _require_grid(image: ImageFile) -> Grid:
@@ -219,7 +218,7 @@ def _overlapping(
     for candidate in candidates:
         if candidate.paths == (mosaic.path,):
             return (candidate,)
-    footprint = mosaic.exposure.footprint
+    footprint = s_region_polygons(mosaic.exposure.s_region)
     found = tuple(
         candidate for candidate in candidates if footprints_overlap(footprint, candidate.footprint)
     )
@@ -283,7 +282,7 @@ def _stacks(mosaics: Sequence[Mosaic]) -> dict[Path, tuple[DetectionImage, ...]]
             tuple(mosaic.path for mosaic in members),
             tuple(mosaic.image.headers.sha256 for mosaic in members),
             frame,
-            frame.corners(),
+            (frame.corners(),),
         )
         found |= {mosaic.path: (stack,) for mosaic in members}
     return found

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from calreg.errors import InvalidValueError
-from calreg.science.sky.footprints import FootprintSet, near_pairs, near_pairs_within, pairs_overlap
+from calreg.science.sky.footprints import FootprintSet, pairs_between, pairs_within
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from calreg.domain import BoolArray, IntArray
+    from calreg.science.sky.footprints import Footprint
     from calreg.units import FloatArray
 
 ROLL_TOLERANCE_DEG = 2.0
@@ -39,7 +40,7 @@ class ExposureSet:
 
     Attributes
     ----------
-    footprints : sequence of ndarray of float64, shape (n_vertices, 2)
+    footprints : sequence of ndarray of float64, shape (n_vertices, 2), or of tuples of them
         ICRS (ra, dec) [deg].
     roll_deg : ndarray of float64, shape (n,)
         Angle of V3 [deg, north over east].
@@ -49,7 +50,7 @@ class ExposureSet:
         Same text for exposures that always belong to one field; empty for none.
     """
 
-    footprints: Sequence[FloatArray] = field(repr=False)
+    footprints: Sequence[Footprint] = field(repr=False)
     roll_deg: FloatArray = field(repr=False)
     expstart_mjd_utc: FloatArray = field(repr=False)
     expend_mjd_utc: FloatArray = field(repr=False)
@@ -392,13 +393,10 @@ class _Placing:
         )
 
 
-def _neighbours(known: Sequence[FloatArray], new: Sequence[FloatArray]) -> list[IntArray]:
+def _neighbours(known: Sequence[Footprint], new: Sequence[Footprint]) -> list[IntArray]:
     """Return for each new footprint the nodes whose footprints overlap it."""
     old_set, new_set = FootprintSet.of(known), FootprintSet.of(new)
-    among_new = near_pairs_within(new_set)
-    among_new = among_new[pairs_overlap(new_set, new_set, among_new)]
-    with_old = near_pairs(new_set, old_set)
-    with_old = with_old[pairs_overlap(new_set, old_set, with_old)]
+    among_new, with_old = pairs_within(new_set), pairs_between(new_set, old_set)
     source = np.concatenate([among_new[:, 0], among_new[:, 1], with_old[:, 0]])
     target = np.concatenate(
         [among_new[:, 1] + len(known), among_new[:, 0] + len(known), with_old[:, 1]]

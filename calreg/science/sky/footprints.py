@@ -1,14 +1,14 @@
 """Overlap of footprints on the sky.
 
 A footprint is an array (n_vertices, 2) of ICRS (ra, dec) [deg]: a convex polygon of great-circle
-arcs, smaller than a hemisphere. Of a polygon that is not convex only those edges separate that lie
-on its convex hull, so that an overlap is never missed.
+arcs, smaller than a hemisphere; or a tuple of those, their union. Of a polygon that is not convex
+only those edges separate that lie on its convex hull, so that an overlap is never missed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from calreg.domain import BoolArray, IntArray
     from calreg.units import FloatArray
+
+Footprint: TypeAlias = "FloatArray | tuple[FloatArray, ...]"
 
 _TOUCH_RAD = 1e-11
 """Footprints that share less than this, 2 microarcsec, touch and do not overlap."""
@@ -33,12 +35,15 @@ _FEW_PAIRS = 4096
 
 @dataclass(frozen=True)
 class FootprintSet:
-    """Footprints prepared for overlap tests.
+    """Polygons of footprints prepared for overlap tests.
 
     Attributes
     ----------
+    owner : ndarray of int64, shape (n,)
+        Number of the footprint that a polygon is of.
+    n_footprints : int
     vertices : ndarray of float64, shape (n, n_vertices, 3)
-        Unit vectors, the last one repeated up to the longest footprint.
+        Unit vectors, the last one repeated up to the longest polygon.
     normals : ndarray of float64, shape (n, n_vertices, 3)
         Unit normals of the edges' great circles, towards the inside.
     centres : ndarray of float64, shape (n, 3)
@@ -49,6 +54,8 @@ class FootprintSet:
         Sine of the radius of the largest circle around the centre that lies inside.
     """
 
+    owner: IntArray
+    n_footprints: int
     vertices: FloatArray
     normals: FloatArray
     centres: FloatArray
@@ -56,12 +63,12 @@ class FootprintSet:
     inner_radii: FloatArray
 
     @classmethod
-    def of(cls, footprints: Sequence[FloatArray]) -> FootprintSet:
+    def of(cls, footprints: Sequence[Footprint]) -> FootprintSet:
         """Prepare footprints.
 
         Parameters
         ----------
-        footprints : sequence of ndarray of float64, shape (n_vertices, 2)
+        footprints : sequence of ndarray of float64, shape (n_vertices, 2), or of tuples of them
             ICRS (ra, dec) [deg]; orientation and a repeated first vertex do not matter.
 
         Raises
@@ -71,9 +78,13 @@ class FootprintSet:
         """
         if not footprints:
             empty = np.empty((0, 3, 3))
-            return cls(empty, empty.copy(), np.empty((0, 3)), np.empty(0), np.empty(0))
-        counts = np.array([len(footprint) for footprint in footprints])
-        vertices = unit_vectors(*np.concatenate(list(footprints)).astype(np.float64).T)
+            none = np.empty(0, dtype=np.int64)
+            return cls(none, 0, empty, empty.copy(), np.empty((0, 3)), np.empty(0), np.empty(0))
+        unions = [one if isinstance(one, tuple) else (one,) for one in footprints]
+        owner = np.repeat(np.arange(len(unions)), [len(union) for union in unions])
+        polygons = [polygon for union in unions for polygon in union]
+        counts = np.array([len(polygon) for polygon in polygons])
+        vertices = unit_vectors(*np.concatenate(polygons).astype(np.float64).T)
         if counts.min() < 3 or not np.isfinite(vertices).all():
             msg = (
                 f"one of {len(footprints)} footprints has fewer than three vertices or a "
@@ -91,10 +102,10 @@ class FootprintSet:
         depth = np.einsum("nvk,nk->nv", normals, centres)
         inner_radii = np.where(depth < _NO_EDGE_DEPTH, depth, np.inf).min(axis=1)
         inner_radii[np.isinf(inner_radii)] = 0.0
-        return cls(padded, normals, centres, radii, inner_radii)
+        return cls(owner, len(unions), padded, normals, centres, radii, inner_radii)
 
     def __len__(self) -> int:
-        """Return the number of footprints."""
+        """Return the number of polygons."""
         return len(self.radii)
 
 
@@ -112,12 +123,12 @@ def _inward_normals(vertices: FloatArray, centres: FloatArray) -> FloatArray:
 
 
 def pairs_overlap(first: FootprintSet, second: FootprintSet, pairs: IntArray) -> BoolArray:
-    """Test pairs of footprints by separating great circles.
+    """Test pairs of polygons by separating great circles.
 
     Parameters
     ----------
     pairs : ndarray of int64, shape (k, 2)
-        Indices into `first` and `second`, of footprints on one hemisphere.
+        Indices into `first` and `second`, of polygons on one hemisphere.
 
     Notes
     -----
@@ -148,7 +159,7 @@ def _has_separating_edge(normals: FloatArray, vertices: FloatArray) -> BoolArray
 
 
 def near_pairs(first: FootprintSet, second: FootprintSet) -> IntArray:
-    """Find the pairs of footprints whose bounding circles meet.
+    """Find the pairs of polygons whose bounding circles meet.
 
     Returns
     -------
@@ -193,7 +204,7 @@ def near_pairs_within(footprints: FootprintSet) -> IntArray:
     return np.column_stack([i[is_near], j[is_near]]).astype(np.int64)
 
 
-def overlapping_pairs(footprints: Sequence[FloatArray], against: Sequence[FloatArray]) -> IntArray:
+def overlapping_pairs(footprints: Sequence[Footprint], against: Sequence[Footprint]) -> IntArray:
     """Find all pairs of overlapping footprints of two lists.
 
     Returns
@@ -206,12 +217,32 @@ def overlapping_pairs(footprints: Sequence[FloatArray], against: Sequence[FloatA
     InvalidValueError
         If a footprint has fewer than three vertices or a non-finite coordinate.
     """
-    first, second = FootprintSet.of(footprints), FootprintSet.of(against)
-    pairs = near_pairs(first, second)
-    return pairs[pairs_overlap(first, second, pairs)]
+    return pairs_between(FootprintSet.of(footprints), FootprintSet.of(against))
 
 
-def footprints_overlap(footprint_1: FloatArray, footprint_2: FloatArray) -> bool:
+def pairs_between(first: FootprintSet, second: FootprintSet) -> IntArray:
+    """Find the overlapping footprints of two sets, as `overlapping_pairs` returns them."""
+    return _of_owners(first, second, near_pairs(first, second))
+
+
+def pairs_within(footprints: FootprintSet) -> IntArray:
+    """Find the overlapping footprints of one set, each pair once, the smaller index first."""
+    pairs = _of_owners(footprints, footprints, near_pairs_within(footprints))
+    is_pair: BoolArray = pairs[:, 0] != pairs[:, 1]
+    return pairs[is_pair]
+
+
+def _of_owners(first: FootprintSet, second: FootprintSet, near: IntArray) -> IntArray:
+    """Return the footprints of those pairs of polygons that overlap."""
+    pairs = near[pairs_overlap(first, second, near)]
+    if len(first) == first.n_footprints and len(second) == second.n_footprints:
+        return pairs
+    owners = np.column_stack([first.owner[pairs[:, 0]], second.owner[pairs[:, 1]]])
+    unique: IntArray = np.unique(owners, axis=0)
+    return unique
+
+
+def footprints_overlap(footprint_1: Footprint, footprint_2: Footprint) -> bool:
     """Check whether two footprints overlap; touching edges do not count.
 
     Raises

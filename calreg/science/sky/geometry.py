@@ -42,8 +42,13 @@ _SETTLED_ARCMIN = 1e-9
 _PA_DECIMALS = 6
 _ORIGIN_DECIMALS = 9
 
+_S_REGION_POLYGON = re.compile(r"\bPOLYGON\b", re.IGNORECASE)
 _S_REGION_FRAME = re.compile(r"(?!nan$|inf$|infinity$)[a-z]\w*", re.IGNORECASE)
 _MIN_S_REGION_VERTICES = 3
+_MAX_POLYGON_RADIUS_DEG = 10.0
+"""No image reaches further from its middle; an outline that does went around the sky."""
+_CROSSING_RAD = 5e-8
+"""Edges cross that pass each other by more, 10 mas: less comes from rounding of near vertices."""
 
 
 @dataclass(frozen=True)
@@ -373,16 +378,22 @@ def s_region_text(footprint: FloatArray) -> str:
 
 
 def parse_s_region(text: str) -> FloatArray:
-    """Read the corners of an S_REGION polygon.
+    """Read the corners of an S_REGION, those of all its polygons, as `s_region_polygons` does."""
+    return np.concatenate(s_region_polygons(text))
+
+
+def s_region_polygons(text: str) -> tuple[FloatArray, ...]:
+    """Read the polygons of an S_REGION, whose union is the footprint.
 
     Parameters
     ----------
     text : str
-        ``POLYGON ICRS  ra dec ra dec ...`` [deg] in any case; the frame may be left out.
+        ``POLYGON ICRS  ra dec ra dec ...`` [deg] in any case, once or several times; the frame may
+        be left out.
 
     Returns
     -------
-    ndarray of float64, shape (n_vertices, 2)
+    tuple of ndarray of float64, shape (n_vertices, 2)
         ICRS (ra, dec) [deg], ra in [0, 360); a last vertex that repeats the first is dropped.
 
     Raises
@@ -393,14 +404,19 @@ def parse_s_region(text: str) -> FloatArray:
 
     Examples
     --------
-    >>> parse_s_region("POLYGON ICRS  10 1 11 1 11 2").tolist()
-    [[10.0, 1.0], [11.0, 1.0], [11.0, 2.0]]
+    >>> [one.tolist() for one in s_region_polygons("POLYGON ICRS  10 1 11 1 11 2")]
+    [[[10.0, 1.0], [11.0, 1.0], [11.0, 2.0]]]
     """
-    words = text.split()
-    shape = words.pop(0).upper() if words else ""
-    if shape != "POLYGON":
-        msg = f"found shape {shape!r}, expected POLYGON"
+    before, *polygons = _S_REGION_POLYGON.split(text)
+    if before.strip() or not polygons:
+        msg = f"found shape {''.join(text.split()[:1]).upper()!r}, expected POLYGON"
         raise InvalidValueError(msg)
+    return tuple(_polygon(polygon) for polygon in polygons)
+
+
+def _polygon(text: str) -> FloatArray:
+    """Read what stands after POLYGON."""
+    words = text.split()
     if words and _S_REGION_FRAME.fullmatch(words[0]):
         frame = words.pop(0).upper()
         if frame != "ICRS":
@@ -409,7 +425,7 @@ def parse_s_region(text: str) -> FloatArray:
     try:
         values = [float(word) for word in words]
     except ValueError as error:
-        msg = f"found {text!r}, expected one POLYGON of numbers [deg]"
+        msg = f"found {f'POLYGON{text}'!r}, expected POLYGON and numbers [deg]"
         raise InvalidValueError(msg) from error
     if len(values) % 2:
         msg = f"found {len(values)} numbers, expected pairs of ra and dec"
@@ -417,7 +433,8 @@ def parse_s_region(text: str) -> FloatArray:
     corners = list(zip(values[::2], values[1::2], strict=True))
     # The comparisons are false for NaN, so that it is refused with them.
     if not all(abs(ra) <= 360.0 and abs(dec) <= 90.0 for ra, dec in corners):
-        msg = f"found {text!r}, expected finite ra in [-360, 360] and dec in [-90, 90] deg"
+        found = repr(f"POLYGON{text}")
+        msg = f"found {found}, expected finite ra in [-360, 360] and dec in [-90, 90] deg"
         raise InvalidValueError(msg)
     corners = [(ra % 360.0, dec) for ra, dec in corners]
     if corners and corners[0] == corners[-1]:
@@ -427,3 +444,40 @@ def parse_s_region(text: str) -> FloatArray:
         msg = f"found {n_different} different vertices, expected at least {_MIN_S_REGION_VERTICES}"
         raise InvalidValueError(msg)
     return np.array(corners, dtype=np.float64)
+
+
+def require_outline(polygon: FloatArray) -> None:
+    """Refuse a polygon that cannot be the outline of an image.
+
+    Raises
+    ------
+    InvalidValueError
+        If it reaches more than 10 deg from its middle, has no area, or crosses itself.
+    """
+    vertices = unit_vectors(*polygon.T)
+    middle = vertices.mean(axis=0)
+    # Infinite where the vertices cancel: around the sky.
+    cosine = (vertices @ middle).min() / max(float(np.linalg.norm(middle)), 1e-30)
+    radius_deg = float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
+    if not radius_deg <= _MAX_POLYGON_RADIUS_DEG:
+        msg = (
+            f"found a polygon that reaches {radius_deg:.1f} deg from its middle, expected the "
+            f"outline of an image, less than {_MAX_POLYGON_RADIUS_DEG:g} deg"
+        )
+        raise InvalidValueError(msg)
+    ra, dec = (float(value) for value in sky_position(middle))
+    points = np.column_stack(tangent_plane(polygon[:, 0], polygon[:, 1], ra, dec))
+    points *= np.radians(1.0 / ARCMIN_PER_DEG)
+    edges = np.roll(points, -1, axis=0) - points
+    lengths = np.maximum(np.hypot(*edges.T), _CROSSING_RAD)
+    # [i, j]: how far to the left of edge i vertex j lies
+    to_vertex = points[np.newaxis] - points[:, np.newaxis]
+    left = (edges[:, :1] * to_vertex[..., 1] - edges[:, 1:] * to_vertex[..., 0]) / lengths[:, None]
+    if not np.abs(left).max() > _CROSSING_RAD:
+        msg = "found a polygon without area, expected the outline of an image"
+        raise InvalidValueError(msg)
+    side = np.where(np.abs(left) > _CROSSING_RAD, np.sign(left), 0.0)
+    is_cut = side * np.roll(side, -1, axis=1) < 0.0
+    if (is_cut & is_cut.T).any():
+        msg = "found a polygon that crosses itself, expected vertices in order around the image"
+        raise InvalidValueError(msg)

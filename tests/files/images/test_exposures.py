@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 REAL_EXPOSURE = "jw01227002001_02105_00001_nrcalong_cutout_cal.fits"
 MOSAIC: dict[str, str | float | None] = {"S_RESAMP": "COMPLETE", "S_OUTLIR": "COMPLETE", "NDRIZ": 9}
 
+SQUARE = "POLYGON ICRS  214.98 52.99 215.02 52.99 215.02 53.01 214.98 53.01"
+BOW_TIE = "POLYGON ICRS  214.98 52.99 215.02 53.01 215.02 52.99 214.98 53.01"
+LINE = "POLYGON ICRS  215.0 52.99 215.0 53.0 215.0 53.01"
+POLE_TO_POLE = (
+    "POLYGON ICRS  81.180590749 -89.374247193 81.112666873 -89.374247193 "
+    "81.112666873 89.303900795 81.180590749 89.303900795"
+)
+
 
 def read(path: Path, *, full_hash: bool = False) -> Exposure:
     return read_exposure(path, instrument=load_instrument("nircam"), full_hash=full_hash)
@@ -133,6 +141,28 @@ def test_exposure_and_its_defaults(tmp_path: Path) -> None:
     assert exposure.file_sha256 is None
     assert exposure.footprint.shape == (4, 2)
     assert exposure.footprint.dtype == np.float64
+
+
+def test_footprint_of_several_polygons(tmp_path: Path) -> None:
+    region = f"{SQUARE} {SQUARE.replace('214.98', '215.10').replace('215.02', '215.14')}"
+    exposure = read(write_image(tmp_path / "a_i2d.fits", science={"S_REGION": region}))
+    assert exposure.s_region == region
+    assert exposure.footprint.shape == (8, 2)
+    assert exposure.footprint[[0, 7]].tolist() == [[214.98, 52.99], [215.10, 53.01]]
+
+
+@pytest.mark.parametrize(
+    "region",
+    [
+        "POLYGON ICRS  359.98 -0.02 0.02 -0.02 0.02 0.02 359.98 0.02",
+        "POLYGON ICRS  -0.02 -0.02 0.02 -0.02 0.02 0.02 -0.02 0.02",
+        "POLYGON ICRS  0 89.98 90 89.98 180 89.98 270 89.98",
+        # vertices in the digits of the card: a spike of microarcseconds is none
+        "POLYGON ICRS  10 0 10.01 0 10.01 0.01 10.005 0.01 10.005000001 0.010000001 10 0.01",
+    ],
+)
+def test_outline_that_is_healthy(tmp_path: Path, region: str) -> None:
+    read(write_image(tmp_path / "a_cal.fits", science={"S_REGION": region}))
 
 
 def test_narrow_band_is_named_by_its_pupil(tmp_path: Path) -> None:
@@ -392,11 +422,20 @@ def test_primary_card_that_cannot_be_used(
         ({"PA_V3": 361.0}, "card PA_V3: found 361.0, expected a number from 0 to 360 [deg]"),
         ({"DEC_V1": -90.5}, "card DEC_V1: found -90.5, expected a number from -90 to 90 [deg]"),
         ({"RA_REF": "12h"}, "card RA_REF: found '12h', expected a number [deg]"),
-        ({"PHOTMJSR": 0.0}, "card PHOTMJSR: found 0.0, expected a number above 0 [MJy/sr]"),
+        (
+            {"PHOTMJSR": 0.0},
+            "card PHOTMJSR: found 0.0, expected a number from 0.01 to 100 [MJy/sr]",
+        ),
         ({"PHOTMJSR": -1.0}, "card PHOTMJSR: found -1.0, expected a number from 0"),
+        ({"PHOTMJSR": 1e-15}, "card PHOTMJSR: found 1e-15, expected a number from 0.01 to 100"),
+        ({"PHOTMJSR": 100.1}, "card PHOTMJSR: found 100.1, expected a number from 0.01 to 100"),
         ({"PIXAR_SR": 0}, "card PIXAR_SR: found 0.0, expected a number above 0 [sr]"),
         ({"S_REGION": "CIRCLE ICRS 1 2 3"}, "card S_REGION: found shape 'CIRCLE'"),
         ({"S_REGION": "POLYGON ICRS 1 2 3 4 nan 5"}, "card S_REGION: found 'POLYGON"),
+        ({"S_REGION": BOW_TIE}, "card S_REGION: found a polygon that crosses itself"),
+        ({"S_REGION": POLE_TO_POLE}, "card S_REGION: found a polygon that reaches 89."),
+        ({"S_REGION": LINE}, "card S_REGION: found a polygon without area"),
+        ({"S_REGION": f"{SQUARE} {BOW_TIE}"}, "with data into the card (of an exposure, assign"),
     ],
 )
 def test_science_card_that_cannot_be_used(

@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 from calreg.errors import InvalidValueError
-from calreg.science.sky.footprints import footprints_overlap, overlapping_pairs
+from calreg.science.sky.footprints import (
+    FootprintSet,
+    footprints_overlap,
+    overlapping_pairs,
+    pairs_within,
+)
 from calreg.science.sky.geometry import parse_s_region, sky_from_tangent_plane
 
 if TYPE_CHECKING:
@@ -135,3 +140,19 @@ def test_real_footprints_of_ceers(shared_data: Path) -> None:
         counts[exposures[i]] += 1
     complete = [name for name in counts if np.count_nonzero(exposures == name) == 10]
     assert {counts[name] for name in complete} == {8}
+
+
+def test_a_union_overlaps_where_one_of_its_polygons_does() -> None:
+    left, gap, right = (square(10.0 + n / 60.0, 20.0, 0.0, 0.0) for n in (0.0, 30.0, 60.0))
+    union = (left, right)
+    assert footprints_overlap(union, right)
+    assert footprints_overlap(left, union)
+    assert not footprints_overlap(union, gap)
+    found = overlapping_pairs([gap, union, left], [union, gap, (gap, right)])
+    assert found.tolist() == [[0, 1], [0, 2], [1, 0], [1, 2], [2, 0]]
+
+
+def test_pairs_within_a_set_of_unions() -> None:
+    left, gap, right = (square(10.0 + n / 60.0, 20.0, 0.0, 0.0) for n in (0.0, 30.0, 60.0))
+    found = pairs_within(FootprintSet.of([(left, left, right), gap, (left, right), right]))
+    assert sorted(found.tolist()) == [[0, 2], [0, 3], [2, 3]]
