@@ -44,6 +44,7 @@ def register(main: typer.Typer) -> None:
     """Add the commands of this module that stand by themselves."""
     main.command()(diff)
     main.command()(predict)
+    main.add_typer(app, name="pmap")
 
 
 _FirstPmap = Annotated[

@@ -26,6 +26,11 @@ app = typer.Typer(
 )
 
 
+def register(main: typer.Typer) -> None:
+    """Add the commands of this module."""
+    main.add_typer(app, name="db")
+
+
 @app.command()
 @shared_options
 def init(

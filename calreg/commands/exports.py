@@ -39,6 +39,11 @@ app = typer.Typer(
 )
 
 
+def register(main: typer.Typer) -> None:
+    """Add the commands of this module."""
+    main.add_typer(app, name="export")
+
+
 def _check_datum(value: str) -> str:
     """Refuse what is no choice of datum."""
     from calreg.science.model.gradient import parse_gradient_datum

@@ -4,32 +4,69 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from calreg._version import __version__
-from calreg.commands import (
-    contexts,
-    data,
-    database,
-    exports,
-    external,
-    files,
-    measure,
-    mosaics,
-    pixels,
-    questions,
-    validity,
-)
 from calreg.commands.common import Format, GlobalOptions, OutputFormat, collect_seldom
-from calreg.commands.demo import (
-    demo,
-)
 from calreg.errors import CalregError
+
+# Which module has a command, in the order of the help: a question imports one of them.
+_MODULES = {
+    name: module
+    for module, names in {
+        "data": "ingest refit",
+        "questions": "offsets coefficients history",
+        "files": "check apply undo affected",
+        "mosaics": "mosaic",
+        "measure": "measure",
+        "pixels": "astrometry difference",
+        "validity": "validity promote withdraw",
+        "external": "compare",
+        "contexts": "diff predict",
+        "demo.demo": "demo",
+    }.items()
+    for name in names.split()
+} | {"db": "database", "export": "exports", "pmap": "contexts", "import": "external"}
+
+
+class _Commands(Mapping[str, Any]):
+    """The commands by name; the module of one is imported when it is asked for."""
+
+    def __getitem__(self, name: str) -> Any:
+        module = import_module(f"calreg.commands.{_MODULES[name]}")
+        part = typer.Typer(add_completion=False, rich_markup_mode=None)
+        module.register(part)
+        return typer.main.get_group(part).commands[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+
+class _LazyGroup(TyperGroup):
+    """The group of all commands."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        commands: Any = _Commands()
+        self.commands = commands
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names, which imports nothing."""
+        del ctx
+        return list(_MODULES)
+
 
 app = typer.Typer(
     name="calreg",
+    cls=_LazyGroup,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # its imports are half the time of --help
@@ -38,19 +75,6 @@ app = typer.Typer(
     epilog="A session: calreg db init; calreg ingest epoch1/ epoch2/; calreg refit; "
     "calreg coefficients; calreg export recipe out.ecsv --pmap jwst_1130.pmap",
 )
-app.add_typer(database.app, name="db")
-app.add_typer(exports.app, name="export")
-app.add_typer(contexts.app, name="pmap")
-data.register(app)
-questions.register(app)
-files.register(app)
-mosaics.register(app)
-measure.register(app)
-pixels.register(app)
-validity.register(app)
-external.register(app)
-contexts.register(app)
-demo.register(app)
 
 
 def _print_version(is_wanted: bool) -> None:
