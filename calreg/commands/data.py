@@ -274,7 +274,8 @@ def refit(
 ) -> None:
     """Match what is new, and fit exactly what is stale.
 
-    Earlier results stay, as earlier versions. Run again, it changes nothing.
+    Earlier results stay, as earlier versions. Run again, it changes nothing. The exit status is 1
+    where a key is refused that was not before.
 
     Example: calreg refit --mag-limit 22 --snr 100
     """
@@ -294,8 +295,10 @@ def refit(
         report = registry.refit(settings, progress=progress)
     if options.output_format is OutputFormat.JSON:
         print_json(plain(report))
-        return
-    _tell_refit(report, options.output_format)
+    else:
+        _tell_refit(report, options.output_format)
+    if any(outcome.is_new for outcome in report.refused):
+        raise typer.Exit(1)
 
 
 def _tell_refit(report: RefitReport, output_format: OutputFormat) -> None:

@@ -15,8 +15,9 @@ from sqlalchemy import Connection
 
 import calreg
 from calreg.db.engines.base import Access, ArrowCursor
-from calreg.db.engines.choose import DEFAULT_URL, dialect_for, parse_url, shown_url
+from calreg.db.engines.choose import DEFAULT_URL, dialect_for, dialect_of, parse_url, shown_url
 from calreg.errors import (
+    ConflictError,
     DatabaseError,
     SchemaForeignError,
     SchemaNewerError,
@@ -368,6 +369,30 @@ def head_revision() -> str:
         msg = f"there are no migrations in {migrations_folder()}: install calreg again"
         raise DatabaseError(msg)
     return max(numbers)
+
+
+@contextmanager
+def savepoint(connection: Connection) -> Iterator[None]:
+    """Take back what the block wrote when it raises; the transaction around it goes on.
+
+    Raises
+    ------
+    ConflictError
+        If rows contradict a constraint, or do not fit a column.
+    DatabaseError
+        In place of any other error of the driver: the transaction cannot go on.
+    """
+    try:
+        with connection.begin_nested():
+            yield
+    except (sa.exc.IntegrityError, sa.exc.DataError) as error:
+        msg = f"the rows contradict the registry's rules: {error.orig}"
+        raise ConflictError(msg) from error
+    except sa.exc.DBAPIError as error:
+        _uncover_interrupt(error)
+        dialect = dialect_of(connection)
+        shown = connection.engine.url.render_as_string(hide_password=True)
+        raise dialect.explain(error.orig or error, shown) from error
 
 
 def _uncover_interrupt(error: BaseException) -> None:

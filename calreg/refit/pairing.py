@@ -17,6 +17,7 @@ from calreg.db.queries.pairs import (
     load_sources,
 )
 from calreg.domain import RollRelation, SetKey
+from calreg.errors import CalregError, FitRefusedError
 from calreg.flags import PairFlag
 from calreg.refit.astrometry import (
     ASTROMETRY_MAG_LIMIT,
@@ -32,7 +33,7 @@ from calreg.science.statistics import mad_by_group, median_by_group
 from calreg.units import MAG_PER_RELATIVE_FLUX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import numpy.typing as npt
 
@@ -56,6 +57,12 @@ _VARIABILITY_MAG_ERR = MAG_PER_RELATIVE_FLUX / 30.0
 
 _VARIABILITY_MIN_PAIRS = 8
 """Smaller groups have no scatter to hold a source against."""
+
+FAILED = "the fit failed: "
+"""How a refusal begins whose cause was not foreseen."""
+
+_MAX_REASON = 300
+"""Longest text of a cause that is stored [characters]."""
 
 
 @dataclass
@@ -110,6 +117,15 @@ def group_by_key(images: Iterable[CatalogImage]) -> dict[SetKey, list[CatalogIma
     return dict(by_key)
 
 
+def failure_reason(error: Exception) -> str:
+    """Word why a key has no set; what was not foreseen begins with `FAILED`."""
+    if isinstance(error, FitRefusedError):
+        return str(error)
+    kind = "" if isinstance(error, CalregError) else f"{type(error).__name__}: "
+    text = " ".join(str(error).split())[:_MAX_REASON]
+    return f"{FAILED}{kind}{text}; every refit tries this key again"
+
+
 def is_in_use(group: StoredGroup, settings: FitSettings) -> bool:
     """Tell whether a group was matched as the settings ask for."""
     return (
@@ -162,19 +178,31 @@ def match_new_catalogs(
     *,
     settings: FitSettings,
     epoch_names: dict[int, str],
-    fit_run_id: int,
+    fit_run_id: Callable[[], int],
+    failed: dict[SetKey, str],
     progress: Progress,
 ) -> PairingReport:
-    """Match what is planned; store groups, pairs and sources."""
+    """Match what is planned; store groups, pairs and sources.
+
+    Parameters
+    ----------
+    failed : dict of SetKey to str
+        Is given the keys that could not be matched, with the reason.
+    """
     report = PairingReport(notes=plan.notes)
     by_field: dict[int, list[_NewGroup]] = defaultdict(list)
     for n_done, (key, pairs) in enumerate(sorted(plan.wanted.items())):
         progress("matching", n_done, len(plan.wanted))
         catalog_ids = {image.catalog_id for pair in pairs for image in pair[:2]}
         detections = fetch_detections(connection, catalog_ids)
-        by_field[key.field_id] += _match(pairs, detections, settings)
+        try:
+            found = _match(pairs, detections, settings)
+        except Exception as error:
+            failed[key] = failure_reason(error)
+        else:
+            by_field[key.field_id] += found
     for field_id, new in sorted(by_field.items()):
-        source_ids = _store(connection, field_id, new, settings, fit_run_id, report)
+        source_ids = _store(connection, field_id, new, settings, fit_run_id(), report)
         report.astrometry += _astrometry(new, source_ids, epoch_names)
     progress("matching", len(plan.wanted), len(plan.wanted))
     return report

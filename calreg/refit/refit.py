@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from calreg._version import __version__
 from calreg.contexts.residuals import PredictionResidual, store_residuals
+from calreg.db.engine import savepoint
 from calreg.db.queries.acceptances import load_set_states
 from calreg.db.queries.exposures import load_epochs
 from calreg.db.queries.fitruns import (
@@ -26,10 +27,12 @@ from calreg.db.queries.pairs import (
     load_variable_pairs,
 )
 from calreg.domain import Progress, RollRelation, SetKey, no_progress
-from calreg.errors import FitRefusedError
+from calreg.errors import DatabaseError
 from calreg.refit.keyfit import KeyInputs, fit_key, make_set_id
 from calreg.refit.pairing import (
+    FAILED,
     PairingReport,
+    failure_reason,
     group_by_key,
     is_in_use,
     match_new_catalogs,
@@ -66,6 +69,8 @@ class KeyOutcome:
     offset_ab_mag, offset_ab_err_mag : float or None
     status : str or None
         Of a new set: ``current``, or ``candidate`` where another one is accepted for its context.
+    is_new : bool
+        Of a refusal: not known from an earlier run.
     """
 
     field: str
@@ -83,6 +88,7 @@ class KeyOutcome:
     slope_err_mag_arcmin: float | None = None
     n_pairs: int | None = None
     status: str | None = None
+    is_new: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,7 @@ def refit(
 
     A key is stale when the digest over its pair groups, the pairs left out as variable, the field
     axis (where a slope is fitted), the settings and the model version differs from that of its
-    latest set.
+    latest set. What goes wrong with one key is that key's refusal.
     """
     with database.write() as connection:
         return _Refit(connection, settings, instrument, progress).execute()
@@ -155,6 +161,8 @@ class _Refit:
         self.progress = progress
         self.started_utc = datetime.now(UTC)
         self.epoch_names: dict[int, str] = {}
+        self.failed: dict[SetKey, str] = {}
+        self.refusals = load_refusals(connection)
         self.states = load_set_states(connection)
         self._fit_run_id: int | None = None
 
@@ -180,7 +188,8 @@ class _Refit:
                 plan,
                 settings=self.settings,
                 epoch_names=self.epoch_names,
-                fit_run_id=self.fit_run_id,
+                fit_run_id=lambda: self.fit_run_id,
+                failed=self.failed,
                 progress=self.progress,
             )
             groups = load_groups(self.connection)
@@ -216,12 +225,14 @@ class _Refit:
     ) -> list[tuple[KeyInputs, LatestSet | None]]:
         """Tell stale keys from the rest; the rest goes into the report."""
         latest_sets = load_latest_sets(self.connection)
-        refusals = load_refusals(self.connection)
         withdrawals = self.states.withdrawals
         stale = []
         for inputs in self._inputs(by_key, groups):
             latest = latest_sets.get(inputs.key)
-            if not any(group.relation == RollRelation.OPPOSITE for group in inputs.groups):
+            refusal = self.refusals.get((inputs.key, inputs.digest), FAILED)
+            if inputs.key in self.failed:
+                self._refuse(inputs, self.failed[inputs.key], report)
+            elif not any(group.relation == RollRelation.OPPOSITE for group in inputs.groups):
                 reason = "no two epochs with opposite rolls yet"
                 report.waiting.append(_outcome(inputs, reason))
             elif latest is not None and latest.input_digest == inputs.digest:
@@ -229,9 +240,8 @@ class _Refit:
                 if latest.pk in withdrawals:
                     reason += f"; withdrawn: {withdrawals[latest.pk].reason}"
                 report.unchanged.append(_outcome(inputs, reason, version=latest.version))
-            elif (inputs.key, inputs.digest) in refusals:
-                reason = f"{refusals[inputs.key, inputs.digest]} (nothing new since)"
-                report.refused.append(_outcome(inputs, reason))
+            elif not refusal.startswith(FAILED):  # What was not foreseen may be mended by now.
+                self._refuse(inputs, refusal, report)
             else:
                 stale.append((inputs, latest))
         return stale
@@ -295,27 +305,32 @@ class _Refit:
         self, inputs: KeyInputs, latest: LatestSet | None, pairs: Columns, report: RefitReport
     ) -> None:
         """Fit one key and write its set, or the reason why there is none."""
-        try:
-            found = fit_key(inputs, pairs, self.instrument)
-        except FitRefusedError as error:
-            self._refuse(inputs, str(error), report)
-            return
-        fit, pmap = found.fit, inputs.images[0].pmap
         version = 1 if latest is None else latest.version + 1
         set_id = make_set_id(inputs.digest, version)
-        row = found.row | {
-            "set_id": set_id,
-            "version": version,
-            "fit_run_id": self.fit_run_id,
-            "created_utc": datetime.now(UTC),
-        }
-        set_pk = insert_set(
-            self.connection,
-            row,
-            coefficients=found.coefficients,
-            covariances=found.covariances,
-            inputs=found.inputs,
-        )
+        run_before = self._fit_run_id
+        try:
+            found = fit_key(inputs, pairs, self.instrument)
+            with savepoint(self.connection):
+                row = found.row | {
+                    "set_id": set_id,
+                    "version": version,
+                    "fit_run_id": self.fit_run_id,
+                    "created_utc": datetime.now(UTC),
+                }
+                set_pk = insert_set(
+                    self.connection,
+                    row,
+                    coefficients=found.coefficients,
+                    covariances=found.covariances,
+                    inputs=found.inputs,
+                )
+        except DatabaseError:
+            raise
+        except Exception as error:
+            self._fit_run_id = run_before
+            self._refuse(inputs, failure_reason(error), report)
+            return
+        fit, pmap = found.fit, inputs.images[0].pmap
         series = inputs.key.series(MODEL_NAME)
         report.fitted.append(
             replace(
@@ -345,7 +360,11 @@ class _Refit:
         return "sources found variable since"
 
     def _refuse(self, inputs: KeyInputs, reason: str, report: RefitReport) -> None:
-        """Store why a key has no set."""
+        """Report why a key has no set, and store it unless it is known."""
+        known = self.refusals.get((inputs.key, inputs.digest))
+        if known is not None:
+            report.refused.append(_outcome(inputs, f"{known} (nothing new since)"))
+            return
         insert_refusal(
             self.connection,
             {
@@ -356,7 +375,7 @@ class _Refit:
                 "created_utc": datetime.now(UTC),
             },
         )
-        report.refused.append(_outcome(inputs, reason))
+        report.refused.append(replace(_outcome(inputs, reason), is_new=True))
 
 
 def _report_order(image: CatalogImage) -> tuple[str, int, str, str, str, str, str]:

@@ -228,8 +228,12 @@ def test_refit_tells_what_it_did_and_what_not(calreg: Run, db_url: str, small_fi
     assert "left alone: 5 keys, inputs, settings and model unchanged" in second.err
     assert "fitted 0, left alone 5" in second.err
     refused = calreg("--db", db_url, "refit", "--mag-limit", "18.3")
-    assert refused.out == ""
+    assert (refused.status, refused.out) == (1, "")
     assert refused.err.count("not fitted: JWIDF jwst_1130.pmap") == 5
+    # The same again is no news.
+    again = calreg("--db", db_url, "refit", "--mag-limit", "18.3")
+    assert again.status == 0
+    assert again.err.count("(nothing new since)") == 5
     report = calreg("--db", db_url, "refit", "--mag-limit", "21", "--format", "json").json
     assert len(report["fitted"]) == 5
     assert {outcome["reason"] for outcome in report["fitted"]} == {"settings changed"}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,14 @@ import sqlalchemy as sa
 from calreg import Registry
 from calreg.db.engine import open_database
 from calreg.db.schema import PairGroupRow, RefusalRow
+from calreg.errors import DatabaseUnreachableError
 from calreg.ingest.options import IngestOptions
+from calreg.refit import pairing
+from calreg.refit import refit as refit_module
+from calreg.refit.keyfit import fit_key
 from calreg.science.model.settings import FitSettings
 from calreg.science.sky.geometry import sky_from_tangent_plane
+from calreg.science.sky.matching import match_many_epochs
 from calreg.simulation.programme import FIELD_DEC_DEG, FIELD_RA_DEG
 from support.programmes import (
     Files,
@@ -30,6 +36,7 @@ from support.programmes import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from calreg.refit.keyfit import KeyFit, KeyInputs
     from calreg.simulation.simulate import SimulatedMosaic
     from calreg.simulation.sources import SimulatedDetections
 
@@ -175,6 +182,79 @@ def test_a_refusal_does_not_stop_the_others(db_url: str, small_files: Files) -> 
         # nrca3 meets itself at equal rolls, but never nrcb3.
         assert [outcome.array_id for outcome in report.waiting] == ["3"]
         assert report.refused == []
+
+
+def test_what_goes_wrong_with_one_key_is_its_refusal(
+    db_url: str, small_files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fits, rows and matches that fail end neither the other keys nor the command."""
+    with Registry(db_url) as registry:
+        registry.ingest(list(small_files.paths))
+
+        def no_fit(inputs: KeyInputs, *rest: object) -> KeyFit:
+            if inputs.images[0].array_id == "2":
+                raise ZeroDivisionError("by an error of 0")
+            found = fit_key(inputs, *rest)  # type: ignore[arg-type]
+            if inputs.images[0].array_id == "3":
+                return replace(found, row=found.row | {"n_pairs": -1})
+            return found
+
+        monkeypatch.setattr(refit_module, "fit_key", no_fit)
+        first = registry.refit()
+        assert [(one.array_id, one.is_new) for one in first.refused] == [("2", True), ("3", True)]
+        assert "the fit failed: ZeroDivisionError: by an error of 0" in first.refused[0].reason
+        assert "rows contradict the registry's rules" in first.refused[1].reason
+        assert [one.array_id for one in first.fitted] == ["1", "4", "long"]
+        before = row_counts(registry)
+        second = registry.refit()
+        assert row_counts(registry) == before
+        assert [one.is_new for one in second.refused] == [False, False]
+        assert second.fitted == []
+        monkeypatch.undo()
+        # What was not foreseen is tried again: another version of calreg may do better.
+        assert [one.array_id for one in registry.refit().fitted] == ["2", "3"]
+        assert registry.check() == []
+
+
+def test_a_match_that_fails_is_its_keys_refusal(
+    db_url: str, small_files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_match(catalogs: Any, wanted: Any, max_sep_arcsec: float) -> Any:
+        if next(turns) == 1:
+            raise ValueError("positions are not finite")
+        return match_many_epochs(catalogs, wanted, max_sep_arcsec)
+
+    turns = count()
+    with Registry(db_url) as registry:
+        registry.ingest(list(small_files.paths))
+        monkeypatch.setattr(pairing, "match_many_epochs", no_match)
+        report = registry.refit()
+        (refused,) = report.refused
+        assert refused.reason.startswith("the fit failed: ValueError: positions are not finite")
+        assert len(report.fitted) == 4
+        turns, before = count(1), row_counts(registry)
+        assert not registry.refit().refused[0].is_new
+        assert row_counts(registry) == before
+        monkeypatch.undo()
+        assert [one.array_id for one in registry.refit().fitted] == [refused.array_id]
+
+
+def test_an_interrupt_or_a_lost_database_ends_the_command(
+    db_url: str, small_files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    causes = (KeyboardInterrupt(), DatabaseUnreachableError("the server is gone"))
+    with Registry(db_url) as registry:
+        registry.ingest(list(small_files.paths))
+        before = row_counts(registry)
+        for cause in causes:
+
+            def end(*_: object, cause: BaseException = cause) -> None:
+                raise cause
+
+            monkeypatch.setattr(refit_module, "fit_key", end)
+            with pytest.raises(type(cause)):
+                registry.refit()
+            assert row_counts(registry) == before
 
 
 # --- pairs that do not count ----------------------------------------------------------------------
