@@ -18,6 +18,7 @@ from calreg import Registry
 from calreg.flags import DetectionFlag
 from calreg.science.photometry.settings import DetectionSettings
 from calreg.science.sky.grids import Grid
+from support.measuring import row_counts
 from support.skymosaics import SCALE_ARCSEC, SkyMosaic, draw_mosaic, write_field, write_mosaic
 
 if TYPE_CHECKING:
@@ -177,8 +178,7 @@ def test_what_is_not_installed_is_one_line(
     (line,) = answer.err.splitlines()
     assert f"pip install 'calreg[{extra}]'" in line
     monkeypatch.undo()
-    with Registry(db_url) as registry:
-        assert sum(registry.stats().n_rows.values()) == 0
+    assert sum(row_counts(db_url).values()) == 0
 
 
 def test_a_name_that_tells_no_format(calreg: Run, field_paths: list[Path], tmp_path: Path) -> None:
@@ -278,8 +278,7 @@ def test_one_bad_mosaic_is_one_line_and_nothing_is_written(
     assert line.startswith("calreg: ")
     assert str(bad) in line
     assert message in line
-    with Registry(db_url) as registry:
-        assert sum(registry.stats().n_rows.values()) == 0
+    assert sum(row_counts(db_url).values()) == 0
     assert [path.suffix for path in tmp_path.iterdir()].count(".ecsv") == 0
 
 
@@ -293,5 +292,4 @@ def test_a_detection_image_that_does_not_overlap(
     assert answer.status == 1
     (line,) = answer.err.splitlines()
     assert f"does not overlap the image to detect on ({path})" in line
-    with Registry(db_url) as registry:
-        assert sum(registry.stats().n_rows.values()) == 0
+    assert sum(row_counts(db_url).values()) == 0
