@@ -375,9 +375,13 @@ class Catalog:
     flags : ndarray of int64
         `calreg.flags.DetectionFlag` bits.
     n_dropped_nonfinite : int
-        Rows dropped for NaN or infinite position, flux or magnitude.
+        Rows dropped for NaN, infinite or null position, flux or magnitude.
+    n_dropped_error : int
+        Rows dropped for an error of 0 or less.
     n_negative_flux : int
         Rows kept without magnitude because their flux is not positive.
+    notes : tuple of str
+        What the reader had to overlook.
     x_det, y_det : ndarray of float64, or None
         0-based pixel of the detector, mean over the exposures that cover the position; None where
         the catalog does not say.
@@ -416,7 +420,9 @@ class Catalog:
     mag_err: FloatArray = field(repr=False, default_factory=_no_values)
     flags: IntArray = field(repr=False, default_factory=lambda: _no_values(int))
     n_dropped_nonfinite: int = 0
+    n_dropped_error: int = 0
     n_negative_flux: int = 0
+    notes: tuple[str, ...] = ()
     x_det: FloatArray | None = field(repr=False, default=None)
     y_det: FloatArray | None = field(repr=False, default=None)
     v2_arcsec: FloatArray | None = field(repr=False, default=None)

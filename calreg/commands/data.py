@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 
 _MANY = 8
 
+_ROW_COUNTS = {
+    "n_dropped_nonfinite": "rows dropped (NaN or infinite)",
+    "n_dropped_error": "rows dropped (error of 0 or less)",
+    "n_negative_flux": "rows without magnitude (flux <= 0)",
+}
+"""Counts of a catalog's outcome, in words."""
+
 _OF_PMAP = ("photom file", "CRDS mapping")
 """Files that --pmap is for."""
 
@@ -182,7 +189,7 @@ def _ingest_options(
 def _tell_ingest(report: IngestReport, *, is_strict: bool) -> None:
     """Say what became of the files."""
     outcomes = [*report.loaded, *report.unchanged]
-    _tell_warnings([f"{o.path.name}: {text}" for o in outcomes for text in o.warnings])
+    _tell_warnings(outcomes)
     _tell_rows([outcome for outcome in report.loaded if outcome.kind == "catalog"])
     for outcome in report.loaded:
         if outcome.kind not in ("catalog", "cal", "crf", "i2d"):
@@ -207,8 +214,16 @@ def _plural(kind: str, number: int) -> str:
     return "catalogs" if kind == "catalog" and number > 1 else kind
 
 
-def _tell_warnings(warnings: list[str]) -> None:
-    """Print the first warnings, and how many there are more."""
+def _tell_warnings(outcomes: list[FileOutcome]) -> None:
+    """Print the first warnings, each once with the files it is of, and how many there are more."""
+    files: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        for text in outcome.warnings:
+            files.setdefault(text, []).append(outcome.path.name)
+    warnings = [
+        f"{names[0]}{f' and {len(names) - 1} more files' if len(names) > 1 else ''}: {text}"
+        for text, names in files.items()
+    ]
     for warning in warnings[:_MANY]:
         log(f"warning: {warning}")
     if len(warnings) > _MANY:
@@ -219,17 +234,12 @@ def _tell_rows(catalogs: list[FileOutcome]) -> None:
     """Count detections, and rows that were left out: per catalog if there are few."""
     if len(catalogs) <= _MANY:
         for outcome in catalogs:
-            left_out = ""
-            if outcome.n_dropped_nonfinite:
-                left_out += f"; rows dropped (NaN or infinite): {outcome.n_dropped_nonfinite}"
-            if outcome.n_negative_flux:
-                left_out += f"; rows without magnitude (flux <= 0): {outcome.n_negative_flux}"
+            counts = ((words, getattr(outcome, name)) for name, words in _ROW_COUNTS.items())
+            left_out = "".join(f"; {words}: {number}" for words, number in counts if number)
             log(f"{outcome.path.name}: {outcome.message}{left_out}")
         return
-    for words, numbers in (
-        ("rows dropped (NaN or infinite)", [o.n_dropped_nonfinite for o in catalogs]),
-        ("rows without magnitude (flux <= 0)", [o.n_negative_flux for o in catalogs]),
-    ):
+    for name, words in _ROW_COUNTS.items():
+        numbers = [getattr(outcome, name) for outcome in catalogs]
         n_catalogs = sum(number > 0 for number in numbers)
         if n_catalogs:
             log(f"{words}: {sum(numbers)} in {n_catalogs} of {len(catalogs)} catalogs")

@@ -22,7 +22,7 @@ from calreg.db.queries.exposures import (
     find_images,
     identity_of,
 )
-from calreg.domain import CatalogOrigin, ExposureKind
+from calreg.domain import CatalogOrigin, Detections, ExposureKind
 from calreg.errors import (
     CatalogColumnError,
     ConflictError,
@@ -81,24 +81,25 @@ class CatalogEntry:
     @property
     def summary(self) -> str:
         """What is loaded, in a few words; rows that were dropped are counted apart."""
+        n_rows = self.calibrated.detections.number.size
         return (
-            f"{self.catalog.number.size} detections ({self.catalog.flux_kind.upper()}) of "
+            f"{n_rows} detections ({self.catalog.flux_kind.upper()}) of "
             f"{self.image.array} {self.image.band} {self.image.pmap}"
         )
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A line when stated and computed magnitudes disagree."""
+        """What was overlooked, and a line when stated and computed magnitudes disagree."""
         disagreement = self.calibrated.mag_disagreement
         if disagreement is None or not self.calibrated.n_disagreeing:
-            return ()
+            return self.catalog.notes
         message = (
             f"{self.calibrated.n_disagreeing} of {self.catalog.number.size} magnitudes differ by "
             f"more than {MAG_DISAGREEMENT_LIMIT} mag from -2.5 log10(flux * PIXAR_SR * 1e6) + 8.90 "
             f"(computed - stated: median {disagreement:+.4f} mag); the computed ones are stored; "
             "check MAG_ZEROPOINT"
         )
-        return (message,)
+        return (*self.catalog.notes, message)
 
 
 class CatalogIngest:
@@ -176,6 +177,7 @@ class CatalogIngest:
         except CatalogColumnError as error:
             msg = f"{path}: {error}"
             raise CatalogColumnError(msg) from error
+        catalog, calibrated = _without_bad_errors(path, catalog, calibrated)
         if known is None:
             return CatalogEntry(catalog, image, calibrated, None)
         if is_same:
@@ -281,6 +283,25 @@ class CatalogIngest:
                 raise UnknownImageError(msg)
         msg = f"{path}: --image {image} is not in the registry; ingest it first or in the same call"
         raise UnknownImageError(msg)
+
+
+def _without_bad_errors(
+    path: Path, catalog: Catalog, calibrated: CalibratedCatalog
+) -> tuple[Catalog, CalibratedCatalog]:
+    """Leave out what calibration shows to have an error of 0 or less, and count it."""
+    detections = calibrated.detections
+    is_bad = (detections.flux_err_ujy <= 0.0) | (detections.mag_err <= 0.0)
+    if not is_bad.any():
+        return catalog, calibrated
+    if is_bad.all():
+        msg = f"{path}: holds no sources: all {is_bad.size} rows have an error of 0 or less"
+        raise FileFormatError(msg)
+    kept = Detections(**{name: values[~is_bad] for name, values in vars(detections).items()})
+    n_dropped = catalog.n_dropped_error + int(np.count_nonzero(is_bad))
+    return (
+        dataclasses.replace(catalog, n_dropped_error=n_dropped),
+        dataclasses.replace(calibrated, detections=kept),
+    )
 
 
 def _conflict_message(

@@ -227,6 +227,7 @@ class Loader:
                     entry.summary,
                     entry.warnings,
                     entry.catalog.n_dropped_nonfinite,
+                    entry.catalog.n_dropped_error,
                     entry.catalog.n_negative_flux,
                 )
             )

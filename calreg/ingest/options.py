@@ -67,6 +67,8 @@ class FileOutcome:
         Without the name of the file.
     n_dropped_nonfinite : int
         Rows of a catalog that were dropped for NaN or infinity.
+    n_dropped_error : int
+        Rows of a catalog that were dropped for an error of 0 or less.
     n_negative_flux : int
         Rows of a catalog that were stored without magnitude, as their flux is not positive.
     """
@@ -76,6 +78,7 @@ class FileOutcome:
     message: str
     warnings: tuple[str, ...] = ()
     n_dropped_nonfinite: int = 0
+    n_dropped_error: int = 0
     n_negative_flux: int = 0
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from calreg.db.queries.pairs import (
     fetch_detections,
+    has_errors,
     insert_groups,
     insert_pairs,
     insert_sources,
@@ -322,6 +323,7 @@ def _selected(pairs: Columns, settings: FitSettings) -> npt.NDArray[np.bool_]:
     mag_err_limit = MAG_PER_RELATIVE_FLUX / settings.snr
     return np.asarray(
         (pairs["flags"] == 0)
+        & has_errors(pairs)
         & (pairs["mag_i"] + pairs["mag_j"] < 2.0 * settings.mag_limit)
         & (pairs["mag_err_i"] + pairs["mag_err_j"] <= 2.0 * mag_err_limit)
     )
@@ -386,7 +388,9 @@ def _variable_sources(pairs: Columns) -> Columns:
     what else is in the registry or on the run's settings.
     """
     variance = pairs["mag_err_i"] ** 2 + pairs["mag_err_j"] ** 2
-    is_usable = (pairs["flags"] == 0) & (variance <= 2.0 * _VARIABILITY_MAG_ERR**2)
+    is_usable = (
+        (pairs["flags"] == 0) & has_errors(pairs) & (variance <= 2.0 * _VARIABILITY_MAG_ERR**2)
+    )
     index = np.flatnonzero(is_usable)
     residual_mag, z = np.zeros(index.size), np.zeros(index.size)
     dmag = (pairs["mag_j"] - pairs["mag_i"])[index]

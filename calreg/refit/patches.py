@@ -12,6 +12,7 @@ import numpy as np
 from calreg.db.queries.exposures import count_raw_exposures, load_epochs
 from calreg.db.queries.pairs import (
     fetch_pairs,
+    has_errors,
     load_patch_groups,
     load_variable_pairs,
     mark_variable,
@@ -153,7 +154,7 @@ def _differences(
         mag_limit=settings.mag_limit,
         mag_err_limit=MAG_PER_RELATIVE_FLUX / settings.snr,
     )
-    is_steady = ~mark_variable(columns, load_variable_pairs(connection))
+    is_steady = has_errors(columns) & ~mark_variable(columns, load_variable_pairs(connection))
     group_id = columns["group_id"][is_steady]
     mag_i = np.asarray(columns["mag_i"], dtype=np.float64)
     mag_j = np.asarray(columns["mag_j"], dtype=np.float64)

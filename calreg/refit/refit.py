@@ -22,6 +22,7 @@ from calreg.db.queries.fitruns import (
 )
 from calreg.db.queries.pairs import (
     fetch_pairs,
+    has_errors,
     load_catalog_images,
     load_groups,
     load_variable_pairs,
@@ -195,7 +196,7 @@ class _Refit:
             groups = load_groups(self.connection)
         report = RefitReport(pairing)
         stale = self._sort_out(by_key, groups, report)
-        n_done = 0
+        n_done = n_without_error = 0
         for batch in _batches(stale):
             pairs = fetch_pairs(
                 self.connection,
@@ -203,10 +204,18 @@ class _Refit:
                 mag_limit=self.settings.mag_limit,
                 mag_err_limit=MAG_PER_RELATIVE_FLUX / self.settings.snr,
             )
+            is_used = has_errors(pairs)
+            if not is_used.all():
+                n_without_error += int((~is_used).sum())
+                pairs = {name: values[is_used] for name, values in pairs.items()}
             for inputs, latest in batch:
                 self.progress("fitting", n_done, len(stale))
                 self._fit(inputs, latest, pairs, report)
                 n_done += 1
+        if n_without_error:
+            pairing.notes.append(
+                f"{n_without_error} pairs left out: a magnitude error of 0 or less in the registry"
+            )
         self.progress("fitting", len(stale), len(stale))
         self._test_predictions(report)
         return report

@@ -1115,6 +1115,12 @@ def _create_catalogs() -> None:
             comment="rows dropped for NaN or infinity",
         ),
         sa.Column(
+            "n_dropped_error",
+            sa.Integer(),
+            nullable=False,
+            comment="rows dropped for an error of 0 or less",
+        ),
+        sa.Column(
             "n_negative_flux", sa.Integer(), nullable=False, comment="rows stored without magnitude"
         ),
         sa.Column("file_name", sa.Text(), nullable=False, comment="name of the file"),
@@ -1145,6 +1151,7 @@ def _create_catalogs() -> None:
         sa.CheckConstraint("origin IN ('file', 'pixels')", name="ck_catalogs_origin"),
         sa.CheckConstraint("length(file_sha256) = 64", name="ck_catalogs_file_sha256"),
         sa.CheckConstraint("n_dropped_nonfinite >= 0", name="ck_catalogs_n_dropped_nonfinite"),
+        sa.CheckConstraint("n_dropped_error >= 0", name="ck_catalogs_n_dropped_error"),
         sa.CheckConstraint("n_negative_flux >= 0", name="ck_catalogs_n_negative_flux"),
         sa.CheckConstraint("n_rows > 0", name="ck_catalogs_n_rows"),
         sa.CheckConstraint("version > 0", name="ck_catalogs_version"),

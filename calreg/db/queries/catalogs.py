@@ -99,6 +99,7 @@ def insert_catalog(
                 "settings": json.dumps(catalog.settings, sort_keys=True),
                 "n_rows": int(detections.number.size),
                 "n_dropped_nonfinite": catalog.n_dropped_nonfinite,
+                "n_dropped_error": catalog.n_dropped_error,
                 "n_negative_flux": catalog.n_negative_flux,
                 "file_name": catalog.file_name,
                 "directory": catalog.directory,

@@ -258,6 +258,11 @@ def mark_variable(
     return np.array([key in known for key in keys], dtype=np.bool_)
 
 
+def has_errors(pairs: dict[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    """Mark the pairs whose two errors are above 0; others have no weight, and enter no fit."""
+    return np.asarray((pairs["mag_err_i"] > 0.0) & (pairs["mag_err_j"] > 0.0))
+
+
 def fetch_pairs(
     connection: sa.Connection,
     group_ids: Sequence[int],

@@ -256,6 +256,7 @@ class CatalogRow(Base):
         positive("version"),
         sha256("file_sha256"),
         not_negative("n_dropped_nonfinite"),
+        not_negative("n_dropped_error"),
         not_negative("n_negative_flux"),
         positive("n_rows"),
     )
@@ -272,6 +273,7 @@ class CatalogRow(Base):
     settings = text("settings that the file states, JSON")
     n_rows = integer("detections stored")
     n_dropped_nonfinite = integer("rows dropped for NaN or infinity")
+    n_dropped_error = integer("rows dropped for an error of 0 or less")
     n_negative_flux = integer("rows stored without magnitude")
     file_name = text("name of the file")
     directory = text("where the file was")

@@ -61,6 +61,8 @@ class SourceTable:
         `astropy.io.ascii` and ldactoasc give them).
     image_name, detection_image_name, software : str
         Empty where the file does not say.
+    notes : tuple of str
+        What the reader had to overlook.
     is_sextractor : bool
         SExtractor wrote the file, so ISO is what it is read for by default.
     is_text : bool
@@ -75,6 +77,7 @@ class SourceTable:
     settings: dict[str, str] = field(default_factory=dict)
     is_sextractor: bool = False
     is_text: bool = False
+    notes: tuple[str, ...] = ()
 
     def find(self, *names: str) -> str | None:
         """Return the file's spelling of the first of `names` that it has."""

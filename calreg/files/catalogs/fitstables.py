@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from astropy.io import fits
+    from numpy.typing import NDArray
+
+    from calreg.domain import BoolArray
 
 
 @contextmanager
@@ -106,7 +109,8 @@ def spread_columns(path: Path, table: fits.BinTableHDU) -> dict[str, SourceColum
     Returns
     -------
     dict of str to SourceColumn
-        Views; columns of more than one dimension per row (VIGNET) are left out.
+        Views, copies where cells are null; columns of more than one dimension per row (VIGNET) are
+        left out.
 
     Raises
     ------
@@ -118,13 +122,52 @@ def spread_columns(path: Path, table: fits.BinTableHDU) -> dict[str, SourceColum
     if data is None:
         msg = f"{path}: extension {table.name} describes no columns"
         raise FileFormatError(msg)
+    nulls = null_cells(table)
     for definition in table.columns:
         values = np.asarray(data.field(definition.name))
-        unit = definition.unit or ""
-        if values.ndim == 1:
-            columns[definition.name] = SourceColumn(values, unit)
-        elif values.ndim == 2:
-            for i in range(values.shape[1]):
-                name = definition.name if i == 0 else f"{definition.name}_{i}"
-                columns[name] = SourceColumn(values[:, i], unit)
+        for name, column in spread(definition.name, values).items():
+            columns[name] = SourceColumn(with_nulls(column, nulls.get(name)), definition.unit or "")
     return columns
+
+
+def spread(name: str, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Return a column as one per element of a vector; none of more than one dimension per row."""
+    if values.ndim == 1:
+        return {name: values}
+    if values.ndim != 2:
+        return {}
+    return {name if i == 0 else f"{name}_{i}": values[:, i] for i in range(values.shape[1])}
+
+
+def null_cells(table: fits.BinTableHDU) -> dict[str, BoolArray]:
+    """Mark the cells that a table says hold nothing, by name of the spread column.
+
+    They are TNULL before TSCAL and TZERO, a logical that is neither T nor F, and in ASCII tables
+    TNULL or blanks, which astropy makes the numbers 0 or TNULL.
+    """
+    found: dict[str, BoolArray] = {}
+    raw = table.data.view(np.ndarray)
+    for definition in table.columns:
+        cells, null = raw[definition.name], definition.null
+        code = str(definition.format)
+        if table.header["XTENSION"] == "TABLE":
+            text = np.char.strip(cells)
+            is_null = (text == b"") | (text == str(null or "").strip().encode())
+        elif code.endswith("L"):
+            is_null = (cells != ord("T")) & (cells != ord("F"))
+        elif null is not None and cells.dtype.kind in "iu" and not {"P", "Q"} & set(code):
+            is_null = cells == null
+        else:
+            continue
+        if is_null.any():
+            found |= spread(definition.name, is_null)
+    return found
+
+
+def with_nulls(values: NDArray[Any], is_null: BoolArray | None) -> NDArray[Any]:
+    """Return a column whose null cells are NaN if it holds floats, else masked."""
+    if is_null is None:
+        return values
+    if values.dtype.kind == "f":
+        return np.where(is_null, np.nan, values)
+    return np.ma.MaskedArray(values, is_null)

@@ -90,8 +90,9 @@ def read_catalog(
         Positions are the windowed ones of SExtractor (measured on the image itself; ALPHA_J2000
         comes from the detection image) where they are present and finite. Pixel positions count
         from 0. Rows with a non-finite position, flux, flux error or, where that is all there is,
-        magnitude are dropped and counted, as are rows with a negative error; rows whose flux is not
-        positive stay without magnitude. ``settings["columns"]`` lists the columns that were read.
+        magnitude are dropped and counted, and so, by themselves, are rows with an error of 0 or
+        less; rows whose flux is not positive stay without magnitude. ``settings["columns"]`` lists
+        the columns that were read.
 
     Raises
     ------
@@ -153,18 +154,20 @@ class _Reading:
         is_sentinel = np.abs(mag) == _NO_MAGNITUDE
         if flux_unit:
             is_negative = flux <= 0.0
-            is_bad = ~np.isfinite(flux) | ~np.isfinite(flux_err) | (flux_err < 0.0)
+            is_bad, error = ~np.isfinite(flux) | ~np.isfinite(flux_err), flux_err
             if self.chosen.mag is not None:
                 is_bad |= ~is_negative & ~np.isfinite(mag)
         else:
             is_negative = is_sentinel
-            is_bad = ~is_sentinel & (~np.isfinite(mag) | ~np.isfinite(mag_err) | (mag_err < 0.0))
+            is_bad = ~is_sentinel & ~(np.isfinite(mag) & np.isfinite(mag_err))
+            error = np.where(is_sentinel, 1.0, mag_err)
         is_bad |= ~np.isfinite(ra_deg) | ~np.isfinite(dec_deg)
         has_no_mag = is_negative | is_sentinel
         mag[has_no_mag] = np.nan
         mag_err[has_no_mag] = np.nan
 
-        good = ~is_bad
+        has_no_error = ~is_bad & (error <= 0.0)
+        good = ~is_bad & ~has_no_error
         self._require_sources(good)
         ra_deg, dec_deg = self._checked_sky(ra_deg, dec_deg, good)
         settings = dict(self.table.settings)
@@ -196,7 +199,9 @@ class _Reading:
             r_half_pixels=None if r_half_pixels is None else r_half_pixels[good],
             compactness=None if compactness is None else compactness[good],
             n_dropped_nonfinite=int(np.count_nonzero(is_bad)),
+            n_dropped_error=int(np.count_nonzero(has_no_error)),
             n_negative_flux=int(np.count_nonzero(is_negative & good)),
+            notes=self.table.notes,
         )
 
     def _require_sources(self, good: BoolArray) -> None:
@@ -204,7 +209,8 @@ class _Reading:
         if not good.any():
             msg = (
                 f"{self.path}: holds no sources: all {good.size} rows have a non-finite position, "
-                f"flux, magnitude or error (columns {' '.join(self.used.values())})"
+                f"flux, magnitude or error, or an error of 0 or less (columns "
+                f"{' '.join(self.used.values())})"
             )
             raise FileFormatError(msg)
 
@@ -347,14 +353,22 @@ class _Reading:
         if unit.is_equivalent(u.uJy):
             return float(unit.to(u.uJy)), "uJy"
         counts = (u.count, u.adu, u.electron, u.DN)
-        if self.chosen.is_pixel_sum or any(
-            unit.is_equivalent(known)
-            for known in (*counts, *(count / u.s for count in counts), u.MJy / u.sr)
+        is_unknown = isinstance(unit, u.UnrecognizedUnit) or unit == u.dimensionless_unscaled
+        if (
+            unit == u.MJy / u.sr
+            or (is_unknown and self.chosen.is_pixel_sum)
+            or any(unit.is_equivalent(known) for known in (*counts, *(one / u.s for one in counts)))
         ):
             return 1.0, "image"
+        what = ""
+        if unit.is_equivalent(u.MJy / u.sr):
+            what = f"; it is a surface brightness, {unit.to(u.MJy / u.sr):.6g} MJy/sr"
+        elif not is_unknown:
+            what = f"; it is a unit of {unit.physical_type}"
         msg = (
             f"{self.path}: flux column {name!r} has unit {text!r}; expected Jy, mJy, uJy or nJy, "
-            "or the unit of the image (MJy/sr, DN/s)"
+            f"or the unit of the image (MJy/sr, DN/s){what}: convert it, or map other columns "
+            "with --columns"
         )
         raise CatalogColumnError(msg)
 
@@ -430,6 +444,8 @@ class _Reading:
         if values.dtype.kind in "iub" and not isinstance(values, np.ma.MaskedArray):
             return values.astype(np.int64)
         floats = self._floats(name)
+        if fill is not None:
+            floats[np.isnan(floats)] = fill
         is_bad = ~np.isfinite(floats) | (floats != np.trunc(floats)) | (np.abs(floats) > 2.0**53)
         if is_bad.any():
             row = int(np.argmax(is_bad))

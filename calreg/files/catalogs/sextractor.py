@@ -42,6 +42,11 @@ _CARD_BYTES = 80
 _KEPT_CARDS = ("EXTNAME", "BUNIT", "PIXAR_SR", "PHOTMJSR", "FITSEXT")
 # When the catalog was made, and how long it took, are not settings.
 _NOT_SETTINGS = ("SEXVERS", "SEXDATE", "SEXTIME", "SEXELAPS", "SEXNDET", "SEXNFIN")
+_WHOLE_CARD = re.compile(
+    r"(?:COMMENT |HISTORY |CONTINUE| {8})[ -~]*"
+    r"|[A-Z0-9_-]{1,8} *= +(?:'(?:[^']|'')*'|[^'/ ]+| *\([^)]*\))? *(?:/[ -~]*)?"
+    r"|HIERARCH [ -~]+= [ -~]*"
+)
 _HEADER_LINE = re.compile(r"#\s*(\d+)\s+(\S+)(.*)")
 _HEADER_UNIT = re.compile(r"\[([^\]]*)\]\s*$")
 
@@ -64,7 +69,8 @@ def read_sextractor_fits(path: Path) -> SourceTable:
     """
     with open_fits(path) as hdus:
         require_complete(path, hdus)
-        header, table = _choose_table(path, hdus)
+        notes: list[str] = []
+        header, table = _choose_table(path, hdus, notes)
         columns = spread_columns(path, table)
         return SourceTable(
             columns=columns,
@@ -73,16 +79,19 @@ def read_sextractor_fits(path: Path) -> SourceTable:
             software=_software(str(header.get("SEXVERS", ""))),
             settings=_settings(header),
             is_sextractor=True,
+            notes=tuple(notes),
         )
 
 
-def _choose_table(path: Path, hdus: fits.HDUList) -> tuple[fits.Header, fits.BinTableHDU]:
+def _choose_table(
+    path: Path, hdus: fits.HDUList, notes: list[str]
+) -> tuple[fits.Header, fits.BinTableHDU]:
     """Return the table of sources with the header of its image."""
     tables: list[tuple[fits.Header, fits.BinTableHDU]] = []
     header = hdus[0].header
     for hdu in hdus[1:]:
         if hdu.name == "LDAC_IMHEAD":
-            header = _image_header(path, hdu)
+            header = _image_header(path, hdu, notes)
         elif hdu.name in {"LDAC_OBJECTS", "OBJECTS"}:
             tables.append((header, hdu))
     if not tables:
@@ -99,11 +108,11 @@ def _choose_table(path: Path, hdus: fits.HDUList) -> tuple[fits.Header, fits.Bin
     return tables[0]
 
 
-def _image_header(path: Path, hdu: fits.BinTableHDU) -> fits.Header:
+def _image_header(path: Path, hdu: fits.BinTableHDU, notes: list[str]) -> fits.Header:
     """Return the header inside LDAC_IMHEAD.
 
-    Other programs write its END card without padding to 80 characters, so the row is cut here and
-    not by its TDIM.
+    Other programs write its END card without padding to 80 characters, or not at all, so the row is
+    cut here and not by its TDIM.
     """
     from astropy.io import fits
 
@@ -112,9 +121,22 @@ def _image_header(path: Path, hdu: fits.BinTableHDU) -> fits.Header:
     cards = [text[i : i + _CARD_BYTES] for i in range(0, len(text), _CARD_BYTES)]
     end = next((i for i, card in enumerate(cards) if card.rstrip() == "END"), None)
     if end is None:
-        msg = f"{path}: the header inside LDAC_IMHEAD has no END card; the catalog is damaged"
-        raise FileFormatError(msg)
+        broken = next((card for card in cards if not _is_whole(card)), None)
+        if broken is not None:
+            msg = (
+                f"{path}: the header inside LDAC_IMHEAD has no END card and is cut at "
+                f"{broken.strip()[:30]!r}; the catalog is damaged"
+            )
+            raise FileFormatError(msg)
+        notes.append("the header inside LDAC_IMHEAD has no END card; its cards are whole")
     return fits.Header.fromstring("".join(cards[:end]))
+
+
+def _is_whole(card: str) -> bool:
+    """Tell whether a card is blank, or has its 80 characters and a value that can be read."""
+    if not card.strip():
+        return True
+    return len(card) == _CARD_BYTES and _WHOLE_CARD.fullmatch(card) is not None
 
 
 def _software(text: str) -> str:
@@ -187,6 +209,12 @@ def _read_ascii_header(path: Path) -> list[tuple[int, str, str]]:
             unit = _HEADER_UNIT.search(matched[3])
             header.append((int(matched[1]), matched[2], unit[1] if unit else ""))
     numbers = [number for number, _, _ in header]
+    if numbers and numbers[0] == 0:
+        msg = (
+            f"{path}: header numbers its columns from 0 ({header[0][1]}); SExtractor counts from "
+            "1: add 1 to the number of each header line"
+        )
+        raise CatalogColumnError(msg)
     if numbers and (numbers[0] != 1 or sorted(set(numbers)) != numbers):
         msg = (
             f"{path}: header numbers its columns {numbers}; expected 1 first and then rising "

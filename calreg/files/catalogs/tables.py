@@ -19,7 +19,15 @@ from calreg.files.catalogs.columns import (
     image_base_name,
     line_of_row,
 )
-from calreg.files.catalogs.fitstables import only_table, open_fits, require_complete
+from calreg.files.catalogs.fitstables import (
+    null_cells,
+    only_table,
+    open_fits,
+    require_complete,
+    spread,
+    spread_columns,
+    with_nulls,
+)
 from calreg.files.recognise import FileKind
 
 if TYPE_CHECKING:
@@ -32,7 +40,13 @@ if TYPE_CHECKING:
 # CSV is read as `basic` with commas: `ascii.csv` fills short rows without a word.
 _FORMATS: dict[FileKind, dict[str, Any]] = {
     FileKind.ECSV: {"format": "ascii.ecsv"},
-    FileKind.CSV: {"format": "ascii.basic", "delimiter": ",", "comment": "#", "guess": False},
+    FileKind.CSV: {
+        "format": "ascii.basic",
+        "delimiter": ",",
+        "comment": "#",
+        "guess": False,
+        "fill_values": [(text, "0") for text in ("", "null", "NULL", "NA", "N/A", "None", "--")],
+    },
     FileKind.VOTABLE: {"format": "votable", "use_names_over_ids": True},
     FileKind.FITS_TABLE: {"format": "fits"},
 }
@@ -53,8 +67,8 @@ def read_table(path: Path, kind: FileKind) -> SourceTable:
     Returns
     -------
     SourceTable
-        SkyCoord columns are spread to ``NAME.ra`` and ``NAME.dec`` [deg, ICRS]; masked floats are
-        NaN.
+        SkyCoord columns are spread to ``NAME.ra`` and ``NAME.dec`` [deg, ICRS]; masked and null
+        floats are NaN, other such cells masked.
 
     Raises
     ------
@@ -65,18 +79,12 @@ def read_table(path: Path, kind: FileKind) -> SourceTable:
     MissingExtraError
         Parquet without pyarrow.
     """
-    if kind is FileKind.FITS_TABLE:
-        with open_fits(path) as hdus:
-            require_complete(path, hdus)
-            only_table(path, hdus)
     if kind is FileKind.PARQUET:
         columns, meta = _read_parquet(path)
+    elif kind is FileKind.FITS_TABLE:
+        columns, meta = _read_fits(path)
     else:
-        table = _read(path, kind)
-        columns = {}
-        for name in table.colnames:
-            columns.update(_spread(name.strip(), table[name]))
-        meta = {str(key): value for key, value in table.meta.items()}
+        columns, meta = _columns_of(_read(path, kind))
     return SourceTable(
         columns=columns,
         n_rows=next((len(column.values) for column in columns.values()), 0),
@@ -86,6 +94,30 @@ def read_table(path: Path, kind: FileKind) -> SourceTable:
         settings=_flatten(meta),
         is_text=kind in _TEXT_KINDS,
     )
+
+
+def _columns_of(table: Table) -> tuple[dict[str, SourceColumn], dict[str, Any]]:
+    """Return columns and metadata of a table of astropy's."""
+    columns: dict[str, SourceColumn] = {}
+    for name in table.colnames:
+        columns.update(_spread(name.strip(), table[name]))
+    return columns, {str(key): value for key, value in table.meta.items()}
+
+
+def _read_fits(path: Path) -> tuple[dict[str, SourceColumn], dict[str, Any]]:
+    """Return columns and metadata of a FITS table; nulls are the file's, astropy misses some."""
+    with open_fits(path) as hdus:
+        require_complete(path, hdus)
+        hdu = only_table(path, hdus)
+        if hdu.header["XTENSION"] == "TABLE":
+            return spread_columns(path, hdu), {}
+        nulls = {} if hdu.data is None else null_cells(hdu)
+    columns, meta = _columns_of(_read(path, FileKind.FITS_TABLE))
+    for name, is_null in nulls.items():
+        if name in columns:
+            values = with_nulls(np.ma.getdata(columns[name].values), is_null)
+            columns[name] = SourceColumn(values, columns[name].unit)
+    return columns, meta
 
 
 def _read(path: Path, kind: FileKind) -> Table:
@@ -118,6 +150,7 @@ def _read_parquet(path: Path) -> tuple[dict[str, SourceColumn], dict[str, Any]]:
     from astropy.table.meta import get_header_from_yaml
 
     try:
+        import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
         msg = f"{path}: reading Parquet needs pyarrow; run pip install 'calreg[arrow]'"
@@ -138,7 +171,15 @@ def _read_parquet(path: Path) -> tuple[dict[str, SourceColumn], dict[str, Any]]:
     }
     columns: dict[str, SourceColumn] = {}
     for field in table.schema:
-        values = table[field.name].to_numpy()
+        cells = table[field.name]
+        values = cells.to_numpy()
+        if cells.null_count and (
+            pa.types.is_integer(field.type) or pa.types.is_boolean(field.type)
+        ):
+            # to_numpy makes floats or objects of them.
+            blank = False if pa.types.is_boolean(field.type) else 0
+            filled = cells.fill_null(fill_value=blank).to_numpy()
+            values = np.ma.MaskedArray(filled, cells.is_null().to_numpy())
         stated = (field.metadata or {}).get(b"unit", b"").decode("utf-8")
         columns[field.name] = SourceColumn(values, stated or units.get(field.name, ""))
     return columns, dict(header.get("meta") or {})
@@ -181,14 +222,7 @@ def _spread(name: str, column: Any) -> dict[str, SourceColumn]:
         }
     values = _plain(getattr(column, "value", column))
     unit = str(getattr(column, "unit", None) or "")
-    if values.ndim == 1:
-        return {name: SourceColumn(values, unit)}
-    if values.ndim == 2:
-        return {
-            name if i == 0 else f"{name}_{i}": SourceColumn(values[:, i], unit)
-            for i in range(values.shape[1])
-        }
-    return {}
+    return {part: SourceColumn(cells, unit) for part, cells in spread(name, values).items()}
 
 
 def _plain(values: Any) -> NDArray[Any]:

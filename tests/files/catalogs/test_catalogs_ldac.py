@@ -222,7 +222,18 @@ def test_header_without_end_card(ldac: Path) -> None:
     raw = ldac.read_bytes()
     start = raw.index(b"END" + b" " * 77 + b"\0")
     ldac.write_bytes(raw[:start] + b"   " + raw[start + 3 :])
-    with pytest.raises(FileFormatError, match="LDAC_IMHEAD has no END card"):
+    catalog = read_catalog(ldac, FileKind.SEXTRACTOR_LDAC)
+    assert catalog.image_name == IMAGE
+    assert catalog.notes == ("the header inside LDAC_IMHEAD has no END card; its cards are whole",)
+
+
+def test_header_without_end_card_and_with_a_cut_one(ldac: Path) -> None:
+    raw = ldac.read_bytes()
+    start = raw.index(b"FITSFILE")
+    end = raw.index(b"END" + b" " * 77 + b"\0")
+    cut = raw[:start] + raw[start : start + 14] + b" " * (end + 3 - start - 14) + raw[end + 3 :]
+    ldac.write_bytes(cut)
+    with pytest.raises(FileFormatError, match=r"no END card and is cut at .FITSFILE= 'jw"):
         read_catalog(ldac, FileKind.SEXTRACTOR_LDAC)
 
 

@@ -230,7 +230,8 @@ def test_magnitudes_only(tmp_path: Path) -> None:
     catalog = read(path)
     assert catalog.number.tolist() == [1, 2, 3, 4]
     assert np.isnan(catalog.mag[3])
-    assert (catalog.n_dropped_nonfinite, catalog.n_negative_flux) == (3, 1)
+    assert (catalog.n_dropped_nonfinite, catalog.n_negative_flux) == (2, 1)
+    assert catalog.n_dropped_error == 1
 
 
 def test_number_is_counted_where_there_is_none(tmp_path: Path) -> None:
