@@ -23,6 +23,7 @@ from calreg.domain import SetQuery
 from calreg.errors import ConflictError, FileFormatError, InvalidValueError
 from calreg.files.exchange.external import ExternalTable, read_csv_table, read_grizli_table
 from calreg.files.exchange.recipe import read_recipe
+from calreg.files.readguard import refuse_damaged
 from calreg.science.external import (
     ExternalValue,
     Method,
@@ -117,9 +118,10 @@ def import_grizli(
     database: Database, path: Path, options: ImportOptions, instrument: Instrument
 ) -> ImportReport:
     """Import a table of grizli's; see `Registry.import_grizli`."""
-    table = read_grizli_table(
-        path, instrument, pmap=options.pmap, with_commented=options.with_commented
-    )
+    with refuse_damaged(path):
+        table = read_grizli_table(
+            path, instrument, pmap=options.pmap, with_commented=options.with_commented
+        )
     if table.divide_line and options.sense is Sense.MULTIPLY:
         msg = (
             f"{path}: --sense multiply, but the file says {table.divide_line!r}: "
@@ -133,7 +135,8 @@ def import_csv(
     database: Database, path: Path, options: ImportOptions, instrument: Instrument
 ) -> ImportReport:
     """Import a CSV table; see `Registry.import_csv`."""
-    table = read_csv_table(path, instrument, pmap=options.pmap)
+    with refuse_damaged(path):
+        table = read_csv_table(path, instrument, pmap=options.pmap)
     return _import_table(database, path, table, options, instrument)
 
 
@@ -336,7 +339,8 @@ def import_recipe(
 ) -> ImportReport:
     """Import a published recipe as an external solution; see `Registry.import_recipe`."""
     _require_source(source)
-    recipe = read_recipe(path, instrument)
+    with refuse_damaged(path):
+        recipe = read_recipe(path, instrument)
     with database.write() as connection:
         known = load_solutions(connection, SetQuery(pmap), source=source)
         if known and all(solution.file_sha256 == recipe.file_sha256 for solution in known):

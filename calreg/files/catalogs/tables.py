@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calreg.errors import CatalogColumnError, FileFormatError, MissingExtraError
+from calreg.errors import CalregError, CatalogColumnError, FileFormatError, MissingExtraError
 from calreg.files.catalogs.columns import (
     SourceColumn,
     SourceTable,
@@ -27,6 +27,12 @@ from calreg.files.catalogs.fitstables import (
     spread,
     spread_columns,
     with_nulls,
+)
+from calreg.files.readguard import (
+    require_few_nodes,
+    require_plausible_size,
+    require_shallow,
+    require_shallow_header,
 )
 from calreg.files.recognise import FileKind
 
@@ -50,6 +56,9 @@ _FORMATS: dict[FileKind, dict[str, Any]] = {
     FileKind.VOTABLE: {"format": "votable", "use_names_over_ids": True},
     FileKind.FITS_TABLE: {"format": "fits"},
 }
+_CELL_BYTES = 8
+"""Of a number in memory."""
+
 _TEXT_KINDS = (FileKind.ECSV, FileKind.CSV)
 _IMAGE_KEYS = ("fitsfile", "image", "image_name")
 _DETECTION_IMAGE_KEYS = ("detection_image", "detection_image_name")
@@ -128,17 +137,26 @@ def _read(path: Path, kind: FileKind) -> Table:
     try:
         # astropy neither closes a text file that it fails on nor knows byte-order marks.
         is_text = kind in _TEXT_KINDS
-        source = io.BytesIO(path.read_bytes().removeprefix(BOM_UTF8)) if is_text else path
+        source: Path | io.BytesIO = path
+        if is_text:
+            content = path.read_bytes().removeprefix(BOM_UTF8)
+            if kind is FileKind.ECSV:
+                require_shallow_header(path, content)
+            source = io.BytesIO(content)
         with warnings.catch_warnings():
             # Oddities of units and dialects that do not change the numbers.
             warnings.simplefilter("ignore", AstropyWarning)
-            return Table.read(source, **_FORMATS[kind])
+            table = Table.read(source, **_FORMATS[kind])
+        require_few_nodes(path, table.meta)
+    except CalregError:
+        raise
     except Exception as error:
         # Each reader raises what its parser does (YAML, XML, struct); nothing but the library's
         # call is inside.
         if kind in _TEXT_KINDS:
             _check_names(path, kind, error)
         raise FileFormatError(_unreadable(path, kind, error)) from error
+    return table
 
 
 def _read_parquet(path: Path) -> tuple[dict[str, SourceColumn], dict[str, Any]]:
@@ -156,11 +174,16 @@ def _read_parquet(path: Path) -> tuple[dict[str, SourceColumn], dict[str, Any]]:
         msg = f"{path}: reading Parquet needs pyarrow; run pip install 'calreg[arrow]'"
         raise MissingExtraError(msg) from error
     try:
+        _require_plausible(path, pq.read_metadata(path))
         table = pq.read_table(path)
         header: dict[str, Any] = {}
         text = (table.schema.metadata or {}).get(b"table_meta_yaml", b"").decode("utf-8")
         if text:
+            require_shallow(path, text.encode())
             header = get_header_from_yaml(text.split("\n"))
+            require_few_nodes(path, header)
+    except CalregError:
+        raise
     except Exception as error:
         # Arrow and YAML raise their own; nothing but their calls is inside.
         raise FileFormatError(_unreadable(path, FileKind.PARQUET, error)) from error
@@ -183,6 +206,18 @@ def _read_parquet(path: Path) -> tuple[dict[str, SourceColumn], dict[str, Any]]:
         stated = (field.metadata or {}).get(b"unit", b"").decode("utf-8")
         columns[field.name] = SourceColumn(values, stated or units.get(field.name, ""))
     return columns, dict(header.get("meta") or {})
+
+
+def _require_plausible(path: Path, metadata: Any) -> None:
+    """Refuse a Parquet file whose metadata state far more than it can hold."""
+    size_bytes = path.stat().st_size
+    n_rows, n_columns = metadata.num_rows, metadata.num_columns
+    what = f"{n_columns} columns of {n_rows} rows"
+    n_unpacked = sum(
+        metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups)
+    )
+    n_bytes = max(_CELL_BYTES * n_columns * n_rows, n_unpacked)
+    require_plausible_size(path, size_bytes, n_bytes, what)
 
 
 def _check_names(path: Path, kind: FileKind, error: Exception) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from calreg.errors import FileFormatError
+from calreg.files.readguard import require_shallow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,6 +61,8 @@ class AsdfTree:
             raise self._unreadable("it does not begin with '#ASDF' and end its tree with '...'")
         self._tree_end = found.start() + 1
         try:
+            # The parser in C goes down by recursion, and its stack has an end.
+            require_shallow(path, content[: self._tree_end])
             text = content[: self._tree_end].decode("utf-8")
             root = yaml.compose(text, Loader=_LOADER)
         except (UnicodeDecodeError, yaml.YAMLError) as error:

@@ -19,8 +19,9 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from calreg.domain import Pmap, RecipeRow
-from calreg.errors import FileFormatError, InvalidValueError, UnknownKeyError
+from calreg.errors import CalregError, FileFormatError, InvalidValueError, UnknownKeyError
 from calreg.files.atomic import format_utc, replace_file, sha256_of
+from calreg.files.readguard import require_shallow_header
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -215,7 +216,10 @@ def _read_ecsv(path: Path) -> Table:
         with warnings.catch_warnings():
             # The columns that matter are checked afterwards.
             warnings.simplefilter("ignore", InvalidEcsvDatatypeWarning)
+            require_shallow_header(path, path.read_bytes())
             return Table.read(path, format="ascii.ecsv")
+    except CalregError:
+        raise
     # Broken headers surface as whatever their YAML leads to (astropy 8.0).
     except (
         OSError,

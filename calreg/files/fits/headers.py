@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO
 
 from calreg.errors import FileFormatError, HeaderValueError
+from calreg.files.readguard import MAX_COLUMNS, require_columns, require_plausible_size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +33,7 @@ KEYWORD_BYTES = 8
 
 _FITS_START = b"SIMPLE  ="
 _EXTENSION_START = b"XTENSION"
+_TABLE_STARTS = (b"XTENSION= 'BINTABLE'", b"XTENSION= 'TABLE   '", b"XTENSION= 'A3DTABLE'")
 _CONTINUE = b"CONTINUE"
 _HIERARCH = b"HIERARCH"
 _MAX_BINARY_BYTES_PER_BLOCK = CARD_BYTES
@@ -197,6 +199,7 @@ def _read_units(stream: BinaryIO, path: Path, size_bytes: int) -> FitsHeaders:
                 f"{unit.data_end}, the file has {size_bytes}; copy or download it again"
             )
             raise FileFormatError(msg)
+        _require_bounds(unit, size_bytes)
         digest.update(raw)
         units.append(unit)
         start = unit.data_start + _padded(unit.data_end - unit.data_start)
@@ -231,6 +234,13 @@ def _read_header(stream: BinaryIO, path: Path, index: int, start: int, size_byte
             raise FileFormatError(msg)
         block = stream.read(BLOCK_BYTES)
         blocks.append(block)
+    # The last one too: with more cards, it would not be the last one any more.
+    if _is_binary(block.rstrip(b" \0")):
+        msg = (
+            f"{path}: the header of HDU {index} has binary data in its block {len(blocks)}, "
+            "expected cards of text; write the file again"
+        )
+        raise FileFormatError(msg)
     return b"".join(blocks)
 
 
@@ -289,9 +299,9 @@ def _structure(raw: bytes, path: Path) -> tuple[tuple[int, ...], int]:
 
 
 def _structure_int(raw: bytes, place: int, keyword: str, path: Path, *, smallest: int = 0) -> int:
-    """Return a card that the structure of the file needs, by its place or else by its name."""
+    """Return a card that the structure of the file needs, by its place (if any) or its name."""
     start = place * CARD_BYTES
-    if raw.startswith(keyword.encode("ascii").ljust(KEYWORD_BYTES) + b"= ", start):
+    if place >= 0 and raw.startswith(keyword.encode("ascii").ljust(KEYWORD_BYTES) + b"= ", start):
         try:  # fixed format, columns 11 to 30
             value = int(raw[start + 10 : start + 30])
         except ValueError:
@@ -309,6 +319,25 @@ def _structure_int(raw: bytes, place: int, keyword: str, path: Path, *, smallest
         )
         raise FileFormatError(msg)
     return slow_value
+
+
+def _require_bounds(unit: HeaderUnit, size_bytes: int) -> None:
+    """Refuse what cards state beyond the data that the file has: columns, rows, unpacked pixels."""
+    raw, path = unit.raw, unit.path
+    if raw.startswith(_TABLE_STARTS):
+        require_columns(path, _structure_int(raw, 3 + len(unit.shape) + 2, "TFIELDS", path))
+        n_rows = math.prod(unit.shape[1:])
+        require_plausible_size(path, size_bytes, n_rows, f"{n_rows} rows")
+    if b"ZIMAGE  =" in raw and unit.get("ZIMAGE") is True:
+        n_axes = _structure_int(raw, -1, "ZNAXIS", path)
+        bits = abs(_structure_int(raw, -1, "ZBITPIX", path, smallest=-64))
+        for keyword in ("ZNAXIS", "ZTILE"):
+            names = [f"{keyword}{axis}" for axis in range(1, min(n_axes, MAX_COLUMNS) + 1)]
+            lengths = [
+                _structure_int(raw, -1, name, path) for name in names if unit.get(name) is not None
+            ]
+            what = f"an image ({keyword}) of {' x '.join(map(str, lengths))} pixels"
+            require_plausible_size(path, size_bytes, math.prod(lengths) * bits // 8, what)
 
 
 def _extension_name(raw: bytes, path: Path) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeGuard
 
 from calreg.errors import FileFormatError, UnknownKeyError
+from calreg.files.readguard import require_shallow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -302,7 +303,9 @@ def _not_known(rmap: _Map, what: str) -> str:
 def _read_map(path: Path) -> _Map:
     """Parse a mapping."""
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        require_shallow(path, content)
+        tree = ast.parse(content.decode("utf-8"))
         values = {name: _value(node) for name, node in _assignments(tree)}
     except OSError as error:
         msg = (
@@ -310,7 +313,7 @@ def _read_map(path: Path) -> _Map:
             f"(crds sync --contexts PMAP), or {_HINT}"
         )
         raise FileFormatError(msg) from error
-    except (SyntaxError, ValueError, RecursionError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError, TypeError) as error:
         msg = f"{path}: not a CRDS mapping ({' '.join(str(error).split())[:200]}); {_HINT}"
         raise FileFormatError(msg) from error
     header, selector = values.get("header"), values.get("selector")
