@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -107,6 +108,9 @@ def options(
 def main() -> None:
     """Run calreg; every error is one line on stderr: exit 1 failed, 2 usage."""
     collect_seldom()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files may hold any byte.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except CalregError as error:
@@ -122,7 +126,7 @@ def main() -> None:
             raise
         _leave(
             f"calreg: internal error: {type(error).__name__}: {' '.join(str(error).split())} "
-            "(nothing was written; please report it with the output of CALREG_TRACEBACK=1)"
+            "(please report it with the output of CALREG_TRACEBACK=1)"
         )
 
 

@@ -389,3 +389,20 @@ def test_names_of_columns_may_not_collide(database: Database) -> None:
         database.read() as connection,
     ):
         fetch_columns(connection, statement)
+
+
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [("plain", "plain"), ("\u00e4", "\u00e4"), ("x\udcff", "x\\xff"), ("\ud800", "\\ud800")],
+)
+def test_text_that_is_not_utf_8_is_stored_escaped(
+    database: Database, name: str, stored: str
+) -> None:
+    with database.write() as connection:
+        insert_columns(connection, PmapRow, {"name": np.array([name]), "number": np.array([1])})
+        insert_rows(connection, PmapRow, [{"name": f"{name}2", "number": 2}])
+    with database.read() as connection:
+        statement = sa.select(PmapRow.name).order_by(PmapRow.number)
+        assert list(connection.execute(statement).scalars()) == [stored, f"{stored}2"]
+        found = sa.select(PmapRow.number).where(PmapRow.name == f"{name}2")
+        assert connection.execute(found).scalar() == 2

@@ -10,7 +10,7 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from calreg.db.engines.types import ColumnKind, column_kind
+from calreg.db.engines.types import ColumnKind, column_kind, storable
 from calreg.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _floats(array: NDArray[np.generic]) -> tuple[NDArray[np.generic], BoolArray]
 
 
 def _texts(array: NDArray[np.generic]) -> tuple[NDArray[np.generic], BoolArray]:
-    """Convert to str objects; None is NULL."""
+    """Convert to str objects that can be stored; None is NULL."""
     if array.dtype.kind == "U":
         array = array.astype(np.object_)
     is_null = np.array([item is None for item in array], dtype=np.bool_)
@@ -168,7 +168,8 @@ def _texts(array: NDArray[np.generic]) -> tuple[NDArray[np.generic], BoolArray]:
         if "\0" in item:
             msg = "text with a NUL character"
             raise ValueError(msg)
-    return array, is_null
+    stored = [item if item is None else storable(item) for item in array]
+    return np.array(stored, dtype=np.object_), is_null
 
 
 def _times(array: NDArray[np.generic]) -> tuple[NDArray[np.generic], BoolArray]:

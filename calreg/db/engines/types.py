@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -39,6 +40,35 @@ class UtcTimestamp(sa.types.TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """Return text that every engine takes: bytes of a name that are not UTF-8, and NUL, escaped."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return _UNSTORABLE.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """Return the escape of a character; a byte that is not UTF-8 came as U+DC80 to U+DCFF."""
+    code = ord(found[0])
+    byte = code - 0xDC00
+    return f"\\x{byte & 0xFF:02x}" if code == 0 or 0x80 <= byte <= 0xFF else f"\\u{code:04x}"
+
+
+class StoredText(sa.types.TypeDecorator[str]):
+    """Text; see `storable`."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Escape what cannot be stored."""
+        del dialect
+        return None if value is None else storable(value)
+
+
 class ColumnKind(StrEnum):
     """What a column holds, and so which NumPy type carries it."""
 
@@ -60,7 +90,7 @@ def column_kind(type_: sa.types.TypeEngine[object]) -> ColumnKind:
         return ColumnKind.INTEGER
     if isinstance(type_, sa.Float):
         return ColumnKind.FLOAT
-    if isinstance(type_, sa.String):
+    if isinstance(type_, sa.String | StoredText):
         return ColumnKind.TEXT
     if isinstance(type_, UtcTimestamp):
         return ColumnKind.TIME

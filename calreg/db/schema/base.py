@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar, overload
 
 import sqlalchemy as sa
 
-from calreg.db.engines.types import UtcTimestamp
+from calreg.db.engines.types import StoredText, UtcTimestamp
 
 NAMING_CONVENTION = {
     "pk": "pk_%(table_name)s",
@@ -86,7 +86,7 @@ class _Kind(Generic[_Value]):
         return sa.Column(self._type, *keys, comment=comment, nullable=nullable, **options)
 
 
-text = _Kind(sa.Text())
+text = _Kind(StoredText())
 integer = _Kind(sa.Integer())
 big_integer = _Kind(sa.BigInteger())
 double = _Kind[float](sa.Double())
