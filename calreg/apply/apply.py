@@ -27,6 +27,7 @@ from calreg.files.atomic import make_folder, sha256_of
 from calreg.files.corrected.rewrite import (
     NewFile,
     Written,
+    require_correctable,
     require_restorable,
     write_corrected,
     write_in_order,
@@ -135,14 +136,19 @@ def _settled(step: _Step, new: CorrectionRecord | None, *, replaces: bool) -> _S
             raise ConflictError(msg)
         require_restorable(cal)
     require_free(cal, step.target)
+    require_correctable(cal, _new_record(step), step.chosen.history())
     return step
+
+
+def _new_record(step: _Step) -> CorrectionRecord:
+    """Return the correction as of now."""
+    return step.chosen.record(uuid.uuid4().hex, datetime.now(UTC))
 
 
 def _write(step: _Step) -> NewFile:
     """Write the corrected file."""
     make_folder(step.target.parent, instead=ANOTHER_OUT)
-    record = step.chosen.record(uuid.uuid4().hex, datetime.now(UTC))
-    return write_corrected(step.cal, step.target, record, step.chosen.history())
+    return write_corrected(step.cal, step.target, _new_record(step), step.chosen.history())
 
 
 def _corrected(step: _Step, written: Written, rows: list[Application]) -> CorrectedFile:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from calreg._version import __version__
+from calreg.db.engines.types import storable
 from calreg.db.queries.applications import Application, insert_applications
 from calreg.errors import (
     CalregError,
@@ -107,16 +108,16 @@ class LookedAt:
                 if other is not path:
                     msg = f"would be written to {target}, as {other}: give each file once"
                     raise InvalidValueError(msg)
-                with refuse_damaged(path):
-                    found.files.append((read_cal_file(path, instrument), target))
+                found.files.append((read_cal_file(path, instrument), target))
             progress("reading headers", n_done, len(paths))
         return found
 
     @contextmanager
     def refusing(self, path: Path) -> Iterator[None]:
-        """Note an error as the refusal of a file."""
+        """Note an error as the refusal of a file, whatever it upsets."""
         try:
-            yield
+            with refuse_damaged(path):
+                yield
         except CalregError as error:
             text = str(error)
             self.refusals.append(text if text.startswith(f"{path}: ") else f"{path}: {text}")
@@ -151,11 +152,12 @@ def recording(database: Database | None) -> Iterator[list[Application]]:
     rows: list[Application] = []
     try:
         yield rows
-    except (CalregError, KeyboardInterrupt) as error:
+    except BaseException as error:
+        # Whatever it is (no memory, a thread that cannot start): what is written is recorded.
         if not rows:
             raise
         _record(database, rows)
-        reason = str(error) or "interrupted"
+        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else _reason(error)
         msg = f"{reason}; {_n_files(rows)} files before it are done and recorded, others as before"
         raise OutputError(msg) from error
     _record(database, rows)
@@ -168,12 +170,19 @@ def _record(database: Database | None, rows: list[Application]) -> None:
     try:
         with database.write() as connection:
             insert_applications(connection, rows)
-    except CalregError as error:
+    except Exception as error:
         msg = (
-            f"{error}; {_n_files(rows)} files are written but not recorded: run the same command "
-            "again, which records them"
+            f"{_reason(error)}; {_n_files(rows)} files are written but not recorded: run the same "
+            "command again, which records them"
         )
         raise DatabaseError(msg) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return an error in one line, with its type where it is not one of ours."""
+    if isinstance(error, CalregError):
+        return str(error)
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _n_files(rows: list[Application]) -> int:
@@ -218,9 +227,9 @@ def application_row(
 
 
 def place_of(path: Path) -> tuple[str, str]:
-    """Return folder and name of a file, links followed."""
+    """Return folder and name of a file as they are stored, links followed."""
     real = path.resolve()
-    return str(real.parent), real.name
+    return storable(str(real.parent)), storable(real.name)
 
 
 def file_outcome(cal: CalFile, action: Action, row: Application, note: str = "") -> CorrectedFile:

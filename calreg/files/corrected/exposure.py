@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -254,6 +255,11 @@ def _require_planes(cards: ImageCards, headers: FitsHeaders) -> HeaderUnit:
         )
     science = scaled[names.index(SCIENCE)]
     shape = science.shape
+    if 0 in shape:
+        cards.reject(
+            f"SCI has no pixels ({' x '.join(map(str, shape))}): expected an image; make the file "
+            "again"
+        )
     for unit in scaled:
         if unit.extension != "IMAGE":
             cards.reject(
@@ -263,6 +269,11 @@ def _require_planes(cards: ImageCards, headers: FitsHeaders) -> HeaderUnit:
         bitpix = _integer(unit, "BITPIX")
         if bitpix not in _TYPES:
             cards.reject(f"extension {unit.name}: found BITPIX={bitpix}, expected -32 or -64")
+        if unit.data_end - unit.data_start != math.prod(unit.shape) * abs(bitpix) // 8:
+            cards.reject(
+                f"extension {unit.name}: found PCOUNT or GCOUNT that are not those of an image, "
+                "expected 0 and 1"
+            )
         if unit.get("BSCALE") not in (None, 1, 1.0) or unit.get("BZERO") not in (None, 0, 0.0):
             cards.reject(f"extension {unit.name}: found BSCALE or BZERO, expected none")
         if unit.shape != shape or len(shape) < 2:

@@ -178,11 +178,7 @@ def write_corrected(
         if cal.record is not None:
             _restore(raw, cal, cal.record)
             restored = _sha256(raw.segments())
-        correction = _array_correction(record)
-        _scale(raw, cal, cal.pixel_factor(correction))
-        multiply_photometry(raw, correction.photom_factor, cal.photmjsr_card, cal.path)
-        add_record(raw, replace(record, sha256_before=_NO_DIGEST).cards(), history)
-        keep_checksums(raw)
+        _change(raw, cal, record, history)
 
         def fill_in(before: str) -> None:
             card = format_card(DIGEST_CARD, restored or before)
@@ -190,6 +186,29 @@ def write_corrected(
 
         pending, before, after = _write(raw, cal, target, fill_in)
     return NewFile(cal, pending, Written(record, before, restored, after))
+
+
+def _change(raw: RawFits, cal: CalFile, record: CorrectionRecord, history: Sequence[str]) -> None:
+    """Put a correction into a file that has none."""
+    correction = _array_correction(record)
+    _scale(raw, cal, cal.pixel_factor(correction))
+    multiply_photometry(raw, correction.photom_factor, cal.photmjsr_card, cal.path)
+    add_record(raw, replace(record, sha256_before=_NO_DIGEST).cards(), history)
+    keep_checksums(raw)
+
+
+def require_correctable(cal: CalFile, record: CorrectionRecord, history: Sequence[str]) -> None:
+    """Change the headers as `write_corrected` would, before any file of a call is written.
+
+    Raises
+    ------
+    CalregError
+        If a card or the ASDF tree cannot be changed.
+    """
+    with _opened(cal) as raw:
+        if cal.record is not None:
+            _restore(raw, cal, cal.record)
+        _change(raw, cal, record, history)
 
 
 def write_restored(cal: CalFile, target: Path) -> NewFile:
@@ -232,7 +251,8 @@ def require_restorable(cal: CalFile) -> CorrectionRecord:
                 "pixels cannot be restored; make it again with the jwst pipeline"
             )
             raise HeaderValueError(msg)
-    cal.pixel_factor(_array_correction(record))
+    with _opened(cal) as raw:
+        _restore(raw, cal, record)
     return record
 
 
