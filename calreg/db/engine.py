@@ -17,6 +17,7 @@ import calreg
 from calreg.db.engines.base import Access, ArrowCursor
 from calreg.db.engines.choose import DEFAULT_URL, dialect_for, dialect_of, parse_url, shown_url
 from calreg.errors import (
+    CalregError,
     ConflictError,
     DatabaseError,
     SchemaForeignError,
@@ -210,9 +211,20 @@ class Database:
         ArrowCursor or None
             None if the ADBC driver is not installed, or if this process has a transaction open in
             the same SQLite file.
+
+        Raises
+        ------
+        DatabaseError
+            In place of any error of the driver.
         """
-        with self._dialect.arrow_cursor(self._engine_url) as cursor:
-            yield cursor
+        try:
+            with self._dialect.arrow_cursor(self._engine_url) as cursor:
+                yield cursor
+        except CalregError:
+            raise
+        except Exception as error:
+            # Error classes of an extra that may be missing, and of Arrow itself.
+            raise self._dialect.explain(error, self.url) from error
 
     def literal_sql(self, statement: sa.Select[*tuple[object, ...]]) -> str:
         """Return a statement as text with its parameters written out, for `arrow_cursor`."""

@@ -16,6 +16,7 @@ from calreg.db.queries.exposures import (
     find_field,
     load_epoch_fields,
     load_epochs,
+    load_epochs_by_id,
     load_placed,
     merge_fields,
 )
@@ -160,7 +161,7 @@ def _carry_out(
     now_utc: datetime,
 ) -> list[Placement]:
     """Make the fields and epochs of a plan, and merge fields."""
-    names = {epoch.id: epoch for epoch in load_epochs(connection)}
+    names = load_epochs_by_id(connection)
     for merge in plan.merges:
         merge_fields(connection, merge.field_id, merge.absorbed_id, now_utc)
     members: dict[int, list[Exposure]] = {}

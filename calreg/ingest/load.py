@@ -18,6 +18,7 @@ from calreg.db.queries.exposures import (
     identity_of,
     insert_exposures,
     load_epochs,
+    load_epochs_by_id,
 )
 from calreg.domain import Exposure, Progress, no_progress
 from calreg.errors import CalregError, ConflictError, EpochConflictError
@@ -202,7 +203,7 @@ class Loader:
     @cached_property
     def _epochs_before(self) -> dict[int, StoredEpoch]:
         """The epochs as they were before this call."""
-        return {epoch.id: epoch for epoch in load_epochs(self.connection)}
+        return load_epochs_by_id(self.connection)
 
     def load_catalogs(self, catalogs: list[tuple[Path, FileKind]], progress: Progress) -> None:
         """Read catalogs one by one, find their images, and write their detections."""

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from calreg.db.queries.exposures import load_epochs
+from calreg.db.queries.exposures import load_epochs_by_id
 from calreg.db.queries.pairs import (
     PatchGroup,
     load_catalog_images,
@@ -91,7 +91,7 @@ def report_astrometry(connection: Connection, query: AstrometryQuery) -> Astrome
         min_snr=settings.stored_snr,
         match_version=MATCH_VERSION,
     )
-    epochs = {epoch.id: epoch for epoch in load_epochs(connection)}
+    epochs = load_epochs_by_id(connection)
     by_key: dict[BandEpochs, list[PatchGroup]] = defaultdict(list)
     for group in sorted(groups, key=lambda group: _order(group, epochs)):
         by_key[_band_epochs(group, epochs)].append(group)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calreg.db.queries.exposures import count_raw_exposures, load_epochs
+from calreg.db.queries.exposures import count_raw_exposures, load_epochs_by_id
 from calreg.db.queries.pairs import (
     fetch_pairs,
     has_errors,
@@ -100,7 +100,7 @@ def measure_offsets(
     by_epochs: dict[tuple[object, ...], list[PatchGroup]] = defaultdict(list)
     for group in groups:
         by_epochs[_epoch_pair(group)].append(group)
-    epochs = {epoch.id: epoch for epoch in load_epochs(connection)}
+    epochs = load_epochs_by_id(connection)
     n_raw = {
         (count.epoch_id, count.pmap, count.band, count.array): count.n_raw
         for count in count_raw_exposures(connection)

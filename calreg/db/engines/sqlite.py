@@ -202,7 +202,7 @@ class SqliteDialect(Dialect):
     def explain(self, error: BaseException, shown_url: str) -> DatabaseError | ConflictError:
         """Tell errors apart by SQLite's result code."""
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        text = str(error)
+        text = " ".join(str(error).split())
         if isinstance(error, sqlite3.IntegrityError):
             return ConflictError(f"{shown_url}: {text}: the rows contradict the registry's rules")
         if _is_busy(error):

@@ -23,7 +23,7 @@ from calreg.db.schema import (
     SourceRow,
 )
 from calreg.domain import Exposure, Pmap
-from calreg.errors import UnknownKeyError
+from calreg.errors import DatabaseError, UnknownKeyError
 from calreg.units import MJD_ZERO_UTC
 
 if TYPE_CHECKING:
@@ -181,6 +181,23 @@ def find_images(connection: sa.Connection, file_names: Sequence[str]) -> list[St
         .order_by(PmapRow.number, ExposureRow.id)
     )
     return fill(StoredExposure, connection.execute(statement))
+
+
+class EpochsById(dict[int, StoredEpoch]):
+    """Epochs by their key; one that rows refer to and that is missing means a damaged database."""
+
+    def __missing__(self, epoch_id: int) -> StoredEpoch:
+        """Refuse."""
+        msg = (
+            f"the registry is damaged: there is no epoch {epoch_id}, or nothing in it; see `calreg "
+            "db check`, and restore the database from a copy"
+        )
+        raise DatabaseError(msg)
+
+
+def load_epochs_by_id(connection: sa.Connection) -> EpochsById:
+    """Return every epoch; see `load_epochs`."""
+    return EpochsById((epoch.id, epoch) for epoch in load_epochs(connection))
 
 
 def load_epochs(connection: sa.Connection) -> list[StoredEpoch]:

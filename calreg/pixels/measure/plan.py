@@ -14,7 +14,7 @@ from calreg.db.queries.exposures import (
     StoredExposure,
     find_identities,
     identity_of,
-    load_epochs,
+    load_epochs_by_id,
 )
 from calreg.db.queries.mosaics import load_first_mosaics
 from calreg.errors import FileFormatError, UnknownImageError, UnsupportedDataError
@@ -113,7 +113,7 @@ def plan_detection(
 ) -> list[MosaicToMeasure]:
     """Find the detection images of mosaics that are all in the registry."""
     stored = find_identities(connection, [mosaic.exposure for mosaic in mosaics])
-    epochs = {epoch.id: epoch for epoch in load_epochs(connection)}
+    epochs = load_epochs_by_id(connection)
     groups: dict[tuple[int, str, int], list[tuple[Mosaic, StoredExposure]]] = {}
     for mosaic in mosaics:
         known = stored[identity_of(mosaic.exposure)]

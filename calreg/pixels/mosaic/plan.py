@@ -15,7 +15,7 @@ from calreg.db.queries.exposures import (
     find_identities,
     find_images,
     identity_of,
-    load_epochs,
+    load_epochs_by_id,
 )
 from calreg.db.queries.mosaics import (
     StoredGrid,
@@ -174,7 +174,7 @@ def plan_mosaics(
 ) -> tuple[list[PlannedMosaic], list[str]]:
     """Group exposures that are in the registry; find or lay out their grids."""
     known = find_identities(connection, exposures)
-    epochs = {epoch.id: epoch for epoch in load_epochs(connection)}
+    epochs = load_epochs_by_id(connection)
     groups: dict[tuple[int, str, str, str, str], list[Exposure]] = {}
     for exposure in exposures:
         epoch_id = known[identity_of(exposure)].epoch_id
