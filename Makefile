@@ -3,6 +3,7 @@
 PYTHON ?= python3
 DEMO_DIR ?= calreg-demo
 PYTEST_ARGS ?=
+N ?= 20000
 
 VENV := .venv
 PIPELINE_VENV := .venv-pipeline
@@ -13,7 +14,7 @@ INSTALL := $(BIN)/python $(PIP) -c constraints.txt
 LOWER_FLOORS := calreg/science/*,calreg/instruments/*,calreg/errors.py,calreg/units.py,calreg/domain.py,calreg/flags.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pipeline coverage lint types bench clean
+.PHONY: help demo test test-pipeline coverage attack lint types bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -39,6 +40,9 @@ lint: $(VENV)/.stamp-dev  ## ruff, codespell, numpydoc
 
 types: $(VENV)/.stamp-dev  ## mypy, strict
 	$(BIN)/mypy
+
+attack: $(VENV)/.stamp-test  ## N damaged files through every door (N=20000)
+	CALREG_ATTACK_N=$(N) $(BIN)/python -m pytest -n auto -rP tests/attack/test_fuzz.py $(PYTEST_ARGS)
 
 bench: $(VENV)/.stamp-test  ## the benchmark table
 	$(BIN)/python -m benchmarks

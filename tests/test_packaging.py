@@ -192,7 +192,8 @@ def test_make_help_lists_the_targets() -> None:
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     listed = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("make ")}
     assert listed == {
-        "help", "demo", "test", "test-pipeline", "coverage", "lint", "types", "bench", "clean",
+        "help", "demo", "test", "test-pipeline", "coverage", "attack", "lint", "types", "bench",
+        "clean",
     }  # fmt: skip
 
 

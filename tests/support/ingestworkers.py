@@ -82,10 +82,15 @@ def start(
     work: Callable[[str, list[Path]], None] = ingest_files,
 ) -> Worker:
     """Start a worker; with `kill_at` it kills itself before that statement or commit."""
+    return Worker(start_process(_work, (url, list(paths), at, kill_at, work)), at)
+
+
+def start_process(work: Callable[..., None], arguments: tuple[object, ...]) -> ForkServerProcess:
+    """Start a process that does anything."""
     _ensure_server()
-    process = _CONTEXT.Process(target=_work, args=(url, list(paths), at, kill_at, work))
+    process = _CONTEXT.Process(target=work, args=arguments)
     process.start()
-    return Worker(process, at)
+    return process
 
 
 def _ensure_server() -> None:
