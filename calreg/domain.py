@@ -437,26 +437,14 @@ class Catalog:
 class Detections:
     """Measurements of one catalog in calreg's units; all arrays have shape (n_rows,).
 
+    Columns of the same name are as in `Catalog`, NaN where unknown.
+
     Attributes
     ----------
-    ra_deg, dec_deg : ndarray of float64
-        ICRS [deg].
-    x, y : ndarray of float64
-        0-based pixel position in the measured image; NaN where unknown.
     flux_ujy, flux_err_ujy : ndarray of float64
         Flux density [uJy]; NaN where unknown.
     mag_ab, mag_err : ndarray of float64
         AB magnitude and error [mag]; NaN where the flux is not positive.
-    flags : ndarray of int64
-        `calreg.flags.DetectionFlag` bits.
-    x_det, y_det : ndarray of float64
-        0-based pixel of the detector, mean over the exposures that cover the position.
-    v2_arcsec, v3_arcsec : ndarray of float64
-        Mean focal-plane position over these exposures [arcsec].
-    r_half_arcsec : ndarray of float64
-        Half-light radius [arcsec]. These five are NaN where unknown.
-    compactness : ndarray of int64
-        1 compact, 0 extended, -1 unknown.
     """
 
     number: IntArray

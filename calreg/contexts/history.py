@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from calreg.contexts.prediction import CarryingOrder, Measurement, Predictor, measured_solutions
 from calreg.contexts.zeropoints import ZeroPointKey
 from calreg.db.queries.external import load_solutions
-from calreg.db.queries.residuals import load_residuals
+from calreg.db.queries.fitruns import load_residuals
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
 from calreg.domain import Pmap, ReferenceKind, SetQuery, SetStatus, Status
 from calreg.science.zeropoints import DeltaMag

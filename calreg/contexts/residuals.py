@@ -22,7 +22,7 @@ from calreg.contexts.prediction import (
 from calreg.contexts.zeropoints import References, ZeroPointKey
 from calreg.db.queries.contexts import load_references, load_set_software
 from calreg.db.queries.external import load_solutions
-from calreg.db.queries.residuals import StoredResidual, insert_residual, load_residuals
+from calreg.db.queries.fitruns import StoredResidual, insert_residual, load_residuals
 from calreg.db.queries.sets import SetFilter, StoredSet, load_sets
 from calreg.domain import ReferenceKind, SetQuery, Status
 from calreg.science.zeropoints import is_beyond

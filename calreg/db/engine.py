@@ -28,7 +28,6 @@ from calreg.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import TracebackType
 
     from alembic.runtime.migration import MigrationInfo
 
@@ -121,12 +120,7 @@ class Database:
         """Return self."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Close."""
         self.close()
 
@@ -195,12 +189,9 @@ class Database:
         try:
             with self._engine.connect() as connection:
                 yield connection
-        except sa.exc.DBAPIError as error:
+        except (sa.exc.DBAPIError, *self._dialect.driver_errors) as error:
             _uncover_interrupt(error)
-            raise self._dialect.explain(error.orig or error, self.url) from error
-        except self._dialect.driver_errors as error:
-            _uncover_interrupt(error)
-            raise self._dialect.explain(error, self.url) from error
+            raise self._dialect.explain(getattr(error, "orig", None) or error, self.url) from error
 
     @contextmanager
     def arrow_cursor(self) -> Iterator[ArrowCursor | None]:

@@ -58,8 +58,6 @@ class ContextReport:
     ----------
     deliveries : list of Delivery
         Reference files and mappings.
-    checkers : list of str
-        Packages that passed the files besides our own checks, with versions.
     n_verified : int
         Answers of CRDS that were as they should be; zero where it was not asked.
     """

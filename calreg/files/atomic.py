@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -17,7 +18,6 @@ from calreg.errors import CalregError, FileFormatError, InvalidValueError, Outpu
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
-    from types import TracebackType
 
 TEMPORARY_PREFIX = ".calreg-"
 """Temporary files are hidden: a folder with one that a killed process left reads as before."""
@@ -111,12 +111,7 @@ class NamedFiles:
         """Return self."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *raised: object) -> None:
         """Remove what is left of former files, or put them back."""
         for pending, former in reversed(self._given):
             with suppress(OSError):
@@ -232,6 +227,11 @@ def sha256_of(path: Path) -> str:
     except OSError as error:
         msg = f"cannot read {path}: {error.strerror or error}"
         raise FileFormatError(msg) from error
+
+
+def sha256_of_json(content: object) -> str:
+    """Return the SHA-256 of what something is made from, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def format_utc(moment: datetime) -> str:

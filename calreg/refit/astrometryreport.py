@@ -47,8 +47,6 @@ class AstrometryReport:
     ----------
     rows : list of AstrometryRow
         In the order of field, pmap, band and epochs.
-    offsets_mas : list of ndarray of float64, shape (2, n_sources)
-        dRA cosDec and dDec that each row is of [mas].
     notes : list of str
         What is not matched yet, and what the numbers do not say.
     warnings : list of str

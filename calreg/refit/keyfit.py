@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import uuid
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +12,7 @@ import numpy as np
 from calreg.db.queries.pairs import mark_variable
 from calreg.domain import RollRelation
 from calreg.errors import FitRefusedError
+from calreg.files.atomic import sha256_of_json
 from calreg.science.model.offsets import measure_time_check
 from calreg.science.model.pairmodel import (
     DATUM,
@@ -110,7 +109,7 @@ class KeyInputs:
             "settings": self.settings.canonical_json(),
             "model_version": MODEL_VERSION,
         }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return sha256_of_json(content)
 
 
 @dataclass(frozen=True)

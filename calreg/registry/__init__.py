@@ -16,8 +16,6 @@ from calreg.registry.pixels import PixelMethods
 from calreg.registry.questions import QuestionMethods
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from calreg.db.engine import InitOutcome, UpgradeOutcome
     from calreg.db.health import DatabaseDescription, Problem
     from calreg.instruments import Instrument
@@ -107,12 +105,7 @@ class Registry(DataMethods, QuestionMethods, ContextMethods, OutputMethods, Pixe
         """Return self."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Close."""
         self.close()
 

@@ -11,7 +11,6 @@ from calreg.db.schema.contexts import (
     ReferenceFileRow,
 )
 from calreg.db.schema.external import ExternalSolutionRow, ExternalValueRow
-from calreg.db.schema.files import ApplicationRow
 from calreg.db.schema.images import (
     CatalogRow,
     DetectionRow,
@@ -32,6 +31,8 @@ from calreg.db.schema.pairs import (
     VariableSourceRow,
 )
 from calreg.db.schema.sets import (
+    AcceptanceRow,
+    ApplicationRow,
     CoefficientRow,
     CoefficientSetRow,
     CovarianceRow,
@@ -39,8 +40,8 @@ from calreg.db.schema.sets import (
     DeliverySetRow,
     RefusalRow,
     SetInputRow,
+    WithdrawalRow,
 )
-from calreg.db.schema.validity import AcceptanceRow, WithdrawalRow
 
 __all__ = [
     "NAMING_CONVENTION",

@@ -1,9 +1,14 @@
-"""What fits and people answer: coefficient sets, refusals, external solutions, deliveries."""
+"""What is fitted, decided and handed out: sets, acceptances, withdrawals, exports, corrections.
+
+Of acceptances and withdrawals, which people decide, no row is deleted. The one change that a row
+sees is that its end is filled in, once.
+"""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
+from calreg.db.engines.choose import dialect_of
 from calreg.db.schema.base import (
     FLUX_KINDS,
     IMAGE_KINDS,
@@ -188,3 +193,113 @@ class DeliverySetRow(Base):
 
     delivery_id = integer(references="deliveries.id", primary_key=True)
     set_pk = integer(references="coefficient_sets.id", primary_key=True)
+
+
+class AcceptanceRow(Base):
+    """A set accepted for a range of contexts, in the half-open time [accepted_utc, ended_utc).
+
+    Two acceptances of one band and array id never overlap in both range and time: the database
+    refuses that (`calreg.db.engines.guards`).
+    """
+
+    __tablename__ = "acceptances"
+    __table_args__ = (
+        not_empty("reason"),
+        positive("pmap_from_number"),
+        sa.CheckConstraint("pmap_to_number >= pmap_from_number", name="pmap_to_number"),
+        sa.CheckConstraint("ended_utc >= accepted_utc", name="ended_utc"),
+        sa.Index("ix_acceptances_key", "band", "array_id"),
+    )
+
+    id = integer(primary_key=True)
+    set_pk = integer(references="coefficient_sets.id", index=True)
+    band = text("of the set")
+    array_id = text("of the set")
+    pmap_from_number = integer("first context, 1130 for jwst_1130.pmap")
+    pmap_to_number = integer(
+        "last context, itself included; NULL when the end is open", nullable=True
+    )
+    reason = text("given with --reason")
+    basis = text("what the range rests on, JSON")
+    accepted_utc = moment("UTC")
+    ended_utc = moment("UTC, NULL while it is in force", nullable=True)
+    end_reason = text("why it ended, NULL while in force", nullable=True)
+
+
+class WithdrawalRow(Base):
+    """A set taken out of use, in the half-open time [withdrawn_utc, ended_utc)."""
+
+    __tablename__ = "withdrawals"
+    __table_args__ = (
+        not_empty("reason"),
+        sa.CheckConstraint("ended_utc >= withdrawn_utc", name="ended_utc"),
+        sa.Index(
+            "uq_withdrawals_in_force",
+            "set_pk",
+            unique=True,
+            sqlite_where=sa.text("ended_utc IS NULL"),
+        ),
+    )
+
+    id = integer(primary_key=True)
+    set_pk = integer(references="coefficient_sets.id")
+    reason = text("given with --reason")
+    withdrawn_utc = moment("UTC")
+    ended_utc = moment("UTC, NULL while it is in force", nullable=True)
+    end_reason = text("why it ended, NULL while in force", nullable=True)
+
+
+def _make_guards(table: sa.Table, connection: sa.Connection, **_: object) -> None:
+    """Make what the engine has instead of a constraint that both know, as the migration does."""
+    del table
+    for statement in dialect_of(connection).guards.values():
+        connection.exec_driver_sql(statement)
+
+
+def _complete_index(table: sa.Table, connection: sa.Connection, **_: object) -> None:
+    """Repeat for the engine at hand what the index is of: naming both above imports both."""
+    for index in table.indexes:
+        options = index.dialect_kwargs
+        options[f"{connection.dialect.name}_where"] = options["sqlite_where"]
+
+
+sa.event.listen(AcceptanceRow.__table__, "after_create", _make_guards)
+sa.event.listen(WithdrawalRow.__table__, "before_create", _complete_index)
+
+
+class ApplicationRow(Base):
+    """A file that was corrected, or restored. Never changed."""
+
+    __tablename__ = "applications"
+    __table_args__ = (
+        one_of("kind", "apply", "undo"),
+        one_of("origin", "measured", "predicted", "identity"),
+        not_empty("application_id"),
+        not_empty("set_id"),
+        positive("photom_factor"),
+        sha256("sha256_before"),
+        sha256("sha256_after"),
+        sa.Index("ix_applications_application_id", "application_id"),
+        sa.Index("ix_applications_set_pk", "set_pk"),
+    )
+
+    id = integer(primary_key=True)
+    kind = text("apply or undo")
+    application_id = text("card CALREGAP; an undo has that it undid")
+    origin = text("measured, predicted or identity")
+    set_id = text("card CALREGID: coefficient set, or identity")
+    set_pk = integer(
+        "NULL for identity, and for sets of other registries",
+        references="coefficient_sets.id",
+        nullable=True,
+    )
+    pmap_id = integer("CRDS_CTX of the file", references="pmaps.id")
+    array = text("detector in lower case")
+    band = text("the element that shapes the passband")
+    photom_factor = double("PHOTMJSR was multiplied by it")
+    file_name = text("file that was written")
+    directory = text("where it was written to")
+    sha256_before = text("SHA-256 of the whole file before")
+    sha256_after = text("SHA-256 of the whole file after")
+    created_utc = moment("UTC")
+    code_version = text("calreg version")

@@ -90,10 +90,6 @@ class RecipeProvenance:
     ----------
     datum : str
         What is held at zero.
-    axis_pa_deg : float
-        Position angle of +d [deg, N over E].
-    origin_ra_deg, origin_dec_deg : float
-        Where d = 0 [deg, ICRS].
     pmap : str
         Context that it was measured under, which is another one where it was accepted for this.
     """

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
@@ -15,6 +13,7 @@ import numpy as np
 from calreg._version import __version__
 from calreg.domain import Catalog, CatalogOrigin, FluxKind
 from calreg.errors import InvalidValueError, UnsupportedDataError
+from calreg.files.atomic import sha256_of_json
 from calreg.files.catalogs.write import CatalogTable
 from calreg.pixels.measure.options import OUT_PLACEHOLDER
 from calreg.science.photometry.compactness import (
@@ -131,7 +130,7 @@ def catalog_head(planned: MosaicToMeasure, options: MeasureOptions, kind: FluxKi
     return Catalog(
         file_name=exposure.file_name,
         directory=exposure.directory,
-        file_sha256=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
+        file_sha256=sha256_of_json(content),
         file_size_bytes=exposure.file_size_bytes,
         image_name=exposure.file_name,
         detection_image_name=names,

@@ -70,8 +70,6 @@ class MeasuredRow:
         Five sigma in the fixed aperture [mag AB].
     median_snr : float or None
         Of the isophotal flux.
-    outside_percent : float or None
-        Part of the pixels with data that no detection image has data for.
     align : str
         Fitted transformation, empty without ``--align``.
     version : int or None

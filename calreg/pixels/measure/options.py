@@ -38,8 +38,6 @@ class MeasureOptions:
         Take errors from ERR, VAR or WHT; else from the noise of the background.
     gain : float or None
         Electrons per unit of the images, for Poisson noise where pixels have no errors.
-    field_name, epoch_label : str or None
-        Put new mosaics into this field and epoch instead of finding them.
     out : Path or None
         Also write catalogs; ``{}`` in the name stands for the mosaic's.
     stores : bool

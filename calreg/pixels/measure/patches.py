@@ -49,14 +49,6 @@ class PatchJob:
         The detection image, or several that are averaged to one.
     frame : Grid
         Pixels that sources are detected on.
-    measured : tuple of Path
-        Images that are measured inside its isophotes.
-    has_weights : bool
-        Errors come from ERR, VAR or WHT; else from the noise of each image's background.
-    gain : float or None
-        Electrons per unit of the images, where pixels have no errors.
-    is_reprojected : bool
-        Images on other pixels are brought to those of the frame.
     alignments : mapping of Path to Alignment
         How images are moved before they are measured [pixels of the frame].
     wants_reference : bool

@@ -36,14 +36,6 @@ class MosaicRow:
     ----------
     status : str
         ``made``, or ``unchanged``: made before of the same exposures with the same settings.
-    coverage_arcmin2 : float
-        Sky with data [arcmin^2].
-    median_noise : float
-        Median 1-sigma error of its pixels [MJy/sr].
-    noise_correlation : float
-        Noise of a sum over many pixels, relative to the root of the summed squares of the errors.
-    background : float
-        Median over the exposures of the background subtracted [MJy/sr].
     photmjsr : float
         Scale [MJy/sr per DN/s].
     """

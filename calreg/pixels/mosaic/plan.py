@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,6 +25,7 @@ from calreg.db.queries.mosaics import (
 from calreg.db.queries.zeropoints import load_zero_points
 from calreg.domain import Exposure, ExposureKind, Pmap
 from calreg.errors import CalregError, InvalidValueError
+from calreg.files.atomic import sha256_of_json
 from calreg.files.images.cards import FULL_SUBARRAY
 from calreg.pixels.mosaic.scales import Scale, forced_scale, require_one_scale
 from calreg.science.imaging.cleaning import CleaningSettings
@@ -69,8 +68,6 @@ class MosaicOptions:
         Subtract the stripes of 1/f noise.
     force_pmap : Pmap or None
         Rescale all exposures to this context.
-    field_name, epoch_label : str or None
-        Put new exposures into this field and epoch instead of finding them.
     overwrite : bool
         Replace files of other content.
     is_stored : bool
@@ -125,10 +122,6 @@ class PlannedMosaic:
     ----------
     members : tuple of Exposure
         In the order of time.
-    lattice : Grid
-        The pixels of the field in the band.
-    input_digest : str
-        SHA-256 of all that decides on the result.
     known : StoredExposure or None
         What the registry has under the same identity.
     named : StoredExposure or None
@@ -364,4 +357,4 @@ def _digest(planned: PlannedMosaic, options: MosaicOptions) -> str:
         "kernel": options.kernel,
         "name": planned.path.name,
     }
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+    return sha256_of_json(inputs)

@@ -171,15 +171,7 @@ def _overlap(
 
 @dataclass(frozen=True)
 class Difference:
-    """The second epoch minus the first; all planes have shape (ny, nx), NaN where either is bad.
-
-    Attributes
-    ----------
-    before, after : ndarray of float32
-        As the mosaics are, and corrected; `after` is None where nothing is corrected.
-    err : ndarray of float32 or None
-        One sigma of `before`; None where a mosaic has no errors.
-    """
+    """The second epoch minus the first; all planes have shape (ny, nx), NaN where either is bad."""
 
     before: NDArray[np.float32] = field(repr=False)
     after: NDArray[np.float32] | None = field(repr=False)

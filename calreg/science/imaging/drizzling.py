@@ -49,8 +49,6 @@ class DrizzleMember:
         Surface brightness [MJy/sr], background subtracted.
     err : ndarray of float32, shape (ny, nx)
         1-sigma error of each pixel [MJy/sr], Poisson noise of sources included.
-    dq : ndarray of uint32, shape (ny, nx)
-        Data quality bits of the jwst pipeline.
     sky : SkyMap
         World coordinates of the pixels.
     var_rnoise : ndarray of float32, shape (ny, nx), or None

@@ -45,10 +45,6 @@ class PatchSources(SourceFluxes):
         Windowed centroid on the measured image [deg, ICRS], the isophotal one where that failed.
     a_px, b_px, theta_rad : ndarray of float64
         Rms extents [pixels] and the angle of `a_px` from +x towards +y [rad].
-    n_pixels : ndarray of int64
-        Pixels of the isophote.
-    kron_radius : ndarray of float64
-        Radius of the AUTO aperture in units of a and b.
     """
 
     ra_iso_deg: FloatArray = field(repr=False)
