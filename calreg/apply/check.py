@@ -256,7 +256,7 @@ def _named(states: Sequence[PhotometricState]) -> str:
 
 
 def zero_point_of(zero_points: ZeroPoints, key: ImageKey) -> KnownZeroPoint:
-    """Return what the registry knows of PHOTMJSR for an image."""
+    """Look PHOTMJSR of an image up in the registry."""
     return zero_points.find(
         key.pmap, ZeroPointKey(key.array.name, key.band.filter, key.band.pupil, key.subarray)
     )
@@ -294,7 +294,7 @@ class _Known:
             return cls(ZeroPoints.load(connection), dict(sets))
 
     def zero_point_of(self, state: PhotometricState) -> KnownZeroPoint | None:
-        """Return what is known of PHOTMJSR for an image; None without a registry."""
+        """Return the known PHOTMJSR of an image; None without a registry."""
         return None if self.zero_points is None else zero_point_of(self.zero_points, state.key)
 
     def sets_of(self, state: PhotometricState) -> list[StoredSet]:
@@ -367,7 +367,7 @@ class _Known:
         return problems
 
     def notes(self, states: Sequence[PhotometricState]) -> list[str]:
-        """Say what could not be checked."""
+        """Report what could not be checked."""
         known = [self.zero_point_of(state) for state in states]
         reasons = {found.reason for found in known if found and found.status is not Status.OK}
         notes = [f"PHOTMJSR not compared: {reason}" for reason in sorted(reasons)]

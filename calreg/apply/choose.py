@@ -174,7 +174,7 @@ class CorrectionChooser:
     def _measured_or_predicted(
         self, key: ImageKey
     ) -> tuple[CorrectionOrigin, SetCorrection] | NoCalibrationError:
-        """Return what was measured under the exposure's context, or is carried over by request."""
+        """Return the set measured under the exposure's context, or carried over on request."""
         options = self._options
         wanted = SetQuery(
             pmap=key.pmap,

@@ -233,7 +233,7 @@ def place_of(path: Path) -> tuple[str, str]:
 
 
 def file_outcome(cal: CalFile, action: Action, row: Application, note: str = "") -> CorrectedFile:
-    """Say what was done to a file."""
+    """Report what was done to a file."""
     return CorrectedFile(
         path=cal.path,
         target=Path(row.directory) / row.file_name,

@@ -109,7 +109,7 @@ def _found_undone(cal: CalFile, application: Application, rows: list[Application
 
 
 def _applied_by_place(database: Database | None) -> dict[tuple[str, str], Application]:
-    """Return what the registry takes for corrected, by folder and name."""
+    """Return the files that the registry takes for corrected, by folder and name."""
     if database is None:
         return {}
     with database.read() as connection:

@@ -187,7 +187,7 @@ def _ingest_options(
 
 
 def _tell_ingest(report: IngestReport, *, is_strict: bool) -> None:
-    """Say what became of the files."""
+    """Report what became of the files."""
     outcomes = [*report.loaded, *report.unchanged]
     _tell_warnings(outcomes)
     _tell_rows([outcome for outcome in report.loaded if outcome.kind == "catalog"])
@@ -210,7 +210,7 @@ def _tell_ingest(report: IngestReport, *, is_strict: bool) -> None:
 
 
 def _plural(kind: str, number: int) -> str:
-    """Return what so many files of a kind are called."""
+    """Return the word for so many files of a kind."""
     return "catalogs" if kind == "catalog" and number > 1 else kind
 
 
@@ -312,7 +312,7 @@ def refit(
 
 
 def _tell_refit(report: RefitReport, output_format: OutputFormat) -> None:
-    """Say what was matched, fitted, left alone and refused."""
+    """Report what was matched, fitted, left alone and refused."""
     pairing = report.pairing
     for note in pairing.notes:
         log(f"note: {note}")
@@ -371,7 +371,7 @@ def _tell_refit(report: RefitReport, output_format: OutputFormat) -> None:
 
 
 def _tell_residuals(rows: list[PredictionResidual]) -> None:
-    """Say whether new sets agree with what other contexts predict; name those that do not."""
+    """Report whether new sets agree with what other contexts predict; name those that do not."""
     beyond = [row for row in rows if row.is_significant]
     if rows:
         log(

@@ -221,7 +221,7 @@ def undo(
 
 
 def _tell(outcomes: list[CorrectedFile], options: GlobalOptions) -> None:
-    """Say what was done."""
+    """Report what was done."""
     print_rows(outcomes, _OUTCOME_COLUMNS, options.output_format)
     for note, n_files in Counter(one.note for one in outcomes if one.note).items():
         log(f"note: {note} ({n_files} files)")

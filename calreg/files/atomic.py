@@ -294,7 +294,7 @@ def _kept_aside(target: Path) -> Path:
 
 
 def _output_error(error: OSError, pending: PendingFile) -> OutputError:
-    """Say that a file could not be written, and why."""
+    """Report that a file could not be written, and why."""
     return OutputError(f"cannot write {pending.path}: {_reason(error, pending.target)}")
 
 
@@ -312,7 +312,7 @@ def _take_name(temporary: Path, target: Path, path: Path) -> None:
 
 
 def _exists_message(path: Path) -> str:
-    """Say that a target exists and what to do."""
+    """Report that a target exists and what to do."""
     return f"cannot write {path}: it exists; give another name or --overwrite"
 
 

@@ -104,7 +104,7 @@ def inspect(path: Path) -> RecognisedFile:
 
 
 def recognise(path: Path) -> FileKind:
-    """Return what a file holds; see `inspect`."""
+    """Identify a file's content; see `inspect`."""
     return inspect(path).kind
 
 

@@ -252,7 +252,7 @@ class CatalogIngest:
         return alike[0]
 
     def _unknown(self, path: Path, catalog: Catalog, names: Sequence[str]) -> str:
-        """Say that an image is unknown, and what the reason may be."""
+        """Report that an image is unknown, and what the reason may be."""
         refused = next((name for name in names if name in self.refused_images), None)
         if refused is not None:
             return f"{path}: its image {refused} was refused; mend that first"
@@ -307,7 +307,7 @@ def _without_bad_errors(
 def _conflict_message(
     path: Path, catalog: Catalog, image: StoredExposure, known: StoredCatalog
 ) -> str:
-    """Say that an image has other fluxes of this kind, and what differs."""
+    """Report that an image has other fluxes of this kind, and what differs."""
     has = f"{path}: {image.file_name} under {image.pmap} has {catalog.flux_kind.upper()} fluxes"
     if catalog.origin is CatalogOrigin.PIXELS and known.origin == CatalogOrigin.PIXELS:
         # What is stored besides was found while measuring, and was not chosen.

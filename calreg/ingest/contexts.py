@@ -239,7 +239,7 @@ class ContextIngest:
     def _choices(
         self, pmap: Pmap, kind: ReferenceKind, rmap: Path, entry: ContextEntry
     ) -> list[ReferenceChoice]:
-        """Return what an rmap has for every array and band."""
+        """Return an rmap's entries for every array and band."""
         keys = [
             (array, band)
             for array in self.instrument.arrays.values()

@@ -322,12 +322,12 @@ def _are_new(connection: Connection, solutions: Sequence[StoredSolution], path: 
 
 
 def _essence(one: StoredSolution) -> tuple[object, ...]:
-    """Return what must not change under one source."""
+    """Return the part that must not change under one source."""
     return (one.offset_ab_mag, one.offset_ab_err_mag, one.method, one.state, one.datum)
 
 
 def _told(one: StoredSolution) -> str:
-    """Say a solution in a few words."""
+    """Name a solution in a few words."""
     return f"{one.offset_ab_mag:+.5f} mag ({one.method}, datum {one.datum})"
 
 

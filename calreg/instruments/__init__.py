@@ -170,7 +170,7 @@ class Instrument:
         return None if self.source in _own_names() else self.table
 
     def channel_card(self, array: Array) -> str:
-        """Return what the card CHANNEL says of an array."""
+        """Return the value of the card CHANNEL for an array."""
         return self.channels[array.channel].card
 
     def array(self, name: str) -> Array:

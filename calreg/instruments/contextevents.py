@@ -34,7 +34,7 @@ class ContextEvent:
 
 @cache
 def load_context_events(instrument: str = "nircam") -> tuple[ContextEvent, ...]:
-    """Return what is on record, in the order of the table.
+    """Return the events on record, in the order of the table.
 
     Returns
     -------

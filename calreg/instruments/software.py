@@ -67,7 +67,7 @@ class SoftwareEra:
 
 
 def version_key(version: str) -> tuple[int, ...] | None:
-    """Return what versions are ordered by: ``1.9 < 1.20.0.dev3 < 1.20.0 = 1.20 < 1.20.1``.
+    """Return the key that orders versions: ``1.9 < 1.20.0.dev3 < 1.20.0 = 1.20 < 1.20.1``.
 
     None for a text that does not begin with a number.
     """

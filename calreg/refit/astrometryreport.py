@@ -121,7 +121,7 @@ def report_astrometry(connection: Connection, query: AstrometryQuery) -> Astrome
 
 
 def _band_epochs(group: PatchGroup, epochs: Mapping[int, StoredEpoch]) -> BandEpochs:
-    """Return what a group shares with the other patches of its band and epochs."""
+    """Return the key that a group shares with the other patches of its band and epochs."""
     return BandEpochs(
         group.field,
         group.pmap.name,
@@ -151,7 +151,7 @@ class _Alignments(NamedTuple):
 
 
 def _key_of(row: AstrometryRow) -> tuple[str, ...]:
-    """Return what tells a row from others."""
+    """Return the key that tells a row from others."""
     epochs = (row.epoch_i, row.epoch_j)
     return (row.field, row.pmap, row.band, *epochs, row.image_kind, row.flux_kind)
 
@@ -188,7 +188,7 @@ def _alignments(
 
 
 def _aligned(rows: Sequence[AstrometryRow]) -> list[str]:
-    """Say which images were aligned before they were measured, each once."""
+    """Report which images were aligned before they were measured, each once."""
     images = {(row.band, image): None for row in rows for image in row.alignments}
     return [
         f"{band} {image.epoch}: {image.file_name} was aligned before it was measured "
@@ -229,7 +229,7 @@ def _unmatched(
 
 
 def _unjudged(rows: Sequence[AstrometryRow], sizes: Sizes) -> list[str]:
-    """Say that sizes are not known, where sources were taken in spite of that."""
+    """Report that sizes are not known, where sources were taken in spite of that."""
     n_unknown = sum(row.n_unknown_size for row in rows)
     if not n_unknown or sizes is Sizes.ALL:
         return []
@@ -242,7 +242,7 @@ def _unjudged(rows: Sequence[AstrometryRow], sizes: Sizes) -> list[str]:
 
 
 def _warning(row: AstrometryRow) -> str:
-    """Say that two epochs are too far apart, and what helps."""
+    """Report that two epochs are too far apart, and what helps."""
     return (
         f"{row.field} {row.pmap} {row.band} {row.epoch_i} -> {row.epoch_j}: the images are "
         f"{row.ra_median_mas:+.1f}, {row.dec_median_mas:+.1f} mas apart (dRA cosDec, dDec), more "

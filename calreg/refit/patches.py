@@ -128,7 +128,7 @@ def measure_offsets(
 
 
 def _epoch_pair(group: PatchGroup) -> tuple[object, ...]:
-    """Return what the patches of one epoch pair share."""
+    """Return the key shared by the patches of one epoch pair."""
     return (
         group.field,
         group.pmap,

@@ -355,7 +355,7 @@ class _Refit:
         )
 
     def _why_stale(self, inputs: KeyInputs, latest: LatestSet | None) -> str:
-        """Say in a few words why a key is fitted."""
+        """Explain in a few words why a key is fitted."""
         if latest is None:
             return "first fit"
         if latest.model_version != MODEL_VERSION:

@@ -116,7 +116,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def integrity_problems(self, connection: sa.Connection) -> list[str]:
-        """Return what the engine's own checks complain about."""
+        """Return the complaints of the engine's own checks."""
 
     @abstractmethod
     def version(self, connection: sa.Connection) -> str:
@@ -128,7 +128,7 @@ class Dialect(ABC):
 
 
 def busy_message(shown_url: str) -> str:
-    """Return what to do when the write lock is not to be had."""
+    """Return the remedy for a write lock that cannot be had."""
     return (
         f"{shown_url} is being written by another calreg process: nothing was changed; "
         "wait for it to end and run the command again"

@@ -269,7 +269,7 @@ def _missing(
     incomplete: list[str],
     flux: FluxKind | None,
 ) -> str:
-    """Say why no flux can be read."""
+    """Explain why no flux can be read."""
     if flux is not None and known:
         kinds = " ".join(sorted({measure.kind.value for measure in known}))
         return f"{path}: has no {flux} flux with its error; expected one of those it has: {kinds}"

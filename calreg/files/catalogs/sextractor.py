@@ -148,7 +148,7 @@ def _software(text: str) -> str:
 
 
 def _settings(header: fits.Header) -> dict[str, str]:
-    """Return what the header says of how the catalog was made."""
+    """Return the header's record of how the catalog was made."""
     return {
         card.keyword: str(card.value).strip()
         for card in header.cards

@@ -221,7 +221,7 @@ def _require_plausible(path: Path, metadata: Any) -> None:
 
 
 def _check_names(path: Path, kind: FileKind, error: Exception) -> None:
-    """Say it if the header is why a text table cannot be read."""
+    """Report it if the header is why a text table cannot be read."""
     separator = "," if kind is FileKind.CSV else r"[,\s]"
     names = [name.strip().strip('"') for name in re.split(separator, first_data_line(path))]
     glued = first_run_together(names, min_length=1)

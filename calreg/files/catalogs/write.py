@@ -71,7 +71,7 @@ def require_format(path: Path) -> str:
 
 
 def _require_pyarrow(path: Path) -> None:
-    """Say how to get the library that writes Parquet, where it is missing."""
+    """Explain how to get the library that writes Parquet, where it is missing."""
     try:
         import pyarrow as pa  # noqa: F401
     except ImportError as error:
@@ -92,7 +92,7 @@ def write_catalogs(catalogs: Mapping[Path, CatalogTable], *, overwrite: bool = F
     MissingExtraError
         Parquet without pyarrow.
     OutputError
-        If a file exists or cannot be written; nothing is left of it then.
+        If a file exists or cannot be written; it is removed then.
     """
     with ExitStack() as stack:
         for path, catalog in catalogs.items():

@@ -119,7 +119,7 @@ class AsdfTree:
                 raise self._unreadable(f"its {key!r} is not a reference to an HDU")
 
     def _unreadable(self, reason: str) -> FileFormatError:
-        """Say what is wrong with the extension."""
+        """Report what is wrong with the extension."""
         return FileFormatError(
             f"{self._path}: extension ASDF cannot be changed: {reason}; write the file again with "
             "the jwst package, or take the extension away"

@@ -105,7 +105,7 @@ class CalFile:
         }
 
     def pixel_factor(self, correction: ArrayCorrection) -> PixelFactor:
-        """Return what SCI is multiplied by.
+        """Return the factor that SCI is multiplied by.
 
         Parameters
         ----------

@@ -379,7 +379,7 @@ def _sha256(segments: Iterable[bytes | memoryview]) -> str:
 
 
 def _changed_meanwhile(cal: CalFile) -> OutputError:
-    """Say that somebody else has written the file."""
+    """Report that somebody else has written the file."""
     return OutputError(
         f"{cal.path}: was changed by another program meanwhile; it is as that one left it: run the "
         "command again"

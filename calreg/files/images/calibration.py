@@ -188,7 +188,7 @@ class _Cards:
         return number
 
     def _damaged(self, card: str, found: CardValue, expected: str) -> HeaderValueError:
-        """Say that a card of the correction cannot be used."""
+        """Report that a card of the correction cannot be used."""
         shown = "nothing" if found is None else repr(found)
         return HeaderValueError(
             f"{self._headers.path}: was corrected by calreg (CALREGID), but card {card}: found "

@@ -69,7 +69,7 @@ class ImageCards:
         return self.instrument.keywords
 
     def card(self, name: str) -> str:
-        """Return what the card of a property is called."""
+        """Return the name of a property's card."""
         return self.keywords[name].card
 
     def value(self, keyword: Keyword) -> CardValue:
@@ -170,7 +170,7 @@ class ImageCards:
 
 
 def _expected(name: str, instrument: Instrument) -> str:
-    """Return what a card should say, for the message when it is missing."""
+    """Return the text expected on a card, for the message when it is missing."""
     first = next(iter(instrument.arrays.values()))
     last = [*instrument.bands.values()][-1]
     return {
@@ -281,7 +281,7 @@ def _require_instrument(cards: ImageCards, instrument: Instrument) -> None:
 
 
 def _name_endings(cards: ImageCards) -> tuple[str, ...]:
-    """Return what follows the last underscore in the file's name, and in its card FILENAME."""
+    """Return the part after the last underscore of the file's name, and of its card FILENAME."""
     named = cards.primary.get("FILENAME")
     names = (cards.path.name, named if isinstance(named, str) else "")
     return tuple(name.split(".", 1)[0].rpartition("_")[2].lower() for name in names)
@@ -343,7 +343,7 @@ def _require_photom(cards: ImageCards, kind: ExposureKind) -> None:
 
 
 def _uncalibrated_name(cards: ImageCards, model: str, bunit: str) -> str:
-    """Return what the pipeline calls an uncalibrated file."""
+    """Return the pipeline's name for an uncalibrated file."""
     ending = _name_endings(cards)[0]
     if model in _UNCALIBRATED_MODELS:
         return _UNCALIBRATED_MODELS[model]

@@ -62,7 +62,7 @@ def write_difference(pending: PendingFile, content: DifferenceFile) -> None:
     Raises
     ------
     OutputError
-        If the file cannot be written; nothing is left of it then.
+        If the file cannot be written; it is removed then.
 
     Notes
     -----

@@ -201,12 +201,12 @@ def read_cal_image(path: Path, world: CalWorld | None = None) -> CalImage:
 
 
 def _no_science_message(path: Path) -> str:
-    """Say that there are no pixels."""
+    """Report that there are no pixels."""
     return f"{path}: has no extension SCI: expected a cal or crf file of the jwst pipeline"
 
 
 def _no_image_message(path: Path, axes: tuple[int, ...]) -> str:
-    """Say that the pixels are no image."""
+    """Report that the pixels are no image."""
     return (
         f"{path}: SCI has {len(axes)} axes, {' x '.join(map(str, axes))}: expected one image of "
         "two; combine the integrations first, or leave it out"

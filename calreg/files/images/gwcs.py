@@ -111,7 +111,7 @@ def read_gwcs(headers: FitsHeaders, shape: tuple[int, int]) -> tuple[GwcsSky | N
 
 
 def _why_not(wcs: Any, shape: tuple[int, int]) -> str:
-    """Say why a gwcs is not of an image of this shape; empty if it is."""
+    """Explain why a gwcs is not of an image of this shape; empty if it is."""
     box = wcs.bounding_box
     if box is not None:
         (x_low, x_high), (y_low, y_high) = (tuple(map(_number, axis)) for axis in _intervals(box))

@@ -120,7 +120,7 @@ def write_mosaic(
     InvalidValueError
         If the members are not those of the mosaic, lack PHOTMJSR, or are on different scales.
     OutputError
-        If the file cannot be written; nothing is left of it then.
+        If the file cannot be written; it is removed then.
 
     Notes
     -----

@@ -174,7 +174,7 @@ class _Plan:
     warnings: list[str]
 
     def key(self) -> list[tuple[object, ...]]:
-        """Return what must be the same when the catalogs are written."""
+        """Return the state that must be the same when the catalogs are written."""
         return [
             (planned.path, planned.epoch.start_mjd_utc, planned.detections, is_known)
             for planned, is_known in zip(self.mosaics, self.is_known, strict=True)
