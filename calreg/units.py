@@ -65,11 +65,6 @@ def flux_divisor(dmag: FloatArray) -> FloatArray: ...
 def flux_divisor(dmag: float | FloatArray) -> float | FloatArray:
     """Return the number that an image is divided by to correct it (delta flats, grizli).
 
-    Parameters
-    ----------
-    dmag : float or ndarray of float64
-        Offset m_measured - m_reference [mag].
-
     Returns
     -------
     float or ndarray of float64

@@ -48,11 +48,6 @@ class PendingFile:
 def pending_file(path: Path, *, overwrite: bool = False) -> PendingFile:
     """Choose a hidden name for a file; nothing is written yet.
 
-    Parameters
-    ----------
-    path : Path
-        Target. A symbolic link is followed.
-
     Raises
     ------
     OutputError

@@ -193,8 +193,6 @@ class CatalogIngest:
         ----------
         catalog : Catalog
             Only its digest matters, not its rows.
-        replace : bool
-            As in `enter`.
 
         Raises
         ------

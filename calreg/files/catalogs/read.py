@@ -74,8 +74,6 @@ def read_catalog(
 
     Parameters
     ----------
-    kind : FileKind
-        What `calreg.files.recognise.recognise` says of it.
     flux : FluxKind, optional
         Which flux to read. By default ISO, or the only kind of a table that has no ISO.
     aperture : str

@@ -68,11 +68,6 @@ _NOT_SETTINGS = ("comments", "history", "date", "__attributes__", "__serialized_
 def read_table(path: Path, kind: FileKind) -> SourceTable:
     """Read a table with astropy.
 
-    Parameters
-    ----------
-    kind : FileKind
-        ECSV, CSV, VOTABLE, PARQUET or FITS_TABLE.
-
     Returns
     -------
     SourceTable

@@ -172,11 +172,6 @@ class CalFile:
 def read_cal_file(path: Path, instrument: Instrument) -> CalFile:
     """Read what a correction needs to know of an exposure, and refuse what cannot be corrected.
 
-    Parameters
-    ----------
-    path : Path
-        A `cal` or `crf` file.
-
     Raises
     ------
     FileFormatError

@@ -255,8 +255,6 @@ def read_csv_table(
         With a line of names. `array` is a detector (``nrca1``), or an array id (``1``) where the
         number is the difference A - B. `offset` is in magnitudes, `factor` a ratio of fluxes;
         `error` is in the same unit, empty where unknown. Lines that begin with ``#`` are comments.
-    pmap : Pmap, optional
-        Only rows of this context; the context of all rows where there is no such column.
 
     Raises
     ------

@@ -243,11 +243,6 @@ class PhotometricState:
 def read_photometric_state(path: Path, instrument: Instrument) -> PhotometricState:
     """Read how an image is calibrated.
 
-    Parameters
-    ----------
-    path : Path
-        A `cal`, `crf` or `i2d` file; only its headers are read.
-
     Raises
     ------
     FileFormatError

@@ -122,11 +122,6 @@ class HalfResidual:
 def read_half_residuals(path: Path) -> list[HalfResidual]:
     """Read what a difference image says of either half of the field.
 
-    Parameters
-    ----------
-    path : Path
-        As `write_difference` wrote it.
-
     Raises
     ------
     FileFormatError

@@ -52,18 +52,7 @@ class FitsSky:
         self._wcs = wcs
 
     def sky_of(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the sky positions of pixels.
-
-        Parameters
-        ----------
-        x, y : ndarray of float64, shape (...)
-            Pixel coordinates, 0-based.
-
-        Returns
-        -------
-        ra_deg, dec_deg : ndarray of float64, shape (...)
-            ICRS [deg].
-        """
+        """Return ICRS (ra, dec) [deg] of pixels, 0-based; arrays keep their shape."""
         ra_deg, dec_deg = self._wcs.all_pix2world(x, y, 0)
         return np.asarray(ra_deg), np.asarray(dec_deg)
 

@@ -42,18 +42,7 @@ class GwcsSky:
         self.fits_cards = str(header.tostring(sep="", endcard=False, padding=False))
 
     def sky_of(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the sky positions of pixels.
-
-        Parameters
-        ----------
-        x, y : ndarray of float64, shape (...)
-            Pixel coordinates, 0-based.
-
-        Returns
-        -------
-        ra_deg, dec_deg : ndarray of float64, shape (...)
-            ICRS [deg], right ascension in [0, 360).
-        """
+        """Return ICRS (ra, dec) [deg] of pixels, 0-based, right ascension in [0, 360)."""
         ra_deg, dec_deg = self._wcs(x, y, with_bounding_box=False)
         # Some models give quantities.
         ra_deg, dec_deg = (getattr(value, "value", value) for value in (ra_deg, dec_deg))

@@ -81,11 +81,6 @@ class _LeftOut(Exception):  # noqa: N818 - no error: the row is counted, not ref
 def read_context_table(path: Path, kind: FileKind, instrument: Instrument) -> ContextFacts:
     """Read a table of PHOTMJSR or of reference files.
 
-    Parameters
-    ----------
-    kind : FileKind
-        As `calreg.files.recognise.inspect` found it.
-
     Raises
     ------
     FileFormatError

@@ -92,11 +92,6 @@ class EpochImage:
 class EpochStack:
     """A weighted mean of mosaics, one in memory at a time.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Rows and columns of the common grid.
-
     Notes
     -----
     The variance is that of the mean of independent pixels; mosaics of different arrays are.

@@ -187,8 +187,6 @@ def half_light_radii(
 
     Parameters
     ----------
-    segmentation : ndarray of int32, shape (ny, nx)
-        Number of the source that owns a pixel; neighbours' pixels are left out.
     flux_auto : ndarray of float64, shape (n,)
         Whole flux of each source [unit of the image].
 
