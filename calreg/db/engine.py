@@ -189,9 +189,12 @@ class Database:
         try:
             with self._engine.connect() as connection:
                 yield connection
-        except (sa.exc.DBAPIError, *self._dialect.driver_errors) as error:
+        except sa.exc.DBAPIError as error:
             _uncover_interrupt(error)
-            raise self._dialect.explain(getattr(error, "orig", None) or error, self.url) from error
+            raise self._dialect.explain(error.orig or error, self.url) from error
+        except self._dialect.driver_errors as error:
+            _uncover_interrupt(error)
+            raise self._dialect.explain(error, self.url) from error
 
     @contextmanager
     def arrow_cursor(self) -> Iterator[ArrowCursor | None]:
