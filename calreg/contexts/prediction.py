@@ -50,8 +50,6 @@ class Prediction:
         Gradient along the field, as measured: PHOTMJSR does not touch it [mag / arcmin].
     status : Status
         ``ok``; ``unknown`` where a value is missing; ``conflict`` where sources disagree.
-    source : str or None
-        The external solution, where one is the basis.
     field, image_kind, flux_kind, aperture : str or None
         Of the set.
     pixar_change_a_mag, pixar_change_b_mag : float or None

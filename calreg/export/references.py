@@ -49,8 +49,6 @@ class ReferenceOptions:
     ----------
     parents : tuple of Path
         Reference files, or folders of them, that the user named.
-    cache : CrdsCache or None
-        Where parents are looked for if none are named.
     """
 
     out: Path

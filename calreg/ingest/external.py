@@ -99,8 +99,6 @@ class ImportReport:
         Differences A - B in the file.
     is_new : bool
         False when all of it was imported before.
-    n_values : int
-        Numbers by array in the file.
     pmaps : list of str
         Contexts that they correct.
     left_out : dict of str to int

@@ -35,8 +35,6 @@ class Array:
         The card DETECTOR, ``NRCALONG``.
     aperture : str
         SIAF aperture.
-    module : str
-        ``A`` or ``B``.
     array_id : str
         What the modules share: ``1`` ... ``4``, ``long``.
     channel : str

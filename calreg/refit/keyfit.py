@@ -54,8 +54,6 @@ class KeyInputs:
         Catalogs of the key in the order of time.
     variable : dict of int to list of (int, int)
         Pairs left out as variable, by group.
-    epoch_names : dict of int to str
-        Of all epochs, by id.
     """
 
     key: SetKey

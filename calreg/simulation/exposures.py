@@ -30,8 +30,6 @@ class SimulatedEpoch:
 
     Attributes
     ----------
-    observation : str
-        ``241``.
     roll_deg : float
         Angle of V3 at the field centre [deg].
     side : int

@@ -76,8 +76,6 @@ class Astrometry:
     ----------
     ra_mas, dec_mas : float
         Medians along right ascension (times cos dec) and declination [mas].
-    ra_mad_mas, dec_mad_mas : float
-        Median absolute deviations [mas].
     """
 
     ra_mas: float

@@ -113,8 +113,6 @@ class Programme:
 
     Attributes
     ----------
-    axis_pa_deg : float
-        Position angle of +d [deg].
     truth : tuple of TrueCoefficients
         For exactly the pmaps, bands and array ids of the programme.
     """

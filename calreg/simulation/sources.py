@@ -92,8 +92,6 @@ class SimulatedDetections:
         Sums of pixels in MJy/sr; 0 where the measured mosaic has no data.
     mag_iso, mag_iso_err, mag_auto, mag_auto_err : ndarray of float64
         AB; `NO_MAG` where the flux is not positive.
-    flags : ndarray of int64
-        `calreg.flags.DetectionFlag` bits.
     """
 
     number: IntArray

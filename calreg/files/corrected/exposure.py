@@ -75,8 +75,6 @@ class CalFile:
 
     Attributes
     ----------
-    record : CorrectionRecord or None
-        The correction that it has got.
     photmjsr : float
         As in the header [MJy/sr per DN/s].
     stamp : tuple of int

@@ -105,13 +105,7 @@ class MeasuredRow:
 
 @dataclass
 class MeasureReport:
-    """What a call of measure did.
-
-    Attributes
-    ----------
-    rows : list of MeasuredRow
-        In the order of the mosaics.
-    """
+    """What a call of measure did."""
 
     rows: list[MeasuredRow] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

@@ -42,8 +42,6 @@ class MosaicJob:
 
     Attributes
     ----------
-    name : str
-        For messages.
     members : tuple of Exposure
         In the order of the bits of the context planes.
     rescale : tuple of float

@@ -36,6 +36,10 @@ class MosaicRow:
     ----------
     status : str
         ``made``, or ``unchanged``: made before of the same exposures with the same settings.
+    noise_correlation : float
+        Noise of a sum over many pixels, relative to the root of the summed squares of the errors.
+    background : float
+        Median over the exposures of the background subtracted [MJy/sr].
     photmjsr : float
         Scale [MJy/sr per DN/s].
     """

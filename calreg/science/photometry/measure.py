@@ -89,8 +89,6 @@ class MeasuredSources(SourceFluxes):
 
     Attributes
     ----------
-    sky : SkyBackground
-        Of this image.
     noise_from : str
         ``err``: errors from the error plane; ``gain``: noise of the background, and Poisson noise
         by the gain; ``background``: noise of the background alone.

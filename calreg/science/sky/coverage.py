@@ -103,11 +103,6 @@ class WcsDetector:
 class LinearDetector:
     """Pixels by scale, rotation and parity of an array, without distortion.
 
-    Attributes
-    ----------
-    boresight : Boresight
-        Pointing of the exposure.
-
     Notes
     -----
     Against the SIAF's polynomials (PRDOPSSOC-075) it is right to 5 pixels in the middle half of
