@@ -6,7 +6,6 @@ exposure of one set never disagree.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from calreg.contexts.prediction import PredictionQuery, nearest_prediction, require_ok
+from calreg.db.engines.types import stored_json
 from calreg.db.queries.sets import SetFilter, StoredSet, load_covariance, load_sets
 from calreg.db.queries.zeropoints import SetImage, fetch_detector_positions, load_set_images
 from calreg.domain import ExposureKind, SetQuery
@@ -407,7 +407,7 @@ def _gradient_scale(
     """Return how much steeper the gradient is on the detector, None where that is not known."""
     if stored.image_kind != ExposureKind.I2D:
         return 1.0
-    mag_limit = float(json.loads(stored.settings).get("mag_limit", np.inf))
+    mag_limit = float(stored_json(stored.settings).get("mag_limit", np.inf))
     by_id = {image.catalog_id: image for image in images}
     found = fetch_detector_positions(connection, by_id, mag_limit=mag_limit)
     axis = _axis(stored)

@@ -222,7 +222,8 @@ def test_init_killed_at_any_moment(empty_db_url: str, tmp_path: Path) -> None:
             ingestworkers.barrier(1),
             work=partial(applyworkers.killed_at, moment, initialise),
         )
-        assert worker.finish() == KILLED, moment
-    assert init_database(empty_db_url).created
+        # Killed after its commit, it leaves less to do to the next one.
+        assert worker.finish() in (KILLED, 0), moment
+    init_database(empty_db_url)
     with Registry(empty_db_url) as registry:
         assert registry.check() == []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+
+from calreg.errors import DatabaseError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -55,6 +58,15 @@ def _escaped(found: re.Match[str]) -> str:
     code = ord(found[0])
     byte = code - 0xDC00
     return f"\\x{byte & 0xFF:02x}" if code == 0 or 0x80 <= byte <= 0xFF else f"\\u{code:04x}"
+
+
+def stored_json(text: str) -> Any:
+    """Read JSON that was stored; text that is none means a damaged database."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        msg = f"the registry is damaged: {text[:40]!r} is no JSON; restore it from a copy"
+        raise DatabaseError(msg) from error
 
 
 class StoredText(sa.types.TypeDecorator[str]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from calreg.db.bulk import fetch_columns, insert_columns, insert_rows, integer_list
+from calreg.db.engines.types import stored_json
 from calreg.db.queries.catalogs import is_current, superseded_catalogs
 from calreg.db.queries.exposures import require_field
 from calreg.db.queries.rows import columns_of, fill
@@ -170,7 +170,7 @@ def load_measured_images(
         .where(CatalogRow.id.in_(integer_list(connection, sorted(set(catalog_ids)))))
     )
     return {
-        row.id: MeasuredImage(row.file_name, json.loads(row.settings))
+        row.id: MeasuredImage(row.file_name, stored_json(row.settings))
         for row in connection.execute(statement)
     }
 
