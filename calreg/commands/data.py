@@ -245,6 +245,15 @@ def _tell_rows(catalogs: list[FileOutcome]) -> None:
             log(f"{words}: {sum(numbers)} in {n_catalogs} of {len(catalogs)} catalogs")
 
 
+MixedSoftwareOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-mixed-software",
+        help="Fit images of pipeline versions together that read differently; the set says so.",
+    ),
+]
+
+
 @shared_options
 def refit(
     options: GlobalOptions,
@@ -281,6 +290,7 @@ def refit(
             help="Direction of the gradient: the field's long axis, or a PA [deg, N over E].",
         ),
     ] = "auto",
+    allow_mixed_software: MixedSoftwareOption = False,
 ) -> None:
     """Match what is new, and fit exactly what is stale.
 
@@ -300,6 +310,7 @@ def refit(
             slope=slope,
             time=time,
             axis=axis,
+            allow_mixed_software=allow_mixed_software,
         )
     with open_registry(options) as registry, progress_bar() as progress:
         report = registry.refit(settings, progress=progress)
@@ -316,6 +327,8 @@ def _tell_refit(report: RefitReport, output_format: OutputFormat) -> None:
     pairing = report.pairing
     for note in pairing.notes:
         log(f"note: {note}")
+    for warning in report.warnings:
+        log(f"warning: {warning}")
     for row in pairing.astrometry:
         log(
             f"astrometry {row.pmap} {row.band} {row.epoch_i} -> {row.epoch_j}: "

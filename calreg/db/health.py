@@ -28,6 +28,8 @@ class ProblemKind(StrEnum):
     """Rows refer to rows that do not exist."""
     DIGEST = "digest"
     """A stored digest does not fit what it was taken of."""
+    CALIBRATION = "calibration"
+    """Images of one context are calibrated differently."""
 
 
 @dataclass(frozen=True)

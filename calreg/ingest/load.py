@@ -20,6 +20,7 @@ from calreg.db.queries.exposures import (
     load_epochs,
     load_epochs_by_id,
 )
+from calreg.db.queries.zeropoints import find_calibration_conflicts
 from calreg.domain import Exposure, Progress, no_progress
 from calreg.errors import CalregError, ConflictError, EpochConflictError
 from calreg.files.images.exposures import read_exposure
@@ -138,9 +139,14 @@ class Loader:
             instrument=self.instrument,
             ingest_id=self.ingest_id,
         )
+        conflicts = find_calibration_conflicts(self.connection)
         for path, exposure, _ in kept:
             message = f"{exposure.array} {exposure.band} {exposure.pmap}"
-            self.report.loaded.append(FileOutcome(path, str(exposure.kind), message))
+            told = [one for one in conflicts if path.name in one.file_names]
+            for conflict in told:
+                conflicts.remove(conflict)  # Once, at the first of its files.
+            warnings = tuple(conflict.message for conflict in told)
+            self.report.loaded.append(FileOutcome(path, str(exposure.kind), message, warnings))
         touched = set(epoch_ids)
         self.report.epochs = [
             epoch for epoch in load_epochs(self.connection) if epoch.id in touched

@@ -11,7 +11,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from calreg.instruments import Array
 
@@ -28,7 +28,7 @@ class EraAction(StrEnum):
     NOTE = "note"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SoftwareEra:
     """Versions of the pipeline whose products differ from those of others.
 
@@ -84,6 +84,23 @@ def era_of(
 ) -> SoftwareEra | None:
     """Return the era of one kind that a product of a version is of; None if of none."""
     return next((e for e in eras if e.action is action and e.holds(product, version)), None)
+
+
+def software_conflict(
+    eras: Sequence[SoftwareEra], product: str, versions: Mapping[str, str]
+) -> str:
+    """Name files of one product that are of several eras, by their versions; empty if of one."""
+    found: dict[SoftwareEra | None, str] = {}
+    for file_name, version in sorted(versions.items()):
+        era = era_of(eras, EraAction.SEPARATE, product, version)
+        found.setdefault(era, f"{version or 'an unknown version'} ({file_name})")
+    if len(found) < 2:
+        return ""
+    era = next(era for era in found if era is not None)
+    return (
+        f"CAL_VER is {' and '.join(found.values())}: {era.what} ({era.name}; {era.source}); "
+        f"{era.remedy}, or fit them together all the same with --allow-mixed-software"
+    )
 
 
 @cache

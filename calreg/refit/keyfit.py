@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from calreg.db.queries.pairs import mark_variable
-from calreg.domain import RollRelation
+from calreg.db.queries.zeropoints import calibration_conflict
+from calreg.domain import ExposureKind, RollRelation
 from calreg.errors import FitRefusedError
 from calreg.files.atomic import sha256_of_json
+from calreg.instruments.software import software_conflict
 from calreg.science.model.offsets import measure_time_check
 from calreg.science.model.pairmodel import (
     DATUM,
@@ -30,8 +32,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from calreg.db.queries.pairs import CatalogImage, StoredGroup
+    from calreg.db.queries.zeropoints import TimedFile
     from calreg.domain import BoolArray, IntArray, SetKey
     from calreg.instruments import Instrument
+    from calreg.instruments.software import SoftwareEra
     from calreg.science.model.settings import FitSettings
     from calreg.science.sky.geometry import FieldAxis
 
@@ -54,6 +58,8 @@ class KeyInputs:
         Catalogs of the key in the order of time.
     variable : dict of int to list of (int, int)
         Pairs left out as variable, by group.
+    timed : set of TimedFile
+        Photom files whose values depend on time.
     """
 
     key: SetKey
@@ -64,6 +70,19 @@ class KeyInputs:
     settings: FitSettings
     variable: dict[int, list[tuple[int, int]]]
     epoch_names: dict[int, str]
+    timed: set[TimedFile]
+    eras: tuple[SoftwareEra, ...]
+
+    @cached_property
+    def objection(self) -> str:
+        """Why the images must not enter one fit, empty if they may."""
+        return (
+            _two_reductions(self)
+            or calibration_conflict(self.images, self.timed)
+            or (
+                "" if self.settings.allow_mixed_software else mixed_software(self.images, self.eras)
+            )
+        )
 
     @cached_property
     def images_by_catalog(self) -> dict[int, CatalogImage]:
@@ -107,6 +126,8 @@ class KeyInputs:
             "settings": self.settings.canonical_json(),
             "model_version": MODEL_VERSION,
         }
+        if self.objection:
+            content["objection"] = self.objection
         return sha256_of_json(content)
 
 
@@ -135,9 +156,11 @@ def fit_key(inputs: KeyInputs, pairs: Columns, instrument: Instrument) -> KeyFit
     Raises
     ------
     FitRefusedError
-        If its images are of different reductions, or its pairs do not determine the model.
+        If its images are of different reductions, calibrations or software, or its pairs do not
+        determine the model.
     """
-    _check_one_reduction(inputs)
+    if inputs.objection:
+        raise FitRefusedError(inputs.objection)
     selected = _select_pairs(inputs, pairs)
     fit = fit_pair_model(
         _build_nodes(inputs, selected, instrument),
@@ -185,18 +208,24 @@ class _SelectedPairs:
         return np.asarray(self.columns["mag_j"] - self.columns["mag_i"])
 
 
-def _check_one_reduction(inputs: KeyInputs) -> None:
-    """Refuse mosaics of one array and epoch that were made by different pipeline versions."""
+def mixed_software(images: list[CatalogImage], eras: tuple[SoftwareEra, ...]) -> str:
+    """Name the images whose versions of the pipeline cannot stand beside each other."""
+    product = "i2d" if images[0].image_kind == ExposureKind.I2D else "cal"
+    return software_conflict(eras, product, {image.file_name: image.cal_ver for image in images})
+
+
+def _two_reductions(inputs: KeyInputs) -> str:
+    """Tell of mosaics of one array and epoch that were made by different pipeline versions."""
     versions: dict[tuple[int, str], set[str]] = {}
     for image in inputs.images:
         versions.setdefault((image.epoch_id, image.array), set()).add(image.cal_ver)
     for (_, array), found in sorted(versions.items()):
         if len(found) > 1:
-            msg = (
+            return (
                 f"{array} has images of one epoch made by CAL_VER {' and '.join(sorted(found))}: "
                 "the same photons would count twice; keep one reduction per registry"
             )
-            raise FitRefusedError(msg)
+    return ""
 
 
 def _select_pairs(inputs: KeyInputs, columns: Columns) -> _SelectedPairs:

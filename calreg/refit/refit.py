@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -27,9 +27,11 @@ from calreg.db.queries.pairs import (
     load_groups,
     load_variable_pairs,
 )
+from calreg.db.queries.zeropoints import load_timed_files
 from calreg.domain import Progress, RollRelation, SetKey, no_progress
 from calreg.errors import DatabaseError
-from calreg.refit.keyfit import KeyInputs, fit_key, make_set_id
+from calreg.instruments.software import load_software_eras
+from calreg.refit.keyfit import KeyInputs, fit_key, make_set_id, mixed_software
 from calreg.refit.pairing import (
     FAILED,
     PairingReport,
@@ -103,6 +105,8 @@ class RefitReport:
         possible because there is no pair of epochs with opposite rolls.
     residuals : list of PredictionResidual
         New sets beside what was predicted for them from other contexts.
+    warnings : list of str
+        What the new sets rest on that a user should know.
     """
 
     pairing: PairingReport
@@ -111,6 +115,7 @@ class RefitReport:
     refused: list[KeyOutcome] = field(default_factory=list)
     waiting: list[KeyOutcome] = field(default_factory=list)
     residuals: list[PredictionResidual] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def refit(
@@ -162,6 +167,7 @@ class _Refit:
         self.progress = progress
         self.started_utc = datetime.now(UTC)
         self.epoch_names: dict[int, str] = {}
+        self.versions: Counter[str] = Counter()
         self.failed: dict[SetKey, str] = {}
         self.refusals = load_refusals(connection)
         self.states = load_set_states(connection)
@@ -218,6 +224,7 @@ class _Refit:
             )
         self.progress("fitting", len(stale), len(stale))
         self._test_predictions(report)
+        report.warnings.extend(f"{text} ({n} new sets)" for text, n in self.versions.items())
         return report
 
     def _test_predictions(self, report: RefitReport) -> None:
@@ -266,6 +273,9 @@ class _Refit:
             if is_in_use(group, self.settings):
                 groups_of[by_catalog[group.catalog_i_id]].append(group)
         axes = self._axes(by_key)
+        timed = load_timed_files(self.connection)
+        eras = load_software_eras(self.instrument.name)
+        strict = replace(self.settings, allow_mixed_software=False)
         return [
             KeyInputs(
                 key=key,
@@ -273,9 +283,11 @@ class _Refit:
                 groups=groups_of[key],
                 axis=axes[key],
                 fit_slope=self._has_slope(images[0]),
-                settings=self.settings,
+                settings=self.settings if mixed_software(images, eras) else strict,
                 variable=variable,
                 epoch_names=self.epoch_names,
+                timed=timed,
+                eras=eras,
             )
             for key, images in sorted(by_key.items(), key=lambda item: _report_order(item[1][0]))
         ]
@@ -340,6 +352,7 @@ class _Refit:
             self._refuse(inputs, failure_reason(error), report)
             return
         fit, pmap = found.fit, inputs.images[0].pmap
+        self._note_versions(inputs)
         series = inputs.key.series(MODEL_NAME)
         report.fitted.append(
             replace(
@@ -353,6 +366,17 @@ class _Refit:
                 status=self.states.status(set_pk, series, pmap, is_newest=True),
             )
         )
+
+    def _note_versions(self, inputs: KeyInputs) -> None:
+        """Count the sets whose images were made by several versions of the pipeline."""
+        versions = sorted({image.cal_ver or "unknown" for image in inputs.images})
+        if len(versions) > 1:
+            first = inputs.images[0]
+            what = "" if not inputs.settings.allow_mixed_software else ", of several eras"
+            self.versions[
+                f"{first.field_name} {first.pmap}: images of one fit were made by CAL_VER "
+                f"{' and '.join(versions)}{what}"
+            ] += 1
 
     def _why_stale(self, inputs: KeyInputs, latest: LatestSet | None) -> str:
         """Explain in a few words why a key is fitted."""

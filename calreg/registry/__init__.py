@@ -123,12 +123,13 @@ class Registry(DataMethods, QuestionMethods, ContextMethods, OutputMethods, Pixe
             delivered, where they are still in their place.
         """
         from calreg.db.health import check_database
-        from calreg.registry.integrity import check_files, check_sets
+        from calreg.registry.integrity import check_calibrations, check_files, check_sets
 
         with self._database.read() as connection:
             problems = check_database(connection)
             if not problems:
                 problems += check_sets(connection)
+                problems += check_calibrations(connection)
                 problems += check_files(connection)
             return problems
 

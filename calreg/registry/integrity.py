@@ -11,6 +11,7 @@ from calreg.db.queries.acceptances import find_foreign_acceptances
 from calreg.db.queries.applications import known_application_ids
 from calreg.db.queries.contents import load_delivered_files, load_ingested_files
 from calreg.db.queries.sets import SetFilter, load_covariance, load_sets
+from calreg.db.queries.zeropoints import find_calibration_conflicts
 from calreg.errors import CalregError
 from calreg.files.atomic import sha256_of
 from calreg.files.fits.headers import read_headers
@@ -35,6 +36,14 @@ def check_sets(connection: Connection) -> list[Problem]:
     ] + [
         Problem(ProblemKind.DIGEST, "acceptances", message)
         for message in find_foreign_acceptances(connection)
+    ]
+
+
+def check_calibrations(connection: Connection) -> list[Problem]:
+    """Look for several PHOTMJSR of one array and band under one context."""
+    return [
+        Problem(ProblemKind.CALIBRATION, "exposures", conflict.message)
+        for conflict in find_calibration_conflicts(connection)
     ]
 
 

@@ -13,7 +13,12 @@ import sqlalchemy as sa
 
 from calreg import Registry
 from calreg.db.engine import open_database
-from calreg.db.schema import PairGroupRow, RefusalRow
+from calreg.db.schema import (
+    CoefficientSetRow,
+    PairGroupRow,
+    RefusalRow,
+    ZeroPointRow,
+)
 from calreg.errors import DatabaseUnreachableError
 from calreg.ingest.options import IngestOptions
 from calreg.refit import pairing
@@ -136,6 +141,97 @@ def test_a_singular_system(db_url: str, tmp_path: Path) -> None:
         assert registry.coefficients() == []
         # Without a gradient the same data are enough.
         assert len(registry.refit(FitSettings(slope="none")).fitted) == 1
+
+
+def with_card(path: Path, folder: Path, name: str, value: str) -> Path:
+    """Copy a mosaic with another value of a card."""
+    folder.mkdir(exist_ok=True)
+    content = path.read_bytes()
+    pattern = rb"%-8s= .{70}" % name.encode()
+    cards = set(re.findall(pattern, content))
+    assert cards
+    for card in cards:
+        other = b"%-8s= %20s" % (name.encode(), value.encode())
+        content = content.replace(card, other.ljust(80))
+    (folder / path.name).write_bytes(content)
+    return folder / path.name
+
+
+def made_by(files: Files, version: str, epoch: int, folder: Path) -> list[Path]:
+    """Return a programme's files with the mosaics of one epoch from another pipeline version."""
+    mosaics = files.select(epoch=epoch, suffix=".fits")
+    others = [with_card(path, folder, "CAL_VER", f"'{version:<8}'") for path in mosaics]
+    return [path for path in files.paths if path not in mosaics] + others
+
+
+def recalibrated_to(photmjsr: float, files: Files, folder: Path) -> list[Path]:
+    """Return a programme's files with another PHOTMJSR of A in epoch 2, mosaic and catalog last."""
+    old = [*files.select(epoch=2, array="nrcalong", suffix=".fits")]
+    old += files.select(epoch=2, array="nrcalong", suffix=".cat")
+    new = [with_card(path, folder, "PHOTMJSR", str(photmjsr)) for path in old]
+    return [*(path for path in files.paths if path not in old), *new]
+
+
+def test_one_context_with_two_calibrations(db_url: str, tmp_path: Path) -> None:
+    """PHOTMJSR of A differs between the epochs: warned of at once, never fitted, listed."""
+    files = write_files(small_programme(bands=("F444W",), n_epochs=2), tmp_path / "files")
+    paths = recalibrated_to(0.5, files, tmp_path / "other")
+    with Registry(db_url) as registry:
+        ingested = registry.ingest(paths)
+        assert ingested.refused == []
+        (warning,) = [text for one in ingested.loaded for text in one.warnings]
+        (reason,) = refuse(registry)
+        problems = registry.check()
+        assert registry.coefficients() == []
+        for text in (warning, reason, problems[0].message):
+            assert re.search(r"nrcalong F444W: PHOTMJSR is 0\.\d+ \(.*\) and 0\.5 \(.*\)", text)
+            assert paths[-2].name in text
+        assert [str(one.kind) for one in problems] == ["calibration"]
+
+
+def test_values_of_a_photom_file_that_depends_on_time_are_no_conflict(
+    db_url: str, tmp_path: Path
+) -> None:
+    files = write_files(small_programme(bands=("F444W",), n_epochs=2), tmp_path / "files")
+    with Registry(db_url) as registry:
+        registry.ingest(recalibrated_to(0.5, files, tmp_path / "other"))
+        assert len(registry.refit().refused) == 1
+        with open_database(db_url) as database, database.write() as connection:
+            table = ZeroPointRow.__table__
+            is_a = table.c.array == "nrcalong"
+            connection.execute(sa.update(table).where(is_a).values(kind="timed"))
+        assert registry.check() == []
+        assert len(registry.refit().fitted) == 1
+
+
+def test_eras_of_the_pipeline_never_meet_in_one_fit(db_url: str, tmp_path: Path) -> None:
+    """Mosaics of jwst 1.19 read low beside those of 1.20."""
+    files = write_files(small_programme(bands=("F444W",), n_epochs=2), tmp_path / "files")
+    with Registry(db_url) as registry:
+        registry.ingest(made_by(files, "1.20.1", 2, tmp_path / "new"))
+        (reason,) = refuse(registry)
+        assert re.search(r"CAL_VER is 1\.\S+ \(.*_i2d.fits\) and 1\.20\.1 \(.*read low", reason)
+        assert "jwst#9246" in reason
+        assert "--allow-mixed-software" in reason
+        report = registry.refit(FitSettings(allow_mixed_software=True))
+        assert len(report.fitted) == 1
+        (warning,) = report.warnings
+        assert re.search(r"CAL_VER 1\.\S+ and 1\.20\.1, of several eras \(1 new sets\)", warning)
+    with open_database(db_url, read_only=True) as database, database.read() as connection:
+        (settings,) = connection.scalars(sa.select(CoefficientSetRow.settings))
+        assert '"allow_mixed_software":true' in settings
+
+
+def test_other_versions_of_one_era_are_told(db_url: str, tmp_path: Path) -> None:
+    files = write_files(small_programme(bands=("F444W",), n_epochs=2), tmp_path / "files")
+    with Registry(db_url) as registry:
+        registry.ingest(made_by(files, "1.13.4", 2, tmp_path / "new"))
+        report = registry.refit(FitSettings(allow_mixed_software=True))
+        assert len(report.fitted) == 1
+        (warning,) = report.warnings
+        assert re.search(r"made by CAL_VER 1\.\S+ and 1\.13\.4 \(1 new sets\)", warning)
+        # Where nothing is mixed the option changes nothing.
+        assert len(registry.refit().unchanged) == 1
 
 
 def recalibrated(path: Path, folder: Path) -> Path:

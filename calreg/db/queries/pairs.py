@@ -59,6 +59,10 @@ class CatalogImage:
     roll_deg: float
     expmid_mjd_utc: float
     s_region: str
+    file_name: str
+    subarray: str
+    photmjsr: float | None
+    r_photom: str
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ def load_catalog_images(connection: sa.Connection) -> list[CatalogImage]:
                 EpochRow,
                 catalog_id=CatalogRow.id,
                 image_kind=ExposureRow.kind,
+                file_name=ExposureRow.file_name,
                 field_name=FieldRow.name,
                 pmap=PmapRow.number,
             )

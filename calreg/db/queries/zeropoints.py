@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -12,6 +12,7 @@ from calreg.db.queries.rows import columns_of, fill
 from calreg.db.schema import (
     CatalogRow,
     DetectionRow,
+    EpochRow,
     ExposureRow,
     IngestRow,
     PairGroupRow,
@@ -35,6 +36,10 @@ HEADER_SOURCE = "{kind} header"
 
 _KEY = ("array", "filter", "pupil", "subarray", "photmjsr", "source")
 """What makes a value the same one, with the context: the columns of the unique constraint."""
+
+
+_ONE_VALUE = 1e-6
+"""Relative: headers hold what was single precision; contexts differ by 1e-4 and more."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +180,94 @@ def add_header_zero_points(
             }
         )
     insert_new_zero_points(connection, rows, set(pmap_ids.values()), lambda: ingest_id)
+
+
+class TimedFile(NamedTuple):
+    """A photom file whose values for an array and band depend on time."""
+
+    r_photom: str
+    array: str
+    filter: str
+    pupil: str
+
+
+def load_timed_files(connection: sa.Connection) -> set[TimedFile]:
+    """Return the photom files with TIMECOEFF that the registry has."""
+    columns = [getattr(ZeroPointRow, name) for name in TimedFile._fields]
+    statement = sa.select(*columns).where(ZeroPointRow.kind == str(ZeroPointKind.TIMED)).distinct()
+    return {TimedFile(*row) for row in connection.execute(statement)}
+
+
+def calibration_conflict(images: Iterable[Any], timed: Collection[TimedFile]) -> str:
+    """Name the images of one context, array and band whose PHOTMJSR differ; empty if none do.
+
+    One photom file that depends on time gives every exposure a value of its own.
+    """
+    alike: dict[tuple[str, str, str, str], list[Any]] = {}
+    for image in images:
+        key = (image.array, image.filter, image.pupil, image.subarray)
+        if image.photmjsr is not None:
+            alike.setdefault(key, []).append(image)
+    for (array, filter_, pupil, _), found in sorted(alike.items()):
+        first, *_, last = ordered = sorted(
+            [found[0], *found], key=lambda image: (image.photmjsr or 0.0, image.file_name)
+        )
+        files = {image.r_photom for image in found}
+        is_timed = len(files) == 1 and TimedFile(found[0].r_photom, array, filter_, pupil) in timed
+        is_one = (last.photmjsr or 0.0) <= (first.photmjsr or 0.0) * (1.0 + _ONE_VALUE)
+        if is_one or is_timed:
+            continue
+        by_value = {image.photmjsr: image for image in ordered}
+        told = " and ".join(
+            f"{value:.9g} ({image.file_name}{', ' * bool(image.r_photom)}{image.r_photom})"
+            for value, image in by_value.items()
+        )
+        return (
+            f"{array} {filter_}: PHOTMJSR is {told} under one context, expected one value: "
+            "calibrate all alike (was it another CRDS server, or an override?), in a new registry"
+        )
+    return ""
+
+
+@dataclass(frozen=True)
+class CalibrationConflict:
+    """Images of one field, context, kind and array with several PHOTMJSR."""
+
+    file_names: frozenset[str]
+    message: str
+
+
+def find_calibration_conflicts(connection: sa.Connection) -> list[CalibrationConflict]:
+    """Return where images that would enter one fit have several PHOTMJSR."""
+    row = ExposureRow
+    names = ("pmap_id", "kind", "array", "filter", "pupil", "subarray")
+    key: list[Any] = [EpochRow.field_id, *(getattr(row, name) for name in names)]
+    value = row.photmjsr
+    by_key = (
+        sa.select(*key)
+        .join(EpochRow, EpochRow.id == row.epoch_id)
+        .group_by(*key)
+        .having(sa.func.max(value) > sa.func.min(value) * (1.0 + _ONE_VALUE))
+        .subquery()
+    )
+    statement = (
+        sa.select(*key, PmapRow.number, row.photmjsr, row.r_photom, row.file_name)
+        .join(EpochRow, EpochRow.id == row.epoch_id)
+        .join(PmapRow, PmapRow.id == row.pmap_id)
+        .join(by_key, sa.and_(*(by_key.c[one.key] == one for one in key)))
+        .order_by(*key, row.file_name)
+    )
+    alike: dict[tuple[object, ...], list[Any]] = {}
+    for found in connection.execute(statement):
+        alike.setdefault(tuple(found[: len(key)]), []).append(found)
+    timed = load_timed_files(connection) if alike else set()
+    return [
+        CalibrationConflict(
+            frozenset(image.file_name for image in images), f"{Pmap(images[0].number)}: {message}"
+        )
+        for images in alike.values()
+        if (message := calibration_conflict(images, timed))
+    ]
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ class FitSettings:
         ``fix`` holds the time terms at zero.
     axis_pa_deg : float or "auto"
         Position angle of +d [deg, N over E]; ``auto`` is the long axis of the field.
+    allow_mixed_software : bool
+        Whether images may enter one fit whose versions of the pipeline read differently.
 
     Raises
     ------
@@ -52,6 +54,7 @@ class FitSettings:
     slope: Literal["auto", "none", "fit"] = "auto"
     time: Literal["fix", "fit"] = "fix"
     axis_pa_deg: float | Literal["auto"] = "auto"
+    allow_mixed_software: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values outside their meaning and store every number as a float."""
@@ -81,6 +84,7 @@ class FitSettings:
         slope: str = "auto",
         time: str = "fix",
         axis: str | float = "auto",
+        allow_mixed_software: bool = False,
     ) -> FitSettings:
         """Read settings as a command line gives them, words in any case.
 
@@ -97,11 +101,15 @@ class FitSettings:
             slope=cast("Literal['auto', 'none', 'fit']", slope.strip().lower()),
             time=cast("Literal['fix', 'fit']", time.strip().lower()),
             axis_pa_deg=_word_or_number("axis", axis),
+            allow_mixed_software=allow_mixed_software,
         )
 
     def canonical_json(self) -> str:
         """Return the settings as JSON that is equal exactly when the settings are."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        settings = asdict(self)
+        if not self.allow_mixed_software:
+            del settings["allow_mixed_software"]  # Said only where it was needed.
+        return json.dumps(settings, sort_keys=True, separators=(",", ":"))
 
     def slope_is_fitted(self, channel: str) -> bool:
         """Return whether a gradient is fitted in a channel, ``SW`` or ``LW``."""
