@@ -41,8 +41,8 @@ lint: $(VENV)/.stamp-dev  ## ruff, codespell, numpydoc
 types: $(VENV)/.stamp-dev  ## mypy, strict
 	$(BIN)/mypy
 
-attack: $(VENV)/.stamp-test  ## N damaged files through every door (N=20000)
-	CALREG_ATTACK_N=$(N) $(BIN)/python -m pytest -n auto -rP tests/attack/test_fuzz.py $(PYTEST_ARGS)
+attack: $(VENV)/.stamp-test  ## N damaged files through every door (N=20000), kills, stopped servers
+	CALREG_ATTACK_N=$(N) $(BIN)/python -m pytest -n auto -rP tests/attack $(PYTEST_ARGS)
 
 bench: $(VENV)/.stamp-test  ## the benchmark table
 	$(BIN)/python -m benchmarks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,21 @@ if TYPE_CHECKING:
 
     from support.programmes import Prepared
 
+N_INPUTS = "CALREG_ATTACK_N"
+"""Set by `make attack`, which runs what takes minutes."""
+
 SEED = int(os.environ.get("CALREG_ATTACK_SEED", "1"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave kills, damaged pages and stopped servers to `make attack`."""
+    if N_INPUTS in os.environ:
+        return
+    reason = pytest.mark.skip(reason="takes minutes: make attack runs it")
+    for item in items:
+        is_ours = Path(__file__).parent in item.path.parents
+        if is_ours and item.get_closest_marker("slow") and item.path.name != "test_fuzz.py":
+            item.add_marker(reason)
 
 
 @pytest.fixture(scope="package")

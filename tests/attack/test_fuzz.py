@@ -1,6 +1,6 @@
 """Damaged files of every form through every door: refused in our words, and nothing is changed.
 
-About two thousand inputs; `make attack N=20000` sends as many as it is told. Every input follows
+About two hundred inputs; `make attack N=20000` sends as many as it is told. Every input follows
 from its target, its number and the seed: a failure is repeated with ``CALREG_ATTACK_ONLY=number``.
 """
 
@@ -18,7 +18,7 @@ from support.attackworkers import as_ledger
 if TYPE_CHECKING:
     from support.attackworkers import Attacker
 
-N_INPUTS = int(os.environ.get("CALREG_ATTACK_N", "2000"))
+N_INPUTS = int(os.environ.get("CALREG_ATTACK_N", "200"))
 ONLY = os.environ.get("CALREG_ATTACK_ONLY")
 LEDGER = os.environ.get("CALREG_ATTACK_LEDGER")
 """File that gets what failed, for a person."""
