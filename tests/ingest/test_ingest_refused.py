@@ -368,3 +368,23 @@ def test_the_whole_folder_of_real_data(db_url: str, shared_data: Path) -> None:
         Path(outcome.message.partition(": ")[0]).name == outcome.path.name
         for outcome in report.refused
     )
+
+
+def test_a_mosaic_of_two_arrays_is_refused_at_ingest_and_by_check(
+    db_url: str, tmp_path: Path
+) -> None:
+    members = {"FILENAME": ["a_cal.fits", "b_cal.fits"], "DETECTOR": ["NRCA1", "NRCB1"]}
+    two = write_image(tmp_path / "two_i2d.fits", primary={"FILTER": "F150W"}, members=members)
+    good = write_image(tmp_path / "good_cal.fits")
+    report = ingest_all(db_url, [two, good])
+    message = (
+        f"{two}: is a mosaic whose inputs had different arrays: found NRCA1, NRCB1 in column "
+        "DETECTOR of HDRTAB (NRCA1: a_cal.fits; NRCB1: b_cal.fits), expected one; resample each "
+        "array's exposures by themselves"
+    )
+    assert [one.message for one in report.refused] == [message]
+    assert [one.path for one in report.loaded] == [good]
+    with Registry(db_url) as registry:
+        checked = registry.check_files([two, good])
+    assert [problem.message for problem in checked.problems] == [message]
+    assert checked.n_files == 1

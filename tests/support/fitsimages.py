@@ -67,6 +67,7 @@ def write_image(
     science: Mapping[str, str | float | None] | None = None,
     pixels: np.ndarray = PIXELS,
     member_contexts: Sequence[str] | None = None,
+    members: Mapping[str, Sequence[str] | Sequence[float]] | None = None,
     single_hdu: bool = False,
 ) -> Path:
     """Write an exposure; a card given as None is left out, one given as "" is there but empty."""
@@ -89,6 +90,12 @@ def write_image(
                 "FILENAME", "40A", array=[f"m{i}_cal.fits" for i, _ in enumerate(member_contexts)]
             ),
             fits.Column("CRDS_CTX", "40A", array=list(member_contexts)),
+        ]
+        hdus.append(fits.BinTableHDU.from_columns(columns, name="HDRTAB"))
+    elif members is not None:
+        columns = [
+            fits.Column(name, "40A" if isinstance(values[0], str) else "D", array=list(values))
+            for name, values in members.items()
         ]
         hdus.append(fits.BinTableHDU.from_columns(columns, name="HDRTAB"))
     fits.HDUList(hdus).writeto(path)

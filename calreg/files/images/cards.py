@@ -8,8 +8,11 @@ single HDU, or one whose maker moved cards, reads like the pipeline's own.
 from __future__ import annotations
 
 import math
+import re
+from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn, cast
+from itertools import count, takewhile
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, cast
 
 from calreg.domain import ExposureKind, Pmap
 from calreg.errors import (
@@ -20,9 +23,10 @@ from calreg.errors import (
     UnknownKeyError,
     UnsupportedDataError,
 )
-from calreg.files.fits.textcolumn import read_text_column
+from calreg.files.fits.textcolumn import read_number_column, read_text_column
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from calreg.files.fits.headers import CardValue, FitsHeaders, HeaderUnit
@@ -34,6 +38,7 @@ CALIBRATED_UNIT = "MJy/sr"
 MEMBER_TABLE = "HDRTAB"
 
 _COMPLETE = "COMPLETE"
+_MANY = 3
 _PLACEHOLDERS = frozenset({"", "N/A", "UNKNOWN"})
 _MOSAIC_MODELS = frozenset({"DrizProductModel", "MultiProductModel"})  # jwst before 0.17
 _UNCALIBRATED_MODELS = {"Level1bModel": "uncal", "RampModel": "ramp"}
@@ -253,14 +258,15 @@ def require_calibrated(cards: ImageCards, headers: FitsHeaders, instrument: Inst
     HeaderValueError
         If S_PHOTOM is COMPLETE, but BUNIT is not MJy/sr or PHOTMJSR is missing.
     UnsupportedDataError
-        If it is not calibrated (uncal, ramp, rate), a mosaic of inputs with several contexts, a
-        reference file, or of another instrument.
+        If it is not calibrated (uncal, ramp, rate), a mosaic of inputs of several arrays,
+        bands or calibrations, a reference file, or of another instrument.
     """
     _require_instrument(cards, instrument)
     kind = kind_of_image(cards, headers)
     _require_photom(cards, kind)
     if kind is ExposureKind.I2D:
-        _require_one_context(cards, headers)
+        _require_imaging(cards, instrument)
+        _require_one_calibration(cards, headers)
 
 
 def _require_instrument(cards: ImageCards, instrument: Instrument) -> None:
@@ -418,10 +424,18 @@ def _pmap(cards: ImageCards) -> Pmap:
         raise HeaderValueError(msg) from error
 
 
-def _require_one_context(cards: ImageCards, headers: FitsHeaders) -> None:
-    """Refuse a mosaic whose members, by its HDRTAB, had other contexts than the one it states."""
+class _Member(NamedTuple):
+    """One exposure of a mosaic: its file's name, and the context that it was calibrated with."""
+
+    name: str
+    context: str
+
+
+def _require_one_calibration(cards: ImageCards, headers: FitsHeaders) -> None:
+    """Refuse a mosaic whose members are not of its array, band and context, calibrated alike."""
     table = headers.find(MEMBER_TABLE)
     if table is None:
+        _require_named_array(cards)
         return
     if table.extension != "BINTABLE":
         msg = (
@@ -429,26 +443,134 @@ def _require_one_context(cards: ImageCards, headers: FitsHeaders) -> None:
             f"{table.extension}, expected BINTABLE; resample again"
         )
         raise FileFormatError(msg)
-    members = _member_contexts(table)
-    if len(members) > 1:
-        found = ", ".join(sorted(members, key=_context_order))
+    n_rows = table.shape[1] if len(table.shape) > 1 else 0
+    names = read_text_column(table, "FILENAME") or [f"row {n}" for n in range(1, n_rows + 1)]
+    # calreg mosaic: what each was calibrated with, before it was brought to one context.
+    inputs = read_text_column(table, "CTXINPUT")
+    members = [_Member(name, inputs[n] if inputs else "") for n, name in enumerate(names)]
+    stated = _stated(cards)
+    for what, name, remedy in _MEMBER_TEXTS:
+        column = cards.card(name) if name in cards.keywords else name.upper()
+        groups: dict[str, list[str]] = defaultdict(list)
+        for member, text in zip(members, read_text_column(table, column), strict=False):
+            if without_placeholder(text):
+                groups[_in_one_spelling(name, text, cards.instrument)].append(member.name)
+        if name == "cal_ver" and inputs:
+            continue
+        _require_one(cards, column, groups, stated.get(name, ""), (what, remedy))
+        if name == "detector" and not groups:
+            _require_named_array(cards, names)
+    for name in ("photmjsr", "pixar_sr"):
+        column = cards.card(name)
+        values = read_number_column(table, column)
+        for context in sorted({member.context for member in members}):
+            found = [
+                (value, member.name)
+                for member, value in zip(members, values, strict=False)
+                if member.context == context and math.isfinite(value)
+            ]
+            number = cards.number(name) if name == "photmjsr" and not inputs else None
+            groups = _alike(found if number is None else [*found, (number, "")])
+            if len(groups) > 1:
+                _require_one(cards, column, groups, "", ("values", _CALIBRATE_ALIKE))
+
+
+_CALIBRATE_ALIKE = "calibrate all inputs alike and resample"
+
+# What members share: what it is called, the property of its card, the remedy where they do not.
+_MEMBER_TEXTS = (
+    ("contexts", "pmap", "calibrate all inputs with one and resample"),
+    ("arrays", "detector", "resample each array's exposures by themselves"),
+    ("modules", "module", "resample each array's exposures by themselves"),
+    ("filters", "filter", "resample each band's exposures by themselves"),
+    ("pupils", "pupil", "resample each band's exposures by themselves"),
+    ("calibrations", "cal_ver", _CALIBRATE_ALIKE),
+)
+
+_SAME_CALIBRATION = 1e-4
+"""Relative: drifts within an epoch, and the rounding of a card, are less."""
+
+
+def _stated(cards: ImageCards) -> dict[str, str]:
+    """Return what a mosaic itself states, by property; CAL_VER may be that of the resampling."""
+    array = _array(cards, cards.instrument)
+    texts = {name: cards.required_text(name) for name in ("filter", "pupil")}
+    texts |= {"pmap": str(_pmap(cards)), "detector": array.detector, "module": array.module}
+    return {name: _in_one_spelling(name, text, cards.instrument) for name, text in texts.items()}
+
+
+def _in_one_spelling(name: str, text: str, instrument: Instrument) -> str:
+    """Return contexts in full, arrays by their detector, all names of a clear pupil as one."""
+    if name == "pmap":
+        return _full_context(text)
+    if name == "detector":
+        try:
+            return instrument.array(text).detector
+        except UnknownKeyError:
+            return text
+    text = text.upper() if name != "cal_ver" else text
+    return instrument.clear_pupils[0] if text in instrument.clear_pupils else text
+
+
+def _alike(values: Sequence[tuple[float, str]]) -> dict[str, list[str]]:
+    """Return names by value, values that agree as one."""
+    groups: dict[str, list[str]] = {}
+    first = math.nan
+    for value, name in sorted(values):
+        if not abs(value - first) <= _SAME_CALIBRATION * abs(first):
+            first = value
+        groups.setdefault(f"{first:.7g}", []).append(name or "the mosaic itself")
+    return groups
+
+
+def _require_named_array(cards: ImageCards, names: Sequence[str] = ()) -> None:
+    """Refuse members whose files' names, given or in the cards FLT00001 ..., tell other arrays."""
+    column = "the names of its members"
+    instrument = cards.instrument
+    if not names:
+        cells = (cards.primary.get(f"FLT{n:05d}") for n in count(1))
+        names = [str(name) for name in takewhile(lambda cell: cell is not None, cells)]
+    groups: dict[str, list[str]] = defaultdict(list)
+    by_name = {array.detector.lower(): array.detector for array in instrument.arrays.values()}
+    for name in names:
+        for part in re.split(r"[_.]", name.lower()):
+            if part in by_name:
+                groups[by_name[part]].append(name)
+    remedy = "resample each array's exposures by themselves"
+    _require_one(cards, column, groups, _array(cards, instrument).detector, ("arrays", remedy))
+
+
+def _require_one(
+    cards: ImageCards,
+    column: str,
+    groups: Mapping[str, Sequence[str]],
+    stated: str,
+    words: tuple[str, str],
+) -> None:
+    """Refuse groups of members, by value, that are several or not what the mosaic states."""
+    what, remedy = words
+    is_column = " " not in column
+    ordered = sorted(groups, key=_context_order)
+    if len(ordered) > 1:
+        named = "; ".join(f"{value}: {_few(groups[value])}" for value in ordered)
         cards.reject(
-            f"is a mosaic whose inputs had different contexts: found {found} in column "
-            f"CRDS_CTX of {MEMBER_TABLE}, expected one; calibrate all inputs with one and resample"
+            f"is a mosaic whose inputs had different {what}: found {', '.join(ordered)} in "
+            f"{f'column {column} of {MEMBER_TABLE}' if is_column else column} ({named}), "
+            f"expected one; {remedy}"
         )
-    stated = str(_pmap(cards))
-    if members and stated not in members:
+    if ordered and stated and ordered != [stated]:
+        card = column if is_column else cards.card("detector")
         cards.reject(
-            f"is a mosaic that states another context than its inputs: found CRDS_CTX={stated} and "
-            f"{members.pop()} in {MEMBER_TABLE}, expected one; calibrate the inputs with the "
-            "context of the mosaic and resample again"
+            f"is a mosaic that states another {what.removesuffix('s')} than its inputs: found "
+            f"{card}={stated} and {ordered[0]} in {MEMBER_TABLE if is_column else column} "
+            f"({_few(groups[ordered[0]])}), expected one; {remedy}"
         )
 
 
-def _member_contexts(table: HeaderUnit) -> set[str]:
-    """Return the different contexts in HDRTAB, numbered ones in their full spelling."""
-    texts = set(read_text_column(table, "CRDS_CTX"))
-    return {_full_context(text) for text in texts if text.upper() not in _PLACEHOLDERS}
+def _few(names: Sequence[str]) -> str:
+    """Return a few names, and how many more there are."""
+    n_more = len(names) - _MANY
+    return ", ".join(names[:_MANY]) + (f" and {n_more} more" if n_more > 0 else "")
 
 
 def _full_context(text: str) -> str:

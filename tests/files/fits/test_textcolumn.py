@@ -10,7 +10,7 @@ from astropy.io import fits
 
 from calreg.errors import FileFormatError
 from calreg.files.fits.headers import read_headers
-from calreg.files.fits.textcolumn import read_text_column
+from calreg.files.fits.textcolumn import read_number_column, read_text_column
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,3 +83,20 @@ def test_broken_descriptions(tmp_path: Path, old: bytes, new: bytes, expected: s
     assert unit is not None
     with pytest.raises(FileFormatError, match=expected):
         read_text_column(unit, "CRDS_CTX")
+
+
+def test_numbers(tmp_path: Path) -> None:
+    columns = [
+        *BEFORE[:5],
+        fits.Column("D", "D", array=[0.1, -2.5, np.nan]),
+        fits.Column("E", "E", array=[0.5, 1.0, 2.0]),
+        fits.Column("TEXT", "9A", array=["0.379", "N/A", "1e-3"]),
+    ]
+    unit = write_table(tmp_path / "t.fits", columns)
+    np.testing.assert_array_equal(read_number_column(unit, "d"), [0.1, -2.5, np.nan])
+    assert read_number_column(unit, "E") == [0.5, 1.0, 2.0]
+    assert read_number_column(unit, "J") == [0.0, 1.0, 2.0]
+    np.testing.assert_array_equal(read_number_column(unit, "TEXT"), [0.379, np.nan, 1e-3])
+    assert read_number_column(unit, "PHOTMJSR") == []
+    with pytest.raises(FileFormatError, match=r"found '2I', expected one number, such as D"):
+        read_number_column(unit, "I")

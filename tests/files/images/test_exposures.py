@@ -339,6 +339,78 @@ def test_mosaic_of_several_arrays_is_refused(tmp_path: Path) -> None:
     assert "expected one mosaic per array" in refusal(path, UnsupportedDataError)
 
 
+MEMBERS: dict[str, list[str] | list[float]] = {
+    "FILENAME": ["a_nrca1_cal.fits", "b_nrca1_cal.fits"],
+    "DETECTOR": ["NRCA1", "NRCA1"],
+    "MODULE": ["A", "A"],
+    "FILTER": ["F150W", "F150W"],
+    "PUPIL": ["CLEAR", "CLEAR"],
+    "CRDS_CTX": ["jwst_1130.pmap", "jwst_1130.pmap"],
+    "CAL_VER": ["1.12.5", "1.12.5"],
+    "PHOTMJSR": [2.333, 2.33300005],
+    "PIXAR_SR": [2.2e-14, 2.2e-14],
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"DETECTOR": ["NRCA1", "NRCB1"]}, "different arrays: found NRCA1, NRCB1 in column DET"),
+        ({"DETECTOR": ["NRCB1"] * 2}, "states another array than its inputs: found DETECTOR=NRCA1"),
+        ({"MODULE": ["A", "B"]}, "different modules: found A, B in column MODULE of HDRTAB"),
+        ({"FILTER": ["F150W", "F200W"]}, "different filters: found F150W, F200W in column FILTER"),
+        ({"PUPIL": ["F162M", "F162M"]}, "another pupil than its inputs: found PUPIL=CLEAR and F16"),
+        ({"CAL_VER": ["1.12.5", "1.13"]}, "different calibrations: found 1.12.5, 1.13 in column"),
+        (
+            {"PHOTMJSR": [2.333, 2.4]},
+            "found 2.333, 2.4 in column PHOTMJSR of HDRTAB (2.333: the mosaic itself, a_nrca1_cal",
+        ),
+        ({"PHOTMJSR": [2.4, 2.4]}, "2.4: a_nrca1_cal.fits, b_nrca1_cal.fits"),
+        ({"PIXAR_SR": [2.2e-14, 2.3e-14]}, "found 2.2e-14, 2.3e-14 in column PIXAR_SR"),
+        (
+            {"DETECTOR": ["N/A"] * 2, "FILENAME": ["a_nrca1_cal.fits", "b_nrcblong_cal.fits"]},
+            "found NRCA1, NRCBLONG in the names of its members (NRCA1: a_nrca1_cal.fits; ",
+        ),
+    ],
+)
+def test_mosaic_of_members_that_differ(
+    tmp_path: Path, change: dict[str, list[str] | list[float]], message: str
+) -> None:
+    path = write_image(tmp_path / "a_i2d.fits", primary=MOSAIC, members=MEMBERS | change)
+    assert message in refusal(path, UnsupportedDataError)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"PUPIL": ["CLEAR", "N/A"], "CAL_VER": ["", "1.12.5"], "PHOTMJSR": [2.333, float("nan")]},
+        {"PHOTMJSR": ["2.333", "n/a"]},
+        # As calreg mosaic --pmap writes it: brought to one context from two.
+        {
+            "CTXINPUT": ["jwst_1130.pmap", "jwst_1084.pmap"],
+            "PHOTMJSR": [2.5, 2.6],
+            "CAL_VER": ["1.12.5", "1.11"],
+        },
+    ],
+)
+def test_mosaic_of_members_that_agree(
+    tmp_path: Path, change: dict[str, list[str] | list[float]]
+) -> None:
+    path = write_image(tmp_path / "a_i2d.fits", primary=MOSAIC, members=MEMBERS | change)
+    assert read(path).n_members == 2
+
+
+def test_mosaic_whose_cards_name_files_of_another_array(tmp_path: Path) -> None:
+    names = {"FLT00001": "jw1_1_00001_nrca1_rate.fits", "FLT00002": "jw1_1_00001_nrca3_rate.fits"}
+    path = write_image(tmp_path / "a_i2d.fits", primary={**MOSAIC, **names})
+    assert "found NRCA1, NRCA3 in the names of its members" in refusal(path, UnsupportedDataError)
+    names["FLT00002"] = "jw1_1_00002_nrca1_rate.fits"
+    assert read(write_image(tmp_path / "b_i2d.fits", primary={**MOSAIC, **names})).array == "nrca1"
+    path = write_image(tmp_path / "c_i2d.fits", primary={**MOSAIC, **names, "DETECTOR": "NRCA2"})
+    assert "found DETECTOR=NRCA2 and NRCA1 in the names" in refusal(path, UnsupportedDataError)
+
+
 def test_mosaic_in_count_rate_is_refused(tmp_path: Path) -> None:
     path = write_image(tmp_path / "a_i2d.fits", primary=MOSAIC, science={"BUNIT": "DN/s"})
     assert "is rate, not photometrically calibrated" in refusal(path, UnsupportedDataError)
