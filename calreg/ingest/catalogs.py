@@ -290,7 +290,9 @@ def _without_bad_errors(
 ) -> tuple[Catalog, CalibratedCatalog]:
     """Leave out what calibration shows to have an error of 0 or less, and count it."""
     detections = calibrated.detections
-    is_bad = (detections.flux_err_ujy <= 0.0) | (detections.mag_err <= 0.0)
+    has_mag = np.isfinite(detections.mag_ab)
+    is_bad = (detections.flux_err_ujy < 0.0) | (detections.mag_err < 0.0)
+    is_bad |= has_mag & ((detections.flux_err_ujy == 0.0) | (detections.mag_err == 0.0))
     if not is_bad.any():
         return catalog, calibrated
     if is_bad.all():

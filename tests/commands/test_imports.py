@@ -57,7 +57,7 @@ OPEN = PARSING | {
     "calreg.units",
 }
 CONTEXTS = OPEN | {"calreg.contexts"}
-REFIT = OPEN | {"calreg.contexts", "calreg.flags", "calreg.refit"}
+REFIT = OPEN | {"calreg.contexts", "calreg.files", "calreg.flags", "calreg.refit"}
 INGEST = OPEN | {"calreg.contexts", "calreg.files", "calreg.ingest"}
 
 KEY = ("--band", "F444W", "--array", "long")

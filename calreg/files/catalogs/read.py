@@ -164,7 +164,8 @@ class _Reading:
         mag[has_no_mag] = np.nan
         mag_err[has_no_mag] = np.nan
 
-        has_no_error = ~is_bad & (error <= 0.0)
+        # Where an image has no data, flux and error are both 0: a source without magnitude.
+        has_no_error = ~is_bad & ((error < 0.0) | ((error == 0.0) & ~is_negative))
         good = ~is_bad & ~has_no_error
         self._require_sources(good)
         ra_deg, dec_deg = self._checked_sky(ra_deg, dec_deg, good)
