@@ -30,11 +30,11 @@ from calreg.errors import (
     UnknownImageError,
 )
 from calreg.files.catalogs.read import image_name_candidates, read_catalog
+from calreg.files.fits.headers import read_headers
 from calreg.files.images.cards import FULL_SUBARRAY, read_first_pixel
 from calreg.files.images.exposures import read_exposure
 from calreg.files.images.members import read_members
 from calreg.files.readguard import refuse_damaged
-from calreg.ingest.places import CatalogPlace, headers_at_hand
 from calreg.science.photometry.calibrate import (
     MAG_DISAGREEMENT_LIMIT,
     CalibratedCatalog,
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from calreg.db.engine import Connection
     from calreg.domain import Catalog, Exposure, IntArray
+    from calreg.files.fits.headers import FitsHeaders
     from calreg.files.recognise import FileKind
     from calreg.ingest.options import IngestOptions
     from calreg.instruments import Instrument
@@ -140,10 +141,7 @@ class CatalogIngest:
             )
         _require_storable(path, "number", catalog.number)
         _require_storable(path, "flags", catalog.flags)
-        image = self._find_image(path, catalog)
-        notes = CatalogPlace(self.connection, path, catalog).check(image)
-        catalog = dataclasses.replace(catalog, notes=(*catalog.notes, *notes))
-        return self.enter(path, catalog, image)
+        return self.enter(path, catalog, self._find_image(path, catalog))
 
     def enter(
         self, path: Path, catalog: Catalog, image: StoredExposure, *, replace: bool = False
@@ -400,7 +398,7 @@ def detector_positions(
     """
     if image.kind != ExposureKind.I2D:
         return _positions_in_exposure(image, pixels, sky)
-    headers = headers_at_hand(image)
+    headers = _headers_at_hand(image)
     if headers is None:
         return None
     members = read_members(headers, instrument.array(image.array), instrument)
@@ -455,6 +453,15 @@ def _first_pixel(image: Exposure | StoredExposure) -> tuple[float, float]:
     """Return the detector pixel of an exposure's first pixel, 0-based; NaN where unknown."""
     if image.subarray == FULL_SUBARRAY:
         return 0.0, 0.0
-    headers = headers_at_hand(image)
+    headers = _headers_at_hand(image)
     first = None if headers is None else read_first_pixel(headers)
     return (np.nan, np.nan) if first is None else first
+
+
+def _headers_at_hand(image: Exposure | StoredExposure) -> FitsHeaders | None:
+    """Return the headers of an image's file, if it is there and as it was when ingested."""
+    path = Path(image.directory) / image.file_name
+    if not path.is_file():
+        return None
+    headers = read_headers(path)
+    return headers if headers.sha256 == image.header_sha256 else None

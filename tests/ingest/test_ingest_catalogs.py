@@ -106,7 +106,7 @@ def test_image_option_names_a_file_or_a_name(db_url: str, tmp_path: Path) -> Non
     image = write_image(tmp_path / IMAGE)
     other = write_image(tmp_path / "other_cal.fits", primary={"EXPOSURE": "2"})
     first = write_csv(tmp_path / "sources.csv")
-    second = write_csv(tmp_path / "more.csv", "1,265.11,65.81,20.0,0.01\n")
+    second = write_csv(tmp_path / "more.csv", "1,265.1,65.8,20.0,0.01\n")
     report = ingest_all(db_url, [first, image, other], IngestOptions(image=image))
     assert report.refused == []
     report = ingest_all(db_url, [second], IngestOptions(image=Path(other.name)))

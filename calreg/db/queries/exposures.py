@@ -75,7 +75,6 @@ class StoredExposure:
     directory: str
     header_sha256: str
     file_sha256: str | None
-    s_region: str
 
 
 @dataclass(frozen=True)
@@ -173,17 +172,14 @@ def find_identities(
     }
 
 
-def find_images(
-    connection: sa.Connection, file_names: Sequence[str] | None = None
-) -> list[StoredExposure]:
-    """Return the stored exposures with one of a few file names; by default all."""
+def find_images(connection: sa.Connection, file_names: Sequence[str]) -> list[StoredExposure]:
+    """Return the stored exposures with one of a few file names."""
     statement = (
         sa.select(*columns_of(StoredExposure, ExposureRow, pmap=PmapRow.number))
         .join(PmapRow, PmapRow.id == ExposureRow.pmap_id)
+        .where(ExposureRow.file_name.in_(list(file_names)))
         .order_by(PmapRow.number, ExposureRow.id)
     )
-    if file_names is not None:
-        statement = statement.where(ExposureRow.file_name.in_(list(file_names)))
     return fill(StoredExposure, connection.execute(statement))
 
 

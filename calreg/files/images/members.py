@@ -165,16 +165,6 @@ def _exposure(
     return CoveringExposure(detector, array.n_pixels, pointing)
 
 
-def science_wcs(headers: FitsHeaders) -> WCS | None:
-    """Return the WCS of the science plane; None where its cards are none on the sky."""
-    science = headers.find(_SCIENCE)
-    try:
-        wcs = None if science is None else _wcs_of(science.raw)
-    except (ValueError, KeyError, TypeError, MemoryError):
-        return None
-    return wcs if wcs is not None and wcs.naxis == 2 and wcs.has_celestial else None
-
-
 def _wcs_of(cards: bytes) -> WCS:
     """Return the WCS of some cards."""
     from astropy.io import fits

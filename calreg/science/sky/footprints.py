@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from calreg.errors import InvalidValueError
-from calreg.science.sky.geometry import local_frame, sky_position, unit_vectors
+from calreg.science.sky.geometry import unit_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,37 +120,6 @@ def _inward_normals(vertices: FloatArray, centres: FloatArray) -> FloatArray:
     depth = np.matmul(normals, vertices.transpose(0, 2, 1)).min(axis=2)
     is_support = (lengths[..., 0] > _MIN_EDGE_RAD) & (depth >= -_TOUCH_RAD)
     return np.where(is_support[..., np.newaxis], normals, centres[:, np.newaxis])
-
-
-def is_inside(ra_deg: FloatArray, dec_deg: FloatArray, polygons: Sequence[FloatArray]) -> BoolArray:
-    """Tell which sky positions lie inside any of some polygons, convex or not.
-
-    Parameters
-    ----------
-    polygons : sequence of ndarray of float64, shape (n_vertices, 2)
-        ICRS (ra, dec) [deg], each smaller than a hemisphere.
-    """
-    points = unit_vectors(ra_deg, dec_deg)
-    found = np.zeros(len(points), dtype=np.bool_)
-    for polygon in polygons:
-        vertices = unit_vectors(*polygon.T)
-        ra0, dec0 = sky_position(vertices.mean(axis=0))
-        axes = np.vstack(local_frame(float(ra0), float(dec0)))
-        depth, *offsets = axes @ points.T
-        is_near = depth > _TOUCH_RAD
-        xi, eta = (axis[is_near] / depth[is_near] for axis in offsets)
-        corner_xi, corner_eta = (vertices @ axes[1:].T / (vertices @ axes[0])[:, np.newaxis]).T
-        is_odd = np.zeros(xi.size, dtype=np.bool_)
-        for n in range(len(polygon)):
-            xi_1, eta_1, xi_2, eta_2 = (
-                corner_xi[n - 1], corner_eta[n - 1], corner_xi[n], corner_eta[n]
-            )  # fmt: skip
-            if eta_1 == eta_2:
-                continue
-            crossing = xi_1 + (eta - eta_1) * (xi_2 - xi_1) / (eta_2 - eta_1)
-            is_odd ^= ((eta_1 > eta) != (eta_2 > eta)) & (xi < crossing)
-        found[np.flatnonzero(is_near)[is_odd]] = True
-    return found
 
 
 def pairs_overlap(first: FootprintSet, second: FootprintSet, pairs: IntArray) -> BoolArray:
