@@ -151,7 +151,7 @@ class PlannedMosaic:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes on its exposures."""
+        """Return what is odd about its exposures."""
         versions = sorted({member.cal_ver or "unknown" for member in self.members})
         mixed = f"{self.name}: mixed CAL_VER: {', '.join(versions)}" if len(versions) > 1 else ""
         return tuple(filter(None, (self.scale.note, mixed)))
