@@ -159,15 +159,17 @@ def test_mixed_contexts_are_refused(db_url: str, tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("card", ["PHOTMJSR", "PIXAR_SR"])
-def test_mixed_scales_are_refused(db_url: str, tmp_path: Path, card: str) -> None:
+@pytest.mark.parametrize(("card", "value"), [("PHOTMJSR", 1.25), ("PIXAR_SR", 1.0e-13)])
+def test_mixed_scales_are_refused(db_url: str, tmp_path: Path, card: str, value: float) -> None:
     paths = [
-        write_exposure(tmp_path, n, science={card: 2.0e-13 if n == 1 else 1.0e-13})
+        write_exposure(tmp_path, n, science={card: 2.0 * value if n == 1 else value})
         for n in range(3)
     ]
     (reason,) = refusals(db_url, paths, MosaicOptions(out=tmp_path / "out"))
     names = [path.name for path in paths]
-    assert f"mixed {card}: 1e-13 in {names[0]}, {names[2]}; 2e-13 in {names[1]}: " in reason
+    assert (
+        f"mixed {card}: {value:g} in {names[0]}, {names[2]}; {2.0 * value:g} in {names[1]}: "
+    ) in reason
 
 
 def test_a_forced_context(db_url: str, tmp_path: Path) -> None:
