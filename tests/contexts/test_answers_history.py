@@ -173,6 +173,7 @@ def rewritten(paths: list[Path], folder: Path, change: Callable[[bytes], bytes])
             other = change(card)
             assert len(other) == len(card)
             content = content.replace(card, other)
+        content = content.replace(b"'HDRTAB", b"'OTHERS")  # its members have the old value
         (folder / path.name).write_bytes(content)
     return [folder / path.name for path in paths]
 

@@ -153,6 +153,7 @@ def with_card(path: Path, folder: Path, name: str, value: str) -> Path:
     for card in cards:
         other = b"%-8s= %20s" % (name.encode(), value.encode())
         content = content.replace(card, other.ljust(80))
+    content = content.replace(b"'HDRTAB", b"'OTHERS")  # its members have the old value
     (folder / path.name).write_bytes(content)
     return folder / path.name
 

@@ -148,7 +148,6 @@ class _Reading:
         mag, mag_err = self._magnitude()
         number, flags = self._number(), self._flags()
         r_half_pixels, compactness = self._r_half_pixels(), self._compactness()
-
         is_sentinel = np.abs(mag) == _NO_MAGNITUDE
         if flux_unit:
             is_negative = flux <= 0.0
@@ -164,13 +163,13 @@ class _Reading:
         mag[has_no_mag] = np.nan
         mag_err[has_no_mag] = np.nan
 
-        # Where an image has no data, flux and error are both 0: a source without magnitude.
-        has_no_error = ~is_bad & ((error < 0.0) | ((error == 0.0) & ~is_negative))
+        no_error = (error < 0.0) | ((error == 0.0) & ~is_negative)  # 0 +- 0: no data
+        has_no_error = ~is_bad & no_error
         good = ~is_bad & ~has_no_error
         self._require_sources(good)
         ra_deg, dec_deg = self._checked_sky(ra_deg, dec_deg, good)
-        settings = dict(self.table.settings)
-        settings["columns"] = " ".join(f"{key}={name}" for key, name in self.used.items())
+        columns = " ".join(f"{key}={name}" for key, name in self.used.items())
+        settings = {**self.table.settings, "columns": columns}
         if self.chosen.is_assumed:
             settings["flux_kind"] = "assumed"
         return Catalog(
