@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from calreg.db.engines.types import stored_json
 from calreg.domain import Pmap, ReferenceKind, ZeroPointKind
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ CONVERSIONS: dict[str, Callable[[Any], object]] = {
     "Pmap": pmap_of,
     "ReferenceKind": ReferenceKind,
     "ZeroPointKind": ZeroPointKind,
-    "dict[str, str]": json.loads,
-    "tuple[str, ...]": lambda text: tuple(json.loads(text)),
+    "dict[str, str]": stored_json,
+    "tuple[str, ...]": lambda text: tuple(stored_json(text)),
 }
 """How a value of the database becomes that of a field, by the field's annotation. NULL is None."""
 
